@@ -1,0 +1,164 @@
+"""Lay out the official CPython for Windows in the cache, from PyPI and this machine's own standard library.
+
+There is no package that is "CPython for Windows", but panda3d's wheels carry the official build's files for shipping
+applications (``deploy_libs/``): the interpreter's DLL, the C runtime and every extension module. They are used for
+those files alone. The pure Python half is the standard library of a host Python of the same minor version, and the
+small ``python.exe`` is compiled from ``python.c``.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import windows_tools as tools
+
+RECIPE = 1
+"""Raised when the way a Windows Python or a Wine prefix is made changes, so that old ones are not used."""
+
+_SOURCE = Path(__file__).with_name("python.c")
+
+
+def windows_python(minor: str, checkout: Path) -> Path:
+    """Return the ``python.exe`` of a minor version such as ``"3.11"`` for a checkout's dependencies; build it if new.
+
+    It holds the run-time and test dependencies that the checkout's ``pyproject.toml`` names. Several processes may
+    call this at once; one builds. Raises :class:`windows_tools.Missing`.
+    """
+    host = tools.host_python(minor)
+    requirements = _requirements(checkout)
+    key = _digest(RECIPE, host.version, str(host.stdlib), requirements, _SOURCE.read_text())
+    home = tools.cache_directory() / f"python-{minor}-{key}"
+
+    def build(target: Path) -> None:
+        print(f"building a Windows Python {minor} in {home}", flush=True)
+        compiler = tools.compiler()
+        with tempfile.TemporaryDirectory() as downloads:
+            _lay_out_binaries(_download(minor, Path(downloads)), target)
+        _compile_launcher(compiler, minor, target)
+        _copy_library(host, target)
+        _install(minor, requirements, target)
+
+    _build_once(home, build)
+    return home / "python.exe"
+
+
+def wine_prefix() -> Path:
+    """Return a Wine prefix that was initialised once and is only ever copied from; raises ``Missing``."""
+    wine = tools.wine()
+    version = subprocess.run([wine, "--version"], capture_output=True, text=True, env=wine_environment(), check=True)
+    prefix = tools.cache_directory() / f"wine-{_digest(RECIPE, version.stdout.strip())}"
+
+    def build(target: Path) -> None:
+        print(f"initialising a Wine prefix in {prefix}", flush=True)
+        env = wine_environment(target)
+        for command in ([wine, "wineboot", "--init"], ["wineserver", "-w"]):
+            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
+        if not (target / "system.reg").is_file():
+            raise tools.Missing("Wine could not initialise a prefix: `wineboot --init` wrote no registry.")
+
+    _build_once(prefix, build)
+    return prefix
+
+
+def wine_environment(prefix: Path | None = None) -> dict[str, str]:
+    """Return this process's environment with what Wine is told: quiet, 64-bit, no menus, no .NET, no HTML, no debugger."""
+    env = dict(os.environ)
+    env.update(
+        WINEDEBUG="-all",
+        WINEARCH="win64",
+        WINEDLLOVERRIDES="mscoree,mshtml,winemenubuilder.exe,winedbg.exe=",
+        LC_ALL="C.UTF-8",
+    )
+    env.pop("DISPLAY", None)
+    if prefix is not None:
+        env["WINEPREFIX"] = str(prefix)
+    return env
+
+
+def _requirements(checkout: Path) -> list[str]:
+    project = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    # click and pytest want colorama on Windows only, and pip evaluates that marker for the machine it runs on.
+    return sorted([*project.get("dependencies", []), *project["optional-dependencies"]["test"], "colorama"])
+
+
+def _download(minor: str, folder: Path) -> Path:
+    # fmt: off
+    tools.pip("download", "--no-deps", "--only-binary=:all:", "--platform=win_amd64", f"--python-version={minor}",
+              "--quiet", f"--dest={folder}", "panda3d")
+    # fmt: on
+    return next(folder.glob("panda3d-*.whl"))
+
+
+def _lay_out_binaries(wheel: Path, target: Path) -> None:
+    (target / "DLLs").mkdir(parents=True)
+    with zipfile.ZipFile(wheel) as archive:
+        for member in archive.namelist():
+            folder, _, name = member.rpartition("/")
+            if folder != "deploy_libs" or _unwanted(name):
+                continue
+            beside_exe = re.match(r"(python3\d*\.dll|vcruntime)", name, re.IGNORECASE)
+            (target / ("" if beside_exe else "DLLs") / name).write_bytes(archive.read(member))
+    if not list(target.glob("python3*.dll")):
+        raise tools.Missing(f"{wheel.name} holds no Windows Python any more: the recipe in {__file__} needs another source.")
+
+
+def _unwanted(name: str) -> bool:
+    # Wine has its own api-ms-win-*; cp314t- is the free-threaded build; Wine's WMI crashes, and platform.version()
+    # reaches it through _wmi where that module exists.
+    return name.startswith("api-ms-win-") or re.search(r"cp3\d+t-", name) is not None or name == "_wmi.pyd"
+
+
+def _compile_launcher(compiler: str, minor: str, target: Path) -> None:
+    dll = f'-DPYTHON_DLL=L"python{minor.replace(".", "")}.dll"'
+    command = [compiler, "-municode", "-O2", dll, str(_SOURCE), "-o", str(target / "python.exe")]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise tools.Missing(f"{compiler} could not compile {_SOURCE.name}: {done.stderr.strip()}")
+
+
+def _copy_library(host: tools.HostPython, target: Path) -> None:
+    unwanted = shutil.ignore_patterns("site-packages", "dist-packages", "lib-dynload", "__pycache__", "config-3.*")
+    shutil.copytree(host.stdlib, target / "Lib", ignore=unwanted, ignore_dangling_symlinks=True)
+
+
+def _install(minor: str, requirements: list[str], target: Path) -> None:
+    # fmt: off
+    tools.pip("install", "--quiet", "--no-compile", "--platform=win_amd64", "--only-binary=:all:", "--no-user",
+              f"--python-version={minor}", f"--target={target / 'Lib' / 'site-packages'}", *requirements)
+    # fmt: on
+
+
+def _build_once(home: Path, build: Callable[[Path], None]) -> None:
+    if home.is_dir():
+        return
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with _locked(home.with_name(f"{home.name}.lock")):
+        if home.is_dir():
+            return
+        # Built beside its place and renamed into it, so that an interrupted build is never mistaken for a whole one.
+        scratch = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
+        try:
+            build(scratch)
+            scratch.rename(home)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
