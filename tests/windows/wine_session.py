@@ -128,7 +128,7 @@ def _copy(stream: IO[bytes], to: int) -> threading.Thread:
 
 def _end_session(env: dict[str, str], process: subprocess.Popen[bytes]) -> None:
     # The server takes its Windows processes with it. Some of them hold the output pipes, so this comes before joining.
-    subprocess.run(["wineserver", "--kill=9"], env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    subprocess.run(["wineserver", "--kill"], env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
