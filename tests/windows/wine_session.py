@@ -35,10 +35,10 @@ def run(
     Standard input is empty; output is copied as it comes. After ``timeout`` seconds, or when this process is
     interrupted or told to terminate, every process of the run is ended.
     """
-    with tempfile.TemporaryDirectory(prefix="proactor-echo-wine-", ignore_cleanup_errors=True) as scratch:
-        prefix = _private_prefix(Path(scratch))
-        _set_temporary_folder(prefix, Path(scratch) / "tmp")
-        env = _environment(prefix, Path(scratch), python, checkout)
+    with _scratch_folder(python) as scratch:
+        prefix = _private_prefix(scratch)
+        _set_temporary_folder(prefix, scratch / "tmp")
+        env = _environment(prefix, scratch, python, checkout)
         with _terminate_as_exit():
             process = subprocess.Popen(
                 [tools.wine(), str(python), *arguments],
@@ -61,6 +61,18 @@ def run(
                     copier.join(timeout=10)
         print(f"ended after the time limit of {timeout:g} s (--timeout): {' '.join(arguments)}", file=sys.stderr, flush=True)
         return status
+
+
+@contextlib.contextmanager
+def _scratch_folder(python: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="proactor-echo-wine-", ignore_cleanup_errors=True) as scratch:
+        yield Path(scratch)
+    # Bytecode of what the tests wrote into that folder will never be wanted again.
+    shutil.rmtree(_bytecode_folder(python) / Path(scratch).relative_to("/"), ignore_errors=True)
+
+
+def _bytecode_folder(python: Path) -> Path:
+    return python.with_name("pycache")
 
 
 def _private_prefix(scratch: Path) -> Path:
@@ -87,13 +99,15 @@ def _set_temporary_folder(prefix: Path, folder: Path) -> None:
 
 def _environment(prefix: Path, scratch: Path, python: Path, checkout: Path) -> dict[str, str]:
     env = windows_python.wine_environment(prefix)
-    for name in ("PYTHONHOME", "PYTHONEXECUTABLE", "PYTHONSTARTUP", "PYTHONUSERBASE", "VIRTUAL_ENV"):
-        env.pop(name, None)
+    # PYTHONDONTWRITEBYTECODE too: what is compiled is kept, in the cache, or each start would compile the library anew.
+    for name in ("HOME", "EXECUTABLE", "STARTUP", "USERBASE", "DONTWRITEBYTECODE"):
+        env.pop(f"PYTHON{name}", None)
     metadata = scratch / "metadata"
     _write_metadata(checkout, metadata)
     env["PYTHONPATH"] = ";".join(map(windows_path, (checkout, metadata)))
-    env["PYTHONPYCACHEPREFIX"] = windows_path(python.with_name("pycache"))
+    env["PYTHONPYCACHEPREFIX"] = windows_path(_bytecode_folder(python))
     env["PYTHONNOUSERSITE"] = "1"
+    env["TMPDIR"] = str(scratch / "tmp")  # where Wine's server keeps its socket; Windows programs read it as on drive Z:
     return env
 
 
@@ -128,7 +142,8 @@ def _copy(stream: IO[bytes], to: int) -> threading.Thread:
 
 def _end_session(env: dict[str, str], process: subprocess.Popen[bytes]) -> None:
     # The server takes its Windows processes with it. Some of them hold the output pipes, so this comes before joining.
-    subprocess.run(["wineserver", "--kill"], env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(["wineserver", "--kill"], env=env, stdin=subprocess.DEVNULL, timeout=30, check=False)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
