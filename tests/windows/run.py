@@ -3,7 +3,7 @@
     python tests/windows/run.py                                  the whole suite on Windows Python 3.11
     python tests/windows/run.py tests/net -k reset -x            any pytest selection
     python tests/windows/run.py --python 3.12 tests/wire         on another version; `--python all` for each there is
-    python tests/windows/run.py --exec -- -m proactor_echo tcp   any Python arguments, here `python -m proactor_echo tcp`
+    python tests/windows/run.py --exec -- -m proactor_echo tcp   any arguments of python, for `python -m proactor_echo`
 
 What is tested is the checkout that holds this file. Options of the runner come before `--`; what it does not know goes
 to pytest. The first run needs Wine, the mingw compiler, pip and the network, and keeps what it builds in
@@ -30,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
         if options.list:
             print("\n".join(tools.available_versions()))
             return 0
+        tools.wine()
         versions = tools.available_versions() if options.python == "all" else [options.python]
         # All must be there before the first starts, so that a missing one is told at once.
         pythons = {version: windows_python.windows_python(version, CHECKOUT) for version in versions}
@@ -37,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
         if options.build:
             return 0
         statuses = [_run(version, python, options, arguments) for version, python in pythons.items()]
-    except tools.Missing as missing:
+    except tools.MissingToolError as missing:
         print(f"tests/windows/run.py: {missing}", file=sys.stderr)
         return 1
     return next((status for status in statuses if status), 0)

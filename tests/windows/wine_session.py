@@ -59,7 +59,8 @@ def run(
                 _end_session(env, process)
                 for copier in copiers:
                     copier.join(timeout=10)
-        print(f"ended after the time limit of {timeout:g} s (--timeout): {' '.join(arguments)}", file=sys.stderr, flush=True)
+        told = f"ended after the time limit of {timeout:g} s (--timeout): python {' '.join(arguments)}"
+        print(told, file=sys.stderr, flush=True)
         return status
 
 
@@ -107,7 +108,7 @@ def _environment(prefix: Path, scratch: Path, python: Path, checkout: Path) -> d
     env["PYTHONPATH"] = ";".join(map(windows_path, (checkout, metadata)))
     env["PYTHONPYCACHEPREFIX"] = windows_path(_bytecode_folder(python))
     env["PYTHONNOUSERSITE"] = "1"
-    env["TMPDIR"] = str(scratch / "tmp")  # where Wine's server keeps its socket; Windows programs read it as on drive Z:
+    env["TMPDIR"] = str(scratch / "tmp")  # for the socket of Wine's server; Windows programs read it as on drive Z:
     return env
 
 
@@ -123,8 +124,8 @@ def _write_metadata(checkout: Path, folder: Path) -> None:
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
     groups = {"console_scripts": project.get("scripts", {}), **project.get("entry-points", {})}
-    lines = [f"[{group}]\n" + "".join(f"{name} = {to}\n" for name, to in names.items()) for group, names in groups.items()]
-    (info / "entry_points.txt").write_text("\n".join(lines))
+    sections = (f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in names.items()) for group, names in groups.items())
+    (info / "entry_points.txt").write_text("\n".join(sections))
 
 
 def _copy(stream: IO[bytes], to: int) -> threading.Thread:
