@@ -165,6 +165,7 @@ class _Accept:
 
     async def take(self) -> socket.socket:
         """Wait for a connection; the socket returned is non-blocking."""
+        sock: socket.socket
         sock, _ = await self._drive(asyncio.get_running_loop().sock_accept(self.listener))
         sock.setblocking(False)
         return sock

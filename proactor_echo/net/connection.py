@@ -59,7 +59,8 @@ class Connection(FramedProtocol):
         self.failure: BaseException | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writers: list[asyncio.Future[None]] = []
-        self._watchers: list[asyncio.Future[ConnectionState]] = []
+        self._watchers: list[asyncio.Future[None]] = []
+        self._closers: list[asyncio.Future[None]] = []
 
     # -- receiving -----------------------------------------------------------------------------------------------
 
@@ -133,13 +134,7 @@ class Connection(FramedProtocol):
 
     async def _room_to_write(self) -> None:
         self._check_sendable()
-        waiter = self._loop.create_future()
-        self._writers.append(waiter)
-        try:
-            await waiter
-        finally:
-            if waiter in self._writers:
-                self._writers.remove(waiter)
+        await self._next(self._writers)
 
     # -- ending --------------------------------------------------------------------------------------------------
 
@@ -158,20 +153,24 @@ class Connection(FramedProtocol):
     async def wait_closed(self) -> Disconnect:
         """Wait until the connection has ended, however it ends; return why."""
         while self.disconnect is None:
-            await self.state_changed()
+            await self._next(self._closers)
         return self.disconnect
 
     async def state_changed(self) -> ConnectionState:
-        """Wait for the next change of :attr:`state` and return the new one; returns at once when closed."""
+        """Wait for a change of :attr:`state` and return what it is then; returns at once when it is closed."""
         if self.state is ConnectionState.CLOSED:
             return self.state
-        watcher = self._loop.create_future()
-        self._watchers.append(watcher)
+        await self._next(self._watchers)
+        return self.state
+
+    async def _next(self, waiters: list[asyncio.Future[None]]) -> None:
+        """Wait until :meth:`_wake` is called for ``waiters``."""
+        waiter = self._loop.create_future()
+        waiters.append(waiter)
         try:
-            return await watcher
+            await waiter
         finally:
-            if watcher in self._watchers:
-                self._watchers.remove(watcher)
+            waiters.remove(waiter)
 
     async def __aenter__(self) -> Self:
         return self
@@ -204,7 +203,8 @@ class Connection(FramedProtocol):
     def connection_closed(self, disconnect: Disconnect) -> None:
         """Wake everybody who waits."""
         self._end()
-        self._wake_writers()
+        _wake(self._writers)
+        _wake(self._closers)
 
     def pause_writing(self) -> None:
         """Make senders wait (called by the transport)."""
@@ -213,7 +213,7 @@ class Connection(FramedProtocol):
     def resume_writing(self) -> None:
         """Let senders go on (called by the transport)."""
         self._write_paused = False
-        self._wake_writers()
+        _wake(self._writers)
 
     def _flush(self) -> None:
         self._out_bytes = 0
@@ -240,16 +240,14 @@ class Connection(FramedProtocol):
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
 
-    def _wake_writers(self) -> None:
-        for waiter in self._writers:
-            if not waiter.done():
-                waiter.set_result(None)
+    def _state_changed(self, before: ConnectionState, after: ConnectionState) -> None:
+        _wake(self._watchers)
 
-    def _state_changed(self, state: ConnectionState) -> None:
-        for watcher in self._watchers:
-            if not watcher.done():
-                watcher.set_result(state)
-        self._watchers.clear()
+
+def _wake(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 _ORDERLY = (DisconnectReason.END_OF_FILE, DisconnectReason.LOCAL_CLOSE)

@@ -295,7 +295,11 @@ class _ReadyReading(DatagramTransport):
         if not self._closing:
             self._stop_reading()
             self._errors = 0
-            self._loop.call_later(PAUSE, lambda: self._closing or self._start_reading())
+            self._loop.call_later(PAUSE, self._resume)
+
+    def _resume(self) -> None:
+        if not self._closing:
+            self._start_reading()
 
     def _end(self, error: Exception | None) -> None:
         if self._sock.fileno() != -1:

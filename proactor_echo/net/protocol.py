@@ -72,6 +72,7 @@ class FramedProtocol(asyncio.Protocol):
         self._out: list[bytes] = []
         self._gathering = False
         self._write_paused = False
+        self._peer_ended = False
         self._cause: tuple[DisconnectReason, BaseException | None] | None = None
         self._peer: str = ""
         self._owner: Owner | None = None
@@ -90,6 +91,8 @@ class FramedProtocol(asyncio.Protocol):
     def frames_received(self, frames: list[bytes]) -> None:
         """Handle every frame of one read; override it to work on whole batches."""
         for frame in frames:
+            if self._transport.is_closing():
+                break  # closed by the frame before
             self.frame_received(frame)
 
     def end_received(self) -> None:
@@ -127,13 +130,14 @@ class FramedProtocol(asyncio.Protocol):
 
     def send_eof(self) -> None:
         """Send our end of file after everything sent so far; receiving goes on. Doing it twice is harmless."""
-        if self.state in (ConnectionState.OUR_EOF, ConnectionState.CLOSING, ConnectionState.CLOSED):
+        if self._lifecycle.state is ConnectionState.OUR_EOF or self._transport.is_closing():
             return
         if not self._transport.can_write_eof():
             raise ProtocolStateError("this transport (TLS) cannot send an end of file and go on receiving")
         self._flush()
-        self._lifecycle.on(Event.SEND_EOF)
         self._transport.write_eof()
+        if self._lifecycle.on(Event.SEND_EOF) is ConnectionState.CLOSING:
+            self._close(DisconnectReason.LOCAL_CLOSE)
 
     def close(self) -> Any:
         """Send what is owed, then end the connection. Doing it twice is harmless."""
@@ -247,9 +251,9 @@ class FramedProtocol(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Note the peer's end of file, once (gh: a paused proactor transport reports it twice)."""
-        if self.state not in (ConnectionState.OPEN, ConnectionState.OUR_EOF):
+        if self._peer_ended or not self._lifecycle.can_receive:
             return False
-        self._lifecycle.on(Event.PEER_EOF)
+        self._peer_ended = True
         failure = None
         try:
             frames = self._decoder.eof()
@@ -260,6 +264,9 @@ class FramedProtocol(asyncio.Protocol):
             self._deliver(frames)
         if failure is not None:
             self._fail(DisconnectReason.FRAMING, failure)
+        elif self._lifecycle.on(Event.PEER_EOF) is ConnectionState.CLOSING:
+            self._call(self.end_received)
+            self._close(DisconnectReason.LOCAL_CLOSE)
         else:
             self._call(self.end_received)
         # Keeping the transport open is ours to decide; TLS cannot be half closed and asyncio warns when asked to.
@@ -317,12 +324,11 @@ class FramedProtocol(asyncio.Protocol):
         self._transport.write(data)
 
     def _check_sendable(self) -> None:
-        state = self._lifecycle.state
-        if state is ConnectionState.OPEN or state is ConnectionState.PEER_EOF:
+        if self._lifecycle.can_send:
             return
         if self.disconnect is not None:
             raise self.lost_error()
-        raise ProtocolStateError(f"cannot send: the connection is {state.value}")
+        raise ProtocolStateError(f"cannot send: the connection is {self._lifecycle.state}")
 
     def lost_error(self) -> Disconnected:
         """Return the exception that tells why the connection ended."""
@@ -330,7 +336,7 @@ class FramedProtocol(asyncio.Protocol):
         return Disconnected(f"{self._peer}: {disconnect.text}", reason=disconnect.reason, number=disconnect.number)
 
     def _close(self, reason: DisconnectReason) -> None:
-        if self.state in (ConnectionState.CLOSING, ConnectionState.CLOSED) and self._transport.is_closing():
+        if self._transport.is_closing():
             return
         self._note(reason, None)
         self._flush()
@@ -358,7 +364,7 @@ class FramedProtocol(asyncio.Protocol):
             reason, error = self._cause
             if reason is DisconnectReason.LOCAL_CLOSE and exc is not None:
                 return classify(exc)
-            if reason is DisconnectReason.LOCAL_CLOSE and self._lifecycle.peer_ended:
+            if reason is DisconnectReason.LOCAL_CLOSE and self._peer_ended:
                 return Disconnect(DisconnectReason.END_OF_FILE, None, "end of file")
             return Disconnect(reason, None, f"{reason.value}: {error}" if error else reason.value)
         return classify(exc)
@@ -369,7 +375,7 @@ class FramedProtocol(asyncio.Protocol):
         except Exception as error:
             self.crashed(error)
 
-    def _state_changed(self, state: ConnectionState) -> None:
+    def _state_changed(self, before: ConnectionState, after: ConnectionState) -> None:
         """Tell whoever waits for a change; the callback form has nobody."""
 
 
