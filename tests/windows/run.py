@@ -16,9 +16,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import windows_python
-import windows_tools as tools
-import wine_session
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' folder, as pytest puts it there
+
+from windows import build, host, session
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -28,17 +28,17 @@ def main(argv: Sequence[str]) -> int:
     options, arguments = _parse(argv)
     try:
         if options.list:
-            print("\n".join(tools.available_versions()))
+            print("\n".join(host.available_versions()))
             return 0
-        tools.wine()
-        versions = tools.available_versions() if options.python == "all" else [options.python]
+        host.wine()
+        versions = host.available_versions() if options.python == "all" else [options.python]
         # All must be there before the first starts, so that a missing one is told at once.
-        pythons = {version: windows_python.windows_python(version, CHECKOUT) for version in versions}
-        windows_python.wine_prefix()
+        pythons = {version: build.windows_python(version, CHECKOUT) for version in versions}
+        build.wine_prefix()
         if options.build:
             return 0
         statuses = [_run(version, python, options, arguments) for version, python in pythons.items()]
-    except tools.MissingToolError as missing:
+    except host.MissingToolError as missing:
         print(f"tests/windows/run.py: {missing}", file=sys.stderr)
         return 1
     return next((status for status in statuses if status), 0)
@@ -46,7 +46,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(version: str, python: Path, options: argparse.Namespace, arguments: list[str]) -> int:
     if options.exec:
-        return wine_session.run(
+        return session.run(
             python, arguments, checkout=CHECKOUT, directory=Path.cwd(), timeout=options.timeout, merge_output=False
         )
     print(f"=== pytest on Windows Python {version} under Wine", flush=True)
@@ -54,7 +54,7 @@ def _run(version: str, python: Path, options: argparse.Namespace, arguments: lis
     # A test that hangs shows where, before the time limit ends the run; nothing is written into the checkout.
     dump = f"faulthandler_timeout={min(120.0, options.timeout / 2):g}"
     pytest = ["-m", "pytest", "-p", "no:cacheprovider", "-o", dump, *arguments]
-    status = wine_session.run(
+    status = session.run(
         python, pytest, checkout=CHECKOUT, directory=CHECKOUT, timeout=options.timeout, merge_output=True
     )
     print(f"=== Windows Python {version}: exit status {status} after {time.monotonic() - started:.0f} s", flush=True)
@@ -74,7 +74,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--python", choices=[*tools.SUPPORTED, "all"], default="3.11", help="default 3.11")
+    parser.add_argument("--python", choices=[*host.SUPPORTED, "all"], default="3.11", help="default 3.11")
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="of each run, default 600")
     parser.add_argument("--exec", action="store_true", help="run python with the arguments, not pytest, right here")
     parser.add_argument("--build", action="store_true", help="build what is not built yet, and run nothing")

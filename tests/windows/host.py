@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
-"""The minor versions for which a Windows build of CPython can be had (see ``windows_python``)."""
+"""The minor versions for which a Windows build of CPython can be had (see ``build``)."""
 
 _COMPILER = "x86_64-w64-mingw32-gcc"
 

@@ -20,8 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-import windows_python
-import windows_tools as tools
+from windows import build, host
 
 TIMED_OUT = 124
 """The exit status of a run that was ended by its time limit (coreutils' ``timeout`` uses the same)."""
@@ -41,7 +40,7 @@ def run(
         env = _environment(prefix, scratch, python, checkout)
         with _terminate_as_exit():
             process = subprocess.Popen(
-                [tools.wine(), str(python), *arguments],
+                [host.wine(), str(python), *arguments],
                 cwd=directory,
                 env=env,
                 stdin=subprocess.DEVNULL,
@@ -77,7 +76,7 @@ def _bytecode_folder(python: Path) -> Path:
 
 
 def _private_prefix(scratch: Path) -> Path:
-    template = windows_python.wine_prefix()
+    template = build.wine_prefix()
     prefix = scratch / "prefix"
     (prefix / "dosdevices").mkdir(parents=True)
     for registry in (*template.glob("*.reg"), template / ".update-timestamp"):
@@ -99,7 +98,7 @@ def _set_temporary_folder(prefix: Path, folder: Path) -> None:
 
 
 def _environment(prefix: Path, scratch: Path, python: Path, checkout: Path) -> dict[str, str]:
-    env = windows_python.wine_environment(prefix)
+    env = build.wine_environment(prefix)
     # PYTHONDONTWRITEBYTECODE too: what is compiled is kept, in the cache, or each start would compile the library anew.
     for name in ("HOME", "EXECUTABLE", "STARTUP", "USERBASE", "DONTWRITEBYTECODE"):
         env.pop(f"PYTHON{name}", None)

@@ -40,9 +40,8 @@ def wait_for_child(listener: socket.socket) -> socket.socket:
 
 
 def assert_ended(child: socket.socket) -> None:
-    with child:
-        with contextlib.suppress(ConnectionResetError):
-            assert child.recv(1) == b""
+    with child, contextlib.suppress(ConnectionResetError):
+        assert child.recv(1) == b""
 
 
 def test_the_exit_status_and_both_output_streams_are_the_programs_own() -> None:

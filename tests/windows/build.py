@@ -19,7 +19,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import windows_tools as tools
+from windows import host
 
 RECIPE = 1
 """Raised when the way a Windows Python or a Wine prefix is made changes, so that old ones are not used."""
@@ -32,41 +32,41 @@ def windows_python(minor: str, checkout: Path) -> Path:
     """Return the ``python.exe`` of a minor version such as ``"3.11"`` for a checkout's dependencies; build it if new.
 
     It holds the run-time and test dependencies that the checkout's ``pyproject.toml`` names. Several processes may
-    call this at once; one builds. Raises :class:`windows_tools.MissingToolError`.
+    call this at once; one builds. Raises :class:`host.MissingToolError`.
     """
-    host = tools.host_python(minor)
+    lender = host.host_python(minor)
     requirements = _requirements(checkout)
-    key = _digest(RECIPE, host.version, str(host.stdlib), requirements, _SOURCE_PACKAGE, _LAUNCHER.read_text())
-    home = tools.cache_directory() / f"python-{minor}-{key}"
+    key = _digest(RECIPE, lender.version, str(lender.stdlib), requirements, _SOURCE_PACKAGE, _LAUNCHER.read_text())
+    home = host.cache_directory() / f"python-{minor}-{key}"
 
-    def build(target: Path) -> None:
-        compiler = tools.compiler()
+    def fill(target: Path) -> None:
+        compiler = host.compiler()
         print(f"building a Windows Python {minor} in {home}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as downloads:
             _lay_out_binaries(_download(minor, Path(downloads)), target)
         _compile_launcher(compiler, minor, target)
-        _copy_library(host, target)
+        _copy_library(lender.stdlib, target)
         _install(minor, requirements, target)
 
-    _build_once(home, build)
+    _build_once(home, fill)
     return home / "python.exe"
 
 
 def wine_prefix() -> Path:
     """Return a Wine prefix that was initialised once and is only ever copied from; raises ``MissingToolError``."""
-    wine = tools.wine()
+    wine = host.wine()
     version = subprocess.run([wine, "--version"], capture_output=True, text=True, env=wine_environment(), check=True)
-    prefix = tools.cache_directory() / f"wine-{_digest(RECIPE, version.stdout.strip())}"
+    prefix = host.cache_directory() / f"wine-{_digest(RECIPE, version.stdout.strip())}"
 
-    def build(target: Path) -> None:
+    def fill(target: Path) -> None:
         print(f"initialising a Wine prefix in {prefix}", file=sys.stderr, flush=True)
         env = wine_environment(target)
         for command in ([wine, "wineboot", "--init"], ["wineserver", "-w"]):
             subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, check=False)
         if not (target / "system.reg").is_file():
-            raise tools.MissingToolError("Wine could not initialise a prefix: `wineboot --init` wrote no registry.")
+            raise host.MissingToolError("Wine could not initialise a prefix: `wineboot --init` wrote no registry.")
 
-    _build_once(prefix, build)
+    _build_once(prefix, fill)
     return prefix
 
 
@@ -93,7 +93,7 @@ def _requirements(checkout: Path) -> list[str]:
 
 def _download(minor: str, folder: Path) -> Path:
     # fmt: off
-    tools.pip("download", "--no-deps", "--only-binary=:all:", "--platform=win_amd64", f"--python-version={minor}",
+    host.pip("download", "--no-deps", "--only-binary=:all:", "--platform=win_amd64", f"--python-version={minor}",
               "--quiet", f"--dest={folder}", _SOURCE_PACKAGE)
     # fmt: on
     return next(folder.glob("panda3d-*.whl"))
@@ -109,7 +109,7 @@ def _lay_out_binaries(wheel: Path, target: Path) -> None:
             beside_exe = re.match(r"(python3\d*\.dll|vcruntime)", name, re.IGNORECASE)
             (target / ("" if beside_exe else "DLLs") / name).write_bytes(archive.read(member))
     if not list(target.glob("python3*.dll")):
-        raise tools.MissingToolError(
+        raise host.MissingToolError(
             f"{wheel.name} no longer holds a Windows Python: the recipe in {Path(__file__).name} needs another."
         )
 
@@ -125,22 +125,22 @@ def _compile_launcher(compiler: str, minor: str, target: Path) -> None:
     command = [compiler, "-municode", "-O2", dll, str(_LAUNCHER), "-o", str(target / "python.exe")]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise tools.MissingToolError(f"{compiler} could not compile {_LAUNCHER.name}: {done.stderr.strip()}")
+        raise host.MissingToolError(f"{compiler} could not compile {_LAUNCHER.name}: {done.stderr.strip()}")
 
 
-def _copy_library(host: tools.HostPython, target: Path) -> None:
+def _copy_library(stdlib: Path, target: Path) -> None:
     unwanted = shutil.ignore_patterns("site-packages", "dist-packages", "lib-dynload", "__pycache__", "config-3.*")
-    shutil.copytree(host.stdlib, target / "Lib", ignore=unwanted, ignore_dangling_symlinks=True)
+    shutil.copytree(stdlib, target / "Lib", ignore=unwanted, ignore_dangling_symlinks=True)
 
 
 def _install(minor: str, requirements: list[str], target: Path) -> None:
     # fmt: off
-    tools.pip("install", "--quiet", "--no-compile", "--platform=win_amd64", "--only-binary=:all:", "--no-user",
+    host.pip("install", "--quiet", "--no-compile", "--platform=win_amd64", "--only-binary=:all:", "--no-user",
               f"--python-version={minor}", f"--target={target / 'Lib' / 'site-packages'}", *requirements)
     # fmt: on
 
 
-def _build_once(home: Path, build: Callable[[Path], None]) -> None:
+def _build_once(home: Path, fill: Callable[[Path], None]) -> None:
     if home.is_dir():
         return
     home.parent.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def _build_once(home: Path, build: Callable[[Path], None]) -> None:
         # Built beside its place and renamed into it, so that an interrupted build is never mistaken for a whole one.
         scratch = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
         try:
-            build(scratch)
+            fill(scratch)
             scratch.rename(home)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
