@@ -29,6 +29,6 @@ async def nothing_left_behind() -> AsyncIterator[None]:
     """Fail when a test leaves a task running, and make unclosed resources show themselves in the test that left them."""
     before = asyncio.all_tasks()
     yield
-    left = [task for task in asyncio.all_tasks() - before if not task.done()]
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
     gc.collect()
     assert not left, f"tasks left running: {left}"
