@@ -131,26 +131,25 @@ def bind_all(
     attempts = PORT_ATTEMPTS if targets[0].address[1] == 0 else 1
     while True:
         attempts -= 1
-        with contextlib.ExitStack() as undo:
-            bound: list[socket.socket] = []
-            try:
-                missing = _bind_each(targets, options, bound, undo)
-                for sock in bound:
-                    with _explained(sock.type, sock.getsockname()):
-                        finish(sock)
-            except BindError as exc:
-                if attempts and bound and exc.errno in _TAKEN:
-                    continue  # the port was free for the first address, and is not for another one
+        bound: list[socket.socket] = []
+        try:
+            missing = _bind_each(targets, options, bound)
+            for sock in bound:
+                with _explained(sock.type, sock.getsockname()):
+                    finish(sock)
+        except BaseException as exc:
+            for sock in bound:
+                sock.close()
+            if not (attempts and bound and isinstance(exc, BindError) and exc.errno in _TAKEN):
                 raise
-            undo.pop_all()
-        for failure in missing:
-            _logger.warning("%s; going on without it", failure)
-        return bound
+            # The port was free on the first address and is not on another one: ask for a new port.
+        else:
+            for failure in missing:
+                _logger.warning("%s; going on without it", failure)
+            return bound
 
 
-def _bind_each(
-    targets: Sequence[Target], options: SocketOptions, bound: list[socket.socket], undo: contextlib.ExitStack
-) -> list[BindError]:
+def _bind_each(targets: Sequence[Target], options: SocketOptions, bound: list[socket.socket]) -> list[BindError]:
     """Bind the targets, all to the first one's port. Return the failures of families that this system lacks."""
     missing: list[BindError] = []
     for target in targets:
@@ -159,19 +158,26 @@ def _bind_each(
             address = (address[0], bound[0].getsockname()[1], *address[2:])
         try:
             with _explained(target.kind, address):
-                sock = undo.enter_context(socket.socket(target.family, target.kind))
-                sock.setblocking(False)
-                options.apply_before_bind(sock, dual_stack=target.dual_stack)
-                sock.bind(address)
+                bound.append(_bind_one(target, address, options))
         except BindError as exc:
             if not _family_is_missing(exc, address):
                 raise
             missing.append(exc)
-            continue
-        bound.append(sock)
     if not bound:
         raise missing[0]
     return missing
+
+
+def _bind_one(target: Target, address: tuple[Any, ...], options: SocketOptions) -> socket.socket:
+    sock = socket.socket(target.family, target.kind)
+    try:
+        sock.setblocking(False)
+        options.apply_before_bind(sock, dual_stack=target.dual_stack)
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def _family_is_missing(exc: BindError, address: tuple[Any, ...]) -> bool:
@@ -204,10 +210,13 @@ def _why(exc: OSError, address: tuple[Any, ...]) -> str:
         case errno.EAFNOSUPPORT | errno.EPROTONOSUPPORT:
             return "this system does not support " + ("IPv6" if ":" in address[0] else "this kind of address")
         case errno.EACCES if sys.platform == "win32":
-            # WSAEACCES: "another application is bound to the same address with exclusive access" (bind function).
-            return "not permitted: another program holds the port for itself alone, or Windows keeps it back"
+            # WSAEACCES is also what a port gives whose holder set SO_EXCLUSIVEADDRUSE (the table in "Using SO_REUSEADDR
+            # and SO_EXCLUSIVEADDRUSE"), and one that Windows reserves (netsh int ipv4 show excludedportrange).
+            return "not permitted: the port is in use by a program that shares it with nobody, or Windows reserves it"
         case errno.EACCES | errno.EPERM:
             return "not permitted" + (": ports below 1024 need privileges" if 0 < address[1] < 1024 else "")
+        case errno.ENODEV:  # Linux; others say that the address is not theirs
+            return f"this machine has no network interface {address[3]}"
     return exc.strerror or str(exc)
 
 
