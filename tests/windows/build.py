@@ -60,9 +60,10 @@ def wine_prefix() -> Path:
 
     def fill(target: Path) -> None:
         print(f"initialising a Wine prefix in {prefix}", file=sys.stderr, flush=True)
-        env = wine_environment(target)
-        for command in ([wine, "wineboot", "--init"], ["wineserver", "-w"]):
-            subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, check=False)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as sockets:
+            env = wine_environment(target) | {"TMPDIR": sockets}
+            for command in ([wine, "wineboot", "--init"], ["wineserver", "-w"]):
+                subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, check=False)
         if not (target / "system.reg").is_file():
             raise host.MissingToolError("Wine could not initialise a prefix: `wineboot --init` wrote no registry.")
 

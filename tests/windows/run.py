@@ -1,16 +1,20 @@
-"""Run the tests, or any Python program, on Windows Python under Wine, from a Linux machine.
+"""Run the tests, or any program, on Windows Python under Wine, from Linux.
 
-    python tests/windows/run.py                                  the whole suite on Windows Python 3.11
-    python tests/windows/run.py tests/net -k reset -x            any pytest selection
-    python tests/windows/run.py --python 3.12 tests/wire         on another version; `--python all` for each there is
-    python tests/windows/run.py --exec -- -m proactor_echo tcp   any arguments of python, for `python -m proactor_echo`
+    python tests/windows/run.py                           the whole test suite
+    python tests/windows/run.py tests/net -k reset -x     any pytest selection
+    python tests/windows/run.py --python 3.12 tests/wire  another version, or `all`
+    python tests/windows/run.py --exec -- -c "print(1)"   any arguments of python
 
-What is tested is the checkout that holds this file. Options of the runner come before `--`; what it does not know goes
-to pytest. The first run needs Wine, the mingw compiler, pip and the network, and keeps what it builds in
-`~/.cache/proactor-echo`. The exit status is pytest's (124 when the time limit ended it, 1 when something is missing).
+What is tested is the checkout that holds this file. The runner's own options
+come before `--`; what it does not know goes to pytest. PYTHONPATH may name
+more folders. The first run needs Wine, the mingw compiler, pip and the network,
+and keeps what it builds in ~/.cache/proactor-echo (delete it to start afresh).
+The exit status is pytest's; 124 when the time limit ended the run, 1 when
+something it needs is missing.
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -69,7 +73,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         own, rest = own[:split], own[split + 1 :]
     parser = argparse.ArgumentParser(
         prog="tests/windows/run.py",
-        usage="%(prog)s [options] [pytest arguments] | %(prog)s [options] --exec -- python arguments",
+        usage="%(prog)s [options] [pytest arguments]\n       %(prog)s [options] --exec -- python arguments",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -88,3 +92,6 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

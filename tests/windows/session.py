@@ -104,7 +104,8 @@ def _environment(prefix: Path, scratch: Path, python: Path, checkout: Path) -> d
         env.pop(f"PYTHON{name}", None)
     metadata = scratch / "metadata"
     _write_metadata(checkout, metadata)
-    env["PYTHONPATH"] = ";".join(map(windows_path, (checkout, metadata)))
+    callers = [Path(folder) for folder in env.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    env["PYTHONPATH"] = ";".join(map(windows_path, (checkout, metadata, *callers)))
     env["PYTHONPYCACHEPREFIX"] = windows_path(_bytecode_folder(python))
     env["PYTHONNOUSERSITE"] = "1"
     env["TMPDIR"] = str(scratch / "tmp")  # for the socket of Wine's server; Windows programs read it as on drive Z:
@@ -154,8 +155,9 @@ def _terminate_as_exit() -> Iterator[None]:
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    previous = signal.signal(signal.SIGTERM, leave)
+    previous = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
