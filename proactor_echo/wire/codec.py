@@ -64,7 +64,7 @@ class Decoder(ABC):
         self.skipped = 0
         """How many frames were passed over because they were too long."""
         self._error: FramingError | None = None
-        self._ended = False
+        self._over = False  # after an error or the end
 
     @property
     def buffered(self) -> int:
@@ -81,7 +81,7 @@ class Decoder(ABC):
         """
         if type(data) is not bytes:
             data = as_bytes(data)
-        if self._ended or self._error is not None:
+        if self._over:
             self._refuse()
         frames: list[bytes] = []
         try:
@@ -97,11 +97,11 @@ class Decoder(ABC):
         Raises :class:`~proactor_echo.errors.FrameTruncated` when the stream ended inside a frame. Its ``partial`` holds
         the bytes of that frame, with their header, as they came. A second call changes nothing.
         """
+        frames: list[bytes] = []
         if self._error is not None:
             self._refuse()
-        frames: list[bytes] = []
-        if not self._ended:
-            self._ended = True
+        if not self._over:
+            self._over = True
             try:
                 self.decode_end(frames)
             except FramingError as error:
@@ -126,6 +126,7 @@ class Decoder(ABC):
         self._error = copy.copy(error)
         self._error.frames = []
         error.frames = frames
+        self._over = True
         self.pending.clear()
 
     def _refuse(self) -> None:

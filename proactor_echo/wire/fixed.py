@@ -64,6 +64,6 @@ class _FixedDecoder(Decoder):
             frames.append(bytes(self.pending))
             self.pending.clear()
         while count := min((len(data) - position) // length, LONGEST_RUN):
-            frames += self._runs.get(length, count).payloads(data, position)
+            frames += self._runs[length, count].payloads(data, position)
             position += count * length
         self.pending += data[position:]

@@ -25,18 +25,18 @@ Source: io.netty.handler.codec.LengthFieldBasedFrameDecoder, its class documenta
 """
 
 import struct
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, NoReturn
 
 from ..errors import FrameCorrupt, FramingError
-from .codec import BytesLike, Codec, Decoder, as_bytes, check_choice, check_limit, join, too_long
-from .runs import Runs
-from .sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedDecoder
+from .codec import BytesLike, Decoder, as_bytes, check_choice, check_limit
+from .runs import LONGEST_RUN, SHORTEST_RUN, Runs
+from .sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
 
 __all__ = ["LengthCodec"]
 
 
-class LengthCodec(Codec):
+class LengthCodec(SizedCodec):
     """Frames that carry their length in a binary field, by default 4 bytes, big-endian, before the payload.
 
     :param length_field_length: bytes of the length field: 1, 2, 3, 4 or 8. It is unsigned.
@@ -138,50 +138,55 @@ class LengthCodec(Codec):
         )
         return f"LengthCodec({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
+    def header(self, length: int) -> bytes:
+        """Return what stands before a payload of ``length`` bytes; of what the payload holds itself, nothing."""
+        field = self._pack(length - self._bias)
+        return field if self._is_plain else self._before + field[: self._field_stripped] + self._after
+
+    def headers(self, lengths: Iterable[int]) -> Iterable[bytes]:
+        """Return the headers of payloads of these lengths."""
+        return map(self._pack if self._is_plain and not self._bias else self.header, lengths)
+
     def encode(self, payload: BytesLike) -> bytes:
         """Return the frame that carries one payload."""
         if type(payload) is not bytes:
             payload = as_bytes(payload)
         length = len(payload)
         if not self.min_frame_length <= length <= self.max_frame_length:
-            self._refuse(length)
+            self.refuse(length)
         if self._is_plain:
             return self._pack(length - self._bias) + payload
-        return self._header(payload) + payload
+        frame = self.header(length) + payload
+        if self._kept:
+            self._check_own_length(frame)
+        return frame
 
     def encode_many(self, payloads: Sequence[BytesLike]) -> bytes:
         """Return the frames that carry the payloads; fastest when all of them have the same length."""
-        lengths = set(map(len, payloads))
-        if len(lengths) == 1 and not self._kept:
-            (length,) = lengths
-            if self.min_frame_length <= length <= self.max_frame_length:
-                header = self._header(payloads[0])
-                frames = join(header, [b"", *payloads])
-                # The length of a memoryview counts items, which need not be bytes.
-                if len(frames) == len(payloads) * (len(header) + length):
-                    return frames
-        return super().encode_many(payloads)
+        return b"".join(map(self.encode, payloads)) if self._kept else super().encode_many(payloads)
 
     def decoder(self) -> Decoder:
         """Return a new decoder, for one stream."""
         return _LengthDecoder(self)
 
-    def _header(self, payload: BytesLike) -> bytes:
-        field = self._pack(len(payload) - self._bias)
-        stripped = self._field_stripped
-        if self._kept:
-            length_field = slice(max(0, self.length_field_offset - self.initial_bytes_to_strip), self._kept)
-            found, expected = bytes(payload[length_field]), field[stripped:]
-            if found != expected:
-                raise FramingError(
-                    f"a payload of {len(payload)} bytes must hold the length field {expected!r}, not {found!r}"
-                )
-        return self._before + field[:stripped] + self._after
+    def refuse(self, length: int) -> NoReturn:
+        """Raise for a payload that is too long or too short."""
+        if length < self.min_frame_length:
+            raise FramingError(
+                f"with these parameters a payload has {self.min_frame_length} bytes or more, not {length}"
+            )
+        super().refuse(length)
 
-    def _refuse(self, length: int) -> None:
-        if length > self.max_frame_length:
-            raise too_long(length, self.max_frame_length)
-        raise FramingError(f"these parameters carry payloads of {self.min_frame_length} bytes or more, not {length}")
+    def _check_own_length(self, frame: bytes) -> None:
+        """Raise unless the length field is right in a frame where the payload holds it, or the end of it."""
+        start = self.length_field_offset
+        found = frame[start : start + self.length_field_length]
+        expected = self._pack(len(frame) - self.initial_bytes_to_strip - self._bias)
+        if found != expected:
+            raise FramingError(
+                f"in a payload of {len(frame) - self.initial_bytes_to_strip} bytes with these parameters "
+                f"the length field must be {expected.hex(' ')}, not {found.hex(' ')}"
+            )
 
     def _shape(self, value: int) -> tuple[str, tuple[Any, ...], str]:
         """Describe a frame whose length field says ``value``, for :class:`Runs`."""
@@ -227,8 +232,9 @@ class _LengthDecoder(SizedDecoder):
             raise FrameCorrupt(f"a length field of {value} is too small for the frame to hold its own header")
         return self._strip, value + self._beyond
 
-    def cut(self, data: bytes, position: int, frames: list[bytes]) -> int:
-        # The same as in the base class with measure() written out: this is the loop that the speed depends on.
+    def decode_chunk(self, data: bytes, frames: list[bytes]) -> None:
+        # The same as in the base class, with measure() written out: this is the loop that the speed depends on.
+        position = self.resume(data, frames) if self.pending or self._left else 0
         size = len(data)
         last_start = size - self._longest_header
         read, strip, beyond = self._read, self._strip, self._beyond
@@ -239,31 +245,35 @@ class _LengthDecoder(SizedDecoder):
             (value,) = read(data, position)
             if not lowest <= value <= highest:
                 self.measure(data, position)
-                position = self._pass_over(value + beyond - strip, value + beyond, data, position)
+                position = self.pass_over(value + beyond - strip, value + beyond, data, position)
                 continue
             end = position + value + beyond
             if end > size:
                 self._needed = end - position
                 break
             if value != last:
-                pace.last = last = value
-                pace.streak = 0
-            else:
-                pace.streak += 1
-                if pace.streak >= pace.after:
-                    total = end - position
-                    count = min((size - position) // total, pace.longest)
-                    if count >= pace.SHORTEST:
-                        run = self._runs.get(value, count)
-                        if run.headers(data, position) == run.expected:
-                            frames += run.payloads(data, position)
-                            position += count * total
-                            pace.succeeded()
-                            continue
-                        pace.failed()
+                last = value
+            elif pace.wait:
+                pace.wait -= 1
+            elif (count := (size - position) // (end - position)) >= SHORTEST_RUN:
+                if count > pace.longest:
+                    count = pace.longest
+                headers, expected, payloads = self._runs[value, count]
+                if headers(data, position) == expected:
+                    frames += payloads(data, position)
+                    position += count * (end - position)
+                    if pace.longest < LONGEST_RUN:
+                        pace.succeeded()
+                    continue
+                pace.failed()
             frames.append(data[position + strip : end])
             position = end
-        return position
+        pace.last = last
+        if position < size:
+            self.pending += data[position:]
+
+    def unwrap(self, frame: bytearray) -> bytes:
+        return bytes(memoryview(frame)[self._strip :])
 
 
 def _reader_24(offset: int, byteorder: Literal["big", "little"]) -> Callable[[bytes, int], tuple[int]]:

@@ -104,7 +104,12 @@ class DelimiterCodec(Codec):
         frames = join(delimiter, payloads) + delimiter
         # Decoding at once is quicker than searching each payload, and leaves no doubt.
         arrived = self._split(frames)
-        if arrived.pop() == b"" and arrived == list(payloads) and max(map(len, arrived)) <= self.max_frame_length:
+        limit = self.max_frame_length
+        if (
+            arrived.pop() == b""
+            and arrived == list(payloads)
+            and (len(frames) <= limit or max(map(len, arrived)) <= limit)
+        ):
             return frames
         return super().encode_many(payloads)
 
@@ -143,6 +148,18 @@ class LineCodec(DelimiterCodec):
             on_too_long=on_too_long,
             partial=partial,
         )
+
+    def encode_many(self, payloads: Sequence[BytesLike]) -> bytes:
+        """Return the payloads, each with the newline."""
+        if payloads and self.strip_delimiter:
+            newline = self.delimiters[0]
+            frames = join(newline, payloads) + newline
+            # No newline but ours, and no carriage return that one of ours would take along.
+            if frames.count(b"\n") == len(payloads) and (newline == b"\r\n" or b"\r" not in frames):
+                limit = self.max_frame_length
+                if len(frames) <= limit or max(map(len, payloads)) <= limit:
+                    return frames
+        return super().encode_many(payloads)
 
     def __repr__(self) -> str:
         return (
@@ -315,6 +332,6 @@ def _split_lines(data: bytes) -> list[bytes]:
     pieces = data.split(b"\n")
     if b"\r" in data:
         last = pieces.pop()
-        pieces = [piece[:-1] if piece.endswith(b"\r") else piece for piece in pieces]
+        pieces = [piece.removesuffix(b"\r") for piece in pieces]
         pieces.append(last)
     return pieces

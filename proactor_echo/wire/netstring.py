@@ -8,9 +8,9 @@ import re
 from typing import Any, Final, Literal
 
 from ..errors import FrameCorrupt
-from .codec import BytesLike, Codec, Decoder, as_bytes, check_choice, check_limit, too_long
+from .codec import Decoder, check_choice, check_limit, too_long
 from .runs import Runs
-from .sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedDecoder
+from .sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
 
 __all__ = ["NetstringCodec"]
 
@@ -18,7 +18,7 @@ MOST_DIGITS: Final = 20
 """What a length may have at most, where it must be read to the end to skip the frame: enough for 64 bits."""
 
 
-class NetstringCodec(Codec):
+class NetstringCodec(SizedCodec):
     """Frames written as ``5:hello,``.
 
     :param max_frame_length: the longest payload in bytes.
@@ -27,7 +27,7 @@ class NetstringCodec(Codec):
         on.
     """
 
-    max_frame_length: int
+    trailer = b","
 
     def __init__(
         self,
@@ -42,12 +42,9 @@ class NetstringCodec(Codec):
     def __repr__(self) -> str:
         return f"NetstringCodec(max_frame_length={self.max_frame_length}, on_too_long={self.on_too_long!r})"
 
-    def encode(self, payload: BytesLike) -> bytes:
-        """Return the netstring of one payload."""
-        payload = as_bytes(payload)
-        if len(payload) > self.max_frame_length:
-            raise too_long(len(payload), self.max_frame_length)
-        return b"%d:%b," % (len(payload), payload)
+    def header(self, length: int) -> bytes:
+        """Return the digits and the colon."""
+        return b"%d:" % length
 
     def decoder(self) -> Decoder:
         """Return a new decoder, for one stream."""
@@ -67,17 +64,17 @@ class _NetstringDecoder(SizedDecoder):
             max_frame_length=codec.max_frame_length,
             runs=codec._runs,
             on_too_long=codec.on_too_long,
-            trailer=b",",
+            trailer=codec.trailer,
         )
-        self._header = re.compile(rb"(0|[1-9][0-9]{0,%d}):" % (digits - 1)).match
 
     def measure(self, data: bytes, position: int) -> Measure | None:
-        found = self._header(data, position)
-        if found is None:
-            self._check_beginning(data[position : position + self._longest_header])
-            return None
-        start = found.end() - position
-        return start, start + int(found[1]) + 1
+        colon = data.find(b":", position, position + self._longest_header)
+        digits = data[position:colon]
+        if colon > position and digits.isdigit() and (digits[0] != ord("0") or len(digits) == 1):
+            start = len(digits) + 1
+            return start, start + int(digits) + 1
+        self._check_beginning(data[position : position + self._longest_header])
+        return None
 
     def _check_beginning(self, header: bytes) -> None:
         """Raise if ``header``, which has no colon in the right place, cannot become a header with more bytes."""

@@ -14,7 +14,10 @@ import struct
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-__all__ = ["Pace", "Run", "Runs"]
+__all__ = ["LONGEST_RUN", "SHORTEST_RUN", "Pace", "Run", "Runs"]
+
+SHORTEST_RUN: Final = 4
+"""Frames in one run: for fewer it does not pay."""
 
 LONGEST_RUN: Final = 256
 """Frames in one run. A compiled format takes 32 bytes a frame, and longer runs are no faster."""
@@ -34,62 +37,54 @@ class Run(NamedTuple):
     """Cuts the payloads."""
 
 
-class Runs:
-    """A bounded cache of compiled runs.
+class Runs(dict[tuple[Any, int], Run]):
+    """A bounded cache of compiled runs: ``runs[key, count]`` is the run of ``count`` frames which ``key`` describes.
 
     ``shape(key)`` tells what one frame looks like: the struct format that reads its header and pads over the rest, what
     that must yield, and the format that pads over the header and yields the payload. Both formats cover exactly one
-    frame. ``prefix`` is the byte order of all formats.
+    frame. ``byteorder`` is the prefix of all formats.
     """
 
-    def __init__(self, shape: Callable[[Any], tuple[str, tuple[Any, ...], str]], prefix: str = ">") -> None:
+    def __init__(self, shape: Callable[[Any], tuple[str, tuple[Any, ...], str]], byteorder: str = ">") -> None:
+        super().__init__()
         self._shape = shape
-        self._prefix = prefix
-        self._cache: dict[tuple[Any, int], Run] = {}
+        self._byteorder = byteorder
 
-    def __len__(self) -> int:
-        return len(self._cache)
-
-    def get(self, key: Any, count: int) -> Run:
-        """Return the compiled run of ``count`` frames which ``key`` describes."""
-        run = self._cache.get((key, count))
-        if run is None:
-            header, expected, payload = self._shape(key)
-            run = Run(
-                struct.Struct(self._prefix + header * count).unpack_from,
-                expected * count,
-                struct.Struct(self._prefix + payload * count).unpack_from,
-            )
-            if len(self._cache) >= CACHED_RUNS:
-                self._cache.clear()
-            self._cache[key, count] = run
+    def __missing__(self, key_and_count: tuple[Any, int]) -> Run:
+        key, count = key_and_count
+        header, expected, payload = self._shape(key)
+        run = Run(
+            struct.Struct(self._byteorder + header * count).unpack_from,
+            expected * count,
+            struct.Struct(self._byteorder + payload * count).unpack_from,
+        )
+        if len(self) >= CACHED_RUNS:
+            self.clear()
+        self[key_and_count] = run
         return run
 
 
 class Pace:
-    """When to try for a run, and how long a one: the memory that one decoder has of its stream."""
+    """When to try for a run, and for how long a one: what one decoder remembers of its stream."""
 
-    __slots__ = ("after", "last", "longest", "streak")
-
-    SHORTEST: Final = 4
+    __slots__ = ("_pause", "last", "longest", "wait")
 
     def __init__(self) -> None:
         self.last: object = None
-        """The header of the frame before."""
-        self.streak = 0
-        """How many frames in a row had that header."""
-        self.after = 1
-        """Try when the streak is that long."""
+        """What the header of the frame before said."""
+        self.wait = 0
+        """Let that many frames pass that are like the one before, and do not try."""
         self.longest = LONGEST_RUN
         """Try for no more frames than that."""
+        self._pause = 1
 
     def succeeded(self) -> None:
-        """Try sooner and for more."""
-        self.after = 1
+        """Try at once, and for more."""
+        self._pause = 1
         self.longest = min(self.longest * 4, LONGEST_RUN)
 
     def failed(self) -> None:
-        """Try later and for less."""
-        self.streak = 0
-        self.after = min(self.after * 2, 64)
+        """Try later, and for less."""
+        self.wait = self._pause
+        self._pause = min(self._pause * 2, 64)
         self.longest = 8

@@ -13,22 +13,20 @@ Source: Protocol Buffers documentation, "Encoding", Base 128 Varints.
 from typing import Any, Literal
 
 from ..errors import FrameCorrupt
-from .codec import BytesLike, Codec, Decoder, as_bytes, check_choice, check_limit, too_long
+from .codec import Decoder, check_choice, check_limit
 from .runs import Runs
-from .sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedDecoder
+from .sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
 
 __all__ = ["VarintCodec"]
 
 
-class VarintCodec(Codec):
+class VarintCodec(SizedCodec):
     """Frames with a 32-bit varint length before the payload.
 
     :param max_frame_length: the longest payload in bytes, below 4 GiB.
     :param on_too_long: ``"raise"`` ends the stream with FrameTooLong as soon as the length is there; ``"skip"`` passes
         over exactly that frame, without storing it, counts it in ``decoder.skipped`` and goes on.
     """
-
-    max_frame_length: int
 
     def __init__(
         self,
@@ -45,27 +43,17 @@ class VarintCodec(Codec):
     def __repr__(self) -> str:
         return f"VarintCodec(max_frame_length={self.max_frame_length}, on_too_long={self.on_too_long!r})"
 
-    def encode(self, payload: BytesLike) -> bytes:
-        """Return the frame that carries one payload."""
-        payload = as_bytes(payload)
-        if len(payload) > self.max_frame_length:
-            raise too_long(len(payload), self.max_frame_length)
-        return _varint(len(payload)) + payload
+    def header(self, length: int) -> bytes:
+        """Return the shortest varint for ``length``."""
+        if length < 0x80:
+            return bytes((length,))
+        if length < 0x4000:
+            return bytes((length & 0x7F | 0x80, length >> 7))
+        return bytes((length & 0x7F | 0x80,)) + self.header(length >> 7)
 
     def decoder(self) -> Decoder:
         """Return a new decoder, for one stream."""
         return _VarintDecoder(self)
-
-
-def _varint(number: int) -> bytes:
-    if number < 0x80:
-        return bytes((number,))
-    groups = bytearray()
-    while number >= 0x80:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    groups.append(number)
-    return bytes(groups)
 
 
 def _shape(header: bytes) -> tuple[str, tuple[Any, ...], str]:
@@ -83,13 +71,17 @@ class _VarintDecoder(SizedDecoder):
         )
 
     def measure(self, data: bytes, position: int) -> Measure | None:
-        number = 0
-        for index, byte in enumerate(data[position : position + 5]):
-            if byte < 0x80:
-                if index == 4 and byte > 0x0F:
-                    raise FrameCorrupt("a varint length of more than 32 bits")
-                return index + 1, index + 1 + (number | byte << 7 * index)
-            number |= (byte & 0x7F) << 7 * index
-        if len(data) - position >= 5:
-            raise FrameCorrupt("a varint length of more than 5 bytes")
-        return None
+        try:
+            number = data[position]
+            if number < 0x80:
+                return 1, 1 + number
+            for index in range(1, 5):
+                byte = data[position + index]
+                number += byte - 1 << 7 * index  # the 1 takes away the high bit of the byte before
+                if byte < 0x80:
+                    if number >> 32:
+                        break
+                    return index + 1, index + 1 + number
+        except IndexError:
+            return None
+        raise FrameCorrupt("a varint length of more than 32 bits")
