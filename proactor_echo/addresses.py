@@ -110,13 +110,13 @@ class _LiteralError(Exception):
 
 def _literal(host: str, port: int, family: int) -> tuple[int, tuple[Any, ...]] | None:
     """Return the family and socket address if the host is an address and not a name."""
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    ip, percent, scope = host.partition("%")
-    if not percent and _is_ip(socket.AF_INET, ip):
+    if _is_ip(socket.AF_INET, host):
         if family == socket.AF_INET6:
             raise _LiteralError(f"{host} is an IPv4 address, and only IPv6 is allowed")
-        return socket.AF_INET, (ip, port)
+        return socket.AF_INET, (host, port)
+    if host.startswith("[") and host.endswith("]"):  # as in a URL; people type it everywhere
+        host = host[1:-1]
+    ip, percent, scope = host.partition("%")
     if not _is_ip(socket.AF_INET6, ip):
         return None
     if family == socket.AF_INET:
