@@ -1,9 +1,16 @@
 """Peers to test against: plain non-blocking sockets driven by the loop, independent of the code under test."""
 
 import asyncio
+import ctypes
+import random
 import socket
 import struct
+import sys
+from collections.abc import Callable
 from typing import Any, Self
+
+#: Windows as Wine shows it, which some facts of Windows are different from.
+WINE = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 
 
 class RawClient:
@@ -54,7 +61,9 @@ class RawClient:
 
     def reset(self) -> None:
         """Close with a TCP reset."""
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if _WINDOWS else "ii", 1, 0))
+        self.sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+        )
         self.sock.close()
 
     async def __aenter__(self) -> Self:
@@ -64,4 +73,37 @@ class RawClient:
         self.close()
 
 
-_WINDOWS = hasattr(socket, "SIO_RCVALL")
+class Pattern:
+    """Endless bytes in which every position within 1 MiB looks different; cheap to make and to compare."""
+
+    _PERIOD = (1 << 20) + 7
+    _TWICE = random.Random(20).randbytes(_PERIOD) * 2
+
+    def __init__(self, start: int = 0) -> None:
+        self.position = start
+
+    def take(self, size: int) -> bytes:
+        """Return the next ``size`` bytes, at most 1 MiB."""
+        at = self.position % self._PERIOD
+        self.position += size
+        return self._TWICE[at : at + size]
+
+
+async def eventually(condition: Callable[[], object], what: str = "", *, within: float = 20.0) -> None:
+    """Wait until ``condition()`` is true, for things that have no event to wait for."""
+    try:
+        async with asyncio.timeout(within):
+            while not condition():
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"not within {within:g} s: {what or condition}") from None
+
+
+async def settled(value: Callable[[], object], *, looks: int = 30, within: float = 20.0) -> None:
+    """Wait until ``value()`` has been the same for ``looks`` looks, 10 ms or more apart."""
+    async with asyncio.timeout(within):
+        last, same = value(), 0
+        while same < looks:
+            await asyncio.sleep(0.01)
+            same = same + 1 if value() == last else 0
+            last = value()
