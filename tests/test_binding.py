@@ -87,6 +87,28 @@ async def test_options_reach_the_sockets() -> None:
         assert sockets[0].getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 50_000 * doubled
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="with an exclusive port Windows may say in use for a while")
+async def test_a_port_can_be_had_again_while_its_connections_are_in_time_wait() -> None:
+    sockets = await listen_tcp("127.0.0.1", 0)
+    with closed_at_end(sockets) as [address], socket.create_connection(address, timeout=10) as client:
+        sockets[0].settimeout(10)
+        accepted, _ = sockets[0].accept()
+        accepted.close()  # who closes first is the one in TIME_WAIT
+        assert client.recv(1) == b""
+    with closed_at_end(await listen_tcp(*address)) as [again]:
+        assert again == address
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="SO_EXCLUSIVEADDRUSE is an option of Windows")
+@both_kinds
+async def test_so_reuseaddr_does_not_take_an_exclusive_port_over(bind: Bind) -> None:
+    sockets = await bind("127.0.0.1", 0)
+    with closed_at_end(sockets) as [address], socket.socket(socket.AF_INET, sockets[0].type) as thief:
+        thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(PermissionError):  # WSAEACCES
+            thief.bind(address)
+
+
 # -- several addresses, one port ---------------------------------------------------------------------------------------
 
 
@@ -134,25 +156,26 @@ class Squatter(SocketOptions):
 
     held: list[socket.socket]
     times: int
+    tried: int
+    last: socket.socket
 
     def apply_before_bind(self, sock: socket.socket, *, dual_stack: bool | None = None) -> None:
         super().apply_before_bind(sock, dual_stack=dual_stack)
         if sock.family == socket.AF_INET:
             Squatter.last = sock
-        elif len(Squatter.held) < Squatter.times:
+        elif Squatter.tried < Squatter.times:
+            Squatter.tried += 1
             rival = socket.socket(socket.AF_INET6, sock.type)
+            Squatter.held.append(rival)
             rival.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             rival.bind(("::1", Squatter.last.getsockname()[1]))
             if sock.type == socket.SOCK_STREAM:
                 rival.listen()
-            Squatter.held.append(rival)
-
-    last: socket.socket
 
 
 @pytest.fixture
 def squatter() -> Iterator[type[Squatter]]:
-    Squatter.held = []
+    Squatter.held, Squatter.tried = [], 0
     yield Squatter
     for sock in Squatter.held:
         sock.close()
@@ -165,7 +188,7 @@ async def test_a_port_that_is_taken_on_the_second_address_is_given_up_for_anothe
 ) -> None:
     squatter.times = 5
     with closed_at_end(await bind(["127.0.0.1", "::1"], 0, options=squatter())) as addresses:
-        assert len(squatter.held) == 5
+        assert squatter.tried == 5
         assert len({address[1] for address in addresses}) == 1
         assert addresses[0][1] not in {sock.getsockname()[1] for sock in squatter.held}
 
@@ -176,7 +199,7 @@ async def test_giving_up_ends(bind: Bind, squatter: type[Squatter]) -> None:
     squatter.times = 1000
     with pytest.raises(BindError, match="the port is in use"):
         await bind(["127.0.0.1", "::1"], 0, options=squatter())
-    assert len(squatter.held) == PORT_ATTEMPTS
+    assert squatter.tried == PORT_ATTEMPTS
 
 
 @needs_ipv6
@@ -187,7 +210,7 @@ async def test_a_port_asked_for_by_number_is_tried_once(bind: Bind, squatter: ty
     squatter.times = 1000
     with pytest.raises(BindError, match=f":{free}: the port is in use"):
         await bind(["127.0.0.1", "::1"], free, options=squatter())
-    assert len(squatter.held) == 1
+    assert squatter.tried == 1
 
 
 def test_a_port_that_turns_out_to_be_taken_when_listening_is_given_up_for_another() -> None:
