@@ -26,7 +26,7 @@ def quiet_event_loop(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFi
 
 @pytest_asyncio.fixture(autouse=True)
 async def nothing_left_behind() -> AsyncIterator[None]:
-    """Fail when a test leaves a task running, and make unclosed resources show themselves in the test that left them."""
+    """Fail when a test leaves a task running, and make unclosed resources show themselves where they were left."""
     before = asyncio.all_tasks()
     yield
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
