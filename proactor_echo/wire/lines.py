@@ -155,10 +155,9 @@ class LineCodec(DelimiterCodec):
             newline = self.delimiters[0]
             frames = join(newline, payloads) + newline
             # No newline but ours, and no carriage return that one of ours would take along.
-            if frames.count(b"\n") == len(payloads) and (newline == b"\r\n" or b"\r" not in frames):
-                limit = self.max_frame_length
-                if len(frames) <= limit or max(map(len, payloads)) <= limit:
-                    return frames
+            is_clean = frames.count(b"\n") == len(payloads) and (newline == b"\r\n" or b"\r" not in frames)
+            if is_clean and len(frames) <= self.max_frame_length:
+                return frames
         return super().encode_many(payloads)
 
     def __repr__(self) -> str:
