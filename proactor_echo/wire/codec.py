@@ -184,7 +184,7 @@ def join(separator: bytes, payloads: Sequence[BytesLike]) -> bytes:
     """Join payloads of any kind."""
     try:
         return separator.join(payloads)
-    except BufferError:  # a memoryview with gaps
+    except TypeError:  # which it raises for a memoryview with gaps, and not only for what is no bytes at all
         return separator.join(map(as_bytes, payloads))
 
 
