@@ -90,7 +90,8 @@ async def resolve(
     except _LiteralError as exc:
         raise error(str(exc)) from None
     except OSError as exc:
-        raise error(_unknown(host, family, exc), errno=exc.errno) from exc
+        # getaddrinfo's numbers are no errno (on macOS they look like one), so the number stays in the cause.
+        raise error(_unknown(host, family, exc)) from exc
     except (UnicodeError, ValueError) as exc:  # a label that IDNA cannot encode, a null character
         raise error(f"{host!r} is not a host name: {exc}") from exc
     return list(dict.fromkeys((info[0], type, info[2], "", info[4]) for info in found if info[0] in _INTERNET))
