@@ -97,7 +97,7 @@ def test_frames_decoded_before_the_error_are_kept() -> None:
     assert FrameCorrupt("corrupt").frames == []
 
 
-# What each number of the issue at hand means, written out once more so that a slip in the table shows.
+# What each number means, written out once more so that a slip in the table shows.
 EXPECTED_WINDOWS = {
     R.PEER_RESET: {64, 10054},
     R.PEER_GONE: {59, 109, 232, 233, 1229, 10057},
