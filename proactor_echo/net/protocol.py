@@ -19,6 +19,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
@@ -150,6 +151,17 @@ class FramedProtocol(asyncio.Protocol):
     def abort(self) -> None:
         """End the connection at once; what was not sent yet is dropped."""
         self.cut(DisconnectReason.ABORTED)
+
+    def reset(self) -> None:
+        """End the connection at once with a TCP reset: the peer gets an error where :meth:`abort` may look orderly."""
+        if self._lifecycle.state is ConnectionState.CLOSED:
+            return
+        # Closing a socket that lingers for 0 seconds sends a reset, unless it has been shut down before.
+        linger = struct.pack("HH" if sys.platform == "win32" else "ii", 1, 0)
+        with contextlib.suppress(OSError):
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self._resetting = True
+        self.abort()
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -292,7 +304,8 @@ class FramedProtocol(asyncio.Protocol):
             # The stock proactor transport shuts the socket down after this call, unguarded: an error there leaves the
             # socket open and logs "Exception in callback" (gh-83191). It skips that for a socket already closed.
             with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+                if not self._resetting:
+                    self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
         logger.log(log_level(disconnect), "%s: %s", self._peer or "connection", disconnect.text)
         self._call(self.connection_closed, disconnect)
