@@ -1,9 +1,9 @@
 """A connection can be ended with a TCP reset, which the peer sees as one."""
 
 import pytest
+from peers import RawClient
 
 import proactor_echo as pe
-from peers import RawClient
 
 
 async def reset_at_once(conn: pe.Connection) -> None:
