@@ -124,16 +124,13 @@ class Decoder(ABC):
     def _fail(self, error: FramingError, frames: list[bytes]) -> None:
         """Remember an error: without the frames, so that nobody gets them twice, and without a traceback's locals."""
         self._error = copy.copy(error)
-        self._error.frames = []
         error.frames = frames
         self._over = True
         self.pending.clear()
 
     def _refuse(self) -> None:
         if self._error is not None:
-            again = copy.copy(self._error)
-            again.frames = []
-            raise again
+            raise copy.copy(self._error)
         raise ProtocolStateError("the decoder was told that the stream has ended, and cannot be fed any more")
 
 

@@ -103,13 +103,9 @@ class DelimiterCodec(Codec):
         delimiter = self.delimiters[0] if self.strip_delimiter else b""
         frames = join(delimiter, payloads) + delimiter
         # Decoding at once is quicker than searching each payload, and leaves no doubt.
-        arrived = self._split(frames)
+        arrived = self._split(frames)[:-1]
         limit = self.max_frame_length
-        if (
-            arrived.pop() == b""
-            and arrived == list(payloads)
-            and (len(frames) <= limit or max(map(len, arrived)) <= limit)
-        ):
+        if arrived == list(payloads) and (len(frames) <= limit or max(map(len, arrived)) <= limit):
             return frames
         return super().encode_many(payloads)
 

@@ -8,7 +8,15 @@ from streams import CODECS, decode, every_split, garbage, payloads_for, random_s
 
 from proactor_echo.errors import FrameTooLong, FramingError
 from proactor_echo.wire import framing
-from proactor_echo.wire.framing import BytesLike, Codec, DelimiterCodec, LengthCodec
+from proactor_echo.wire.framing import (
+    BytesLike,
+    Codec,
+    DelimiterCodec,
+    LengthCodec,
+    LineCodec,
+    NetstringCodec,
+    VarintCodec,
+)
 
 all_codecs = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 
@@ -177,6 +185,37 @@ def test_what_is_not_bytes_is_refused(codec: Codec) -> None:
             codec.encode_many([wrong])
         with pytest.raises(TypeError):
             codec.decoder().feed(wrong)
+
+
+SKIPPING: dict[str, tuple[Codec, Codec]] = {
+    "length": (LengthCodec(max_frame_length=5, on_too_long="skip"), LengthCodec()),
+    "length-24": (
+        LengthCodec(3, length_field_offset=2, length_adjustment=-5, max_frame_length=5, on_too_long="skip"),
+        LengthCodec(3, length_field_offset=2, length_adjustment=-5),
+    ),
+    "varint": (VarintCodec(max_frame_length=5, on_too_long="skip"), VarintCodec()),
+    "netstring": (NetstringCodec(max_frame_length=5, on_too_long="skip"), NetstringCodec()),
+    "line": (LineCodec(max_frame_length=5, on_too_long="skip"), LineCodec()),
+    "line-crlf": (LineCodec(max_frame_length=5, on_too_long="skip"), LineCodec(newline=b"\r\n")),
+    "delimiter": (DelimiterCodec(b"abba", max_frame_length=5, on_too_long="skip"), DelimiterCodec(b"abba")),
+}
+"""A codec that skips what is over its limit, and its twin that can encode that."""
+
+
+@pytest.mark.parametrize(("codec", "twin"), SKIPPING.values(), ids=SKIPPING)
+def test_exactly_the_frames_over_the_limit_are_skipped_wherever_the_stream_is_cut(codec: Codec, twin: Codec) -> None:
+    limit = codec.max_frame_length
+    assert limit is not None
+    for seed in range(30):
+        source = random.Random(seed)
+        payloads = payloads_for(twin, source, 30, longest=source.choice((10, 300)))
+        stream = twin.encode_many(payloads)
+        good = [payload for payload in payloads if len(payload) <= limit]
+        expected = (good, None, len(payloads) - len(good))
+        assert decode(codec, [stream]) == expected, f"{seed=}"
+        assert decode(codec, [stream[i : i + 1] for i in range(len(stream))]) == expected, f"{seed=}"
+        for cuts in (3, 40):
+            assert decode(codec, random_split(stream, source, cuts)) == expected, f"{seed=}"
 
 
 def most_buffered(codec: Codec) -> int:

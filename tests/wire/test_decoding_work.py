@@ -76,23 +76,25 @@ def test_lengths_from_the_peer_do_not_fill_the_cache_of_compiled_runs(codec: Any
         assert len(codec._runs) <= CACHED_RUNS
 
 
-@pytest.mark.parametrize("run", [2, 3, 4, 5, 6, 9, 17])
-def test_runs_that_break_off_cost_no_more_than_a_few_headers_a_frame(run: int) -> None:
-    codec = LengthCodec()
+@pytest.mark.parametrize("codec", [LengthCodec(), VarintCodec(), NetstringCodec()], ids=repr)
+def test_runs_that_break_off_cost_no_more_than_a_few_headers_a_frame(codec: Codec) -> None:
+    for run in (2, 3, 4, 5, 6, 9, 17):
+        decoder = codec.decoder()
+        attempts = count_attempts(decoder)
+        payloads = [bytes(10 + index // run % 7) for index in range(4000)]
+        assert decoder.feed(codec.encode_many(payloads)) == payloads
+        # An attempt is at most four times as long as the one that succeeded before it.
+        assert sum(attempts) <= 4 * len(payloads)
+
+
+@pytest.mark.parametrize("codec", [LengthCodec(), VarintCodec(), NetstringCodec()], ids=repr)
+def test_after_runs_that_broke_off_a_long_run_is_soon_taken_for_one(codec: Codec) -> None:
     decoder = codec.decoder()
-    compared = 0
-
-    class Counting(dict[Any, Any]):
-        def __missing__(self, key: tuple[int, int]) -> object:
-            nonlocal compared
-            compared += key[1]
-            return codec._runs[key]
-
-    decoder._runs = Counting()  # type: ignore[attr-defined]
-    payloads = [bytes(10 + index // run % 7) for index in range(4000)]
-    assert decoder.feed(codec.encode_many(payloads)) == payloads
-    # An attempt is at most four times as long as the one that succeeded before it.
-    assert compared <= 4 * len(payloads)
+    decoder.feed(codec.encode_many([bytes(10 + index // 5 % 7) for index in range(4000)]))
+    attempts = count_attempts(decoder)
+    decoder.feed(codec.encode_many([b"same"] * 4000))
+    assert max(attempts) == LONGEST_RUN
+    assert len(attempts) <= 4000 // LONGEST_RUN + 6
 
 
 @pytest.mark.parametrize("codec", [LengthCodec(), VarintCodec(), NetstringCodec()], ids=repr)
@@ -120,6 +122,19 @@ def count_calls(decoder: Decoder, name: str, weight: Callable[..., int]) -> Coun
 
     setattr(decoder, name, counting)
     return counter
+
+
+def count_attempts(decoder: Any) -> list[int]:
+    """Return a list to which every attempt to cut a run adds its number of frames."""
+    runs, attempts = decoder._runs, []
+
+    class Counting(dict[Any, Any]):
+        def __missing__(self, key: tuple[object, int]) -> object:
+            attempts.append(key[1])
+            return runs[key]
+
+    decoder._runs = Counting()
+    return attempts
 
 
 def feed_bytes(decoder: Decoder, stream: bytes) -> None:

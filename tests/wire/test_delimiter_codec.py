@@ -77,12 +77,19 @@ def test_a_payload_that_would_not_arrive_as_it_is_is_refused(
     assert str(caught.value) == sentence
 
 
+def test_payloads_that_would_be_taken_apart_otherwise_are_refused_together_too() -> None:
+    with pytest.raises(FramingError, match="the payload holds a delimiter"):
+        DelimiterCodec(b"--").encode_many([b"a-", b"b"])
+    with pytest.raises(FramingError, match="must end with its delimiter"):
+        DelimiterCodec(b";", strip_delimiter=False).encode_many([b"a;", b"b"])
+
+
 def test_delimiters_that_are_not_stripped_are_part_of_the_frame_and_of_its_length() -> None:
     codec = DelimiterCodec(b";", b"--", strip_delimiter=False, max_frame_length=3)
     assert codec.decoder().feed(b"ab;c--") == [b"ab;", b"c--"]
     assert codec.encode(b"c--") == b"c--"
     with pytest.raises(FrameTooLong):
-        codec.decoder().feed(b"abc;")
+        codec.decoder().feed(b"abc")
     with pytest.raises(ValueError, match="a frame can have 2 bytes and no payload"):
         DelimiterCodec(b"--", strip_delimiter=False, max_frame_length=1)
 
