@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, TypeVar
 
-from peers import eventually
+from peers import RawClient, eventually
 
 import proactor_echo as pe
 
@@ -76,3 +76,39 @@ class Diary(pe.FramedProtocol):
 
     def connection_closed(self, disconnect: pe.Disconnect) -> None:
         self.told.append(f"closed: {disconnect.reason}")
+
+
+@contextlib.asynccontextmanager
+async def connection(
+    codec: pe.Codec | None = None, *, receive_buffer: int | None = None, **options: Any
+) -> AsyncIterator[tuple[pe.Connection, RawClient]]:
+    """Make a :class:`Connection` in a stock server and its peer; ``receive_buffer`` is the peer's."""
+
+    def make() -> pe.Connection:
+        return pe.Connection(codec, **options)
+
+    async with stock_server(make) as serving:
+        client = await RawClient.connect(serving.address, receive_buffer=receive_buffer)
+        try:
+            yield await serving.opened(), client
+        finally:
+            client.close()
+
+
+def watch_writes(protocol: pe.FramedProtocol) -> list[bytes]:
+    """Return a list in which every later ``transport.write`` of this connection is noted."""
+    writes: list[bytes] = []
+    write = protocol.transport.write
+
+    def noting(data: bytes) -> None:
+        writes.append(bytes(data))
+        write(data)
+
+    setattr(protocol.transport, "write", noting)  # noqa: B010 (mypy forbids the assignment)
+    return writes
+
+
+async def turns(count: int) -> None:
+    """Let the loop turn so many times: for tasks to get where they wait, or to show that something does not happen."""
+    for _ in range(count):
+        await asyncio.sleep(0)

@@ -49,6 +49,8 @@ class Connection(FramedProtocol):
         read_limit: int = 262144,
         close_timeout: float = 10.0,
     ) -> None:
+        if read_limit < 0:
+            raise ValueError(f"read_limit must be 0 bytes or more, not {read_limit!r}")
         super().__init__()
         self.configure(codec, write_limit=write_limit, close_timeout=close_timeout)
         self._loop = asyncio.get_running_loop()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from peers import RawClient, eventually
-from stock import Diary, stock_server
+from stock import Diary, stock_server, watch_writes
 
 import proactor_echo as pe
 
@@ -153,19 +153,6 @@ async def test_a_frame_sent_outside_a_callback_leaves_at_once() -> None:
         writes = watch_writes(serving.only)
         serving.only.send_frame(b"now")
         assert writes == [wire(b"now")]
-
-
-def watch_writes(protocol: pe.FramedProtocol) -> list[bytes]:
-    """Return a list that every later ``transport.write`` of this connection is noted in."""
-    writes: list[bytes] = []
-    write = protocol.transport.write
-
-    def noting(data: bytes) -> None:
-        writes.append(bytes(data))
-        write(data)
-
-    setattr(protocol.transport, "write", noting)  # noqa: B010 (mypy forbids the assignment)
-    return writes
 
 
 async def test_a_frame_that_the_codec_cannot_carry_is_refused_and_nothing_is_sent() -> None:
