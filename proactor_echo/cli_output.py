@@ -104,6 +104,6 @@ def _discard(stream: TextIO | None) -> None:
     if stream is None:
         return
     with contextlib.suppress(OSError, ValueError):  # in a test it may be no real file
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)
+        descriptor = stream.fileno()
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), descriptor)

@@ -133,5 +133,6 @@ class _Lines:
 
 def run_python(*arguments: str, **options: Any) -> Ended:
     """Run Python to its end."""
-    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, timeout=PATIENCE, **options)
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
     return Ended(done.returncode, done.stdout, done.stderr)

@@ -36,7 +36,7 @@ def receive(client: socket.socket, size: int) -> bytes:
     return data
 
 
-# -- one life of each server, looked at from several sides --------------------------------------------------------------
+# -- one life of each server, looked at from several sides -----------------------------------------------------------
 
 
 class Life(NamedTuple):
@@ -142,7 +142,7 @@ def test_udp_stats_are_a_line_of_json_on_stderr(udp_life: Life) -> None:
     assert (udp_life.stats["bytes_in"], udp_life.stats["oversize"]) == (1033, 1)
 
 
-# -- stopping -----------------------------------------------------------------------------------------------------------
+# -- stopping --------------------------------------------------------------------------------------------------------
 
 
 def test_a_stop_waits_for_what_a_client_is_in_the_middle_of() -> None:
@@ -161,14 +161,14 @@ def test_a_stop_waits_for_what_a_client_is_in_the_middle_of() -> None:
 
 
 def test_a_second_signal_stops_at_once() -> None:
-    with CliProcess("tcp", "--port", "0", "--framing", "length", "--drain", "600") as cli:
-        with tcp_client(cli.listening()) as client:
-            client.sendall(b"\0\0\0\2ok" + HALF_A_FRAME)
-            receive(client, 6)
-            cli.signal(signal.SIGINT)
-            cli.error_line()
-            cli.signal(signal.SIGINT)
-            ended = cli.end()
+    arguments = ("tcp", "--port", "0", "--framing", "length", "--drain", "600")
+    with CliProcess(*arguments) as cli, tcp_client(cli.listening()) as client:
+        client.sendall(b"\0\0\0\2ok" + HALF_A_FRAME)
+        receive(client, 6)
+        cli.signal(signal.SIGINT)
+        cli.error_line()
+        cli.signal(signal.SIGINT)
+        ended = cli.end()
     assert ended.status == 0
     assert "\nstopped: 0 finished, 1 aborted in " in ended.out
 
@@ -186,7 +186,7 @@ def test_ctrl_c_and_ctrl_break_in_a_windows_console_stop_it_gracefully(key: str)
     assert "\nstopped: 0 finished, 0 aborted in " in ended.out
 
 
-# -- who reads it ---------------------------------------------------------------------------------------------------------
+# -- who reads it ----------------------------------------------------------------------------------------------------
 
 
 def test_it_goes_on_when_nobody_reads_its_lines_any_more() -> None:
@@ -219,7 +219,7 @@ def test_a_full_disk_is_one_sentence_and_status_1() -> None:
     assert (done.returncode, done.stderr) == (1, "Error: cannot write to standard output: No space left on device\n")
 
 
-# -- how it is called -----------------------------------------------------------------------------------------------------
+# -- how it is called ------------------------------------------------------------------------------------------------
 
 
 def test_run_as_a_module_it_calls_itself_that() -> None:
