@@ -227,8 +227,9 @@ class FramedProtocol(asyncio.Protocol):
         self._idle = IdleTimer(seconds, self._idle_expired)
 
     def finish(self) -> None:
-        """Come to an end as if the peer had sent its end of file here."""
-        self._call(self.end_received)
+        """Come to an end as if the peer had sent its end of file here, unless it is coming to one already."""
+        if self._lifecycle.can_receive:
+            self._tell_end()
 
     def cut(self, reason: DisconnectReason, error: BaseException | None = None) -> None:
         """Abort for ``reason``."""
@@ -287,7 +288,7 @@ class FramedProtocol(asyncio.Protocol):
             else:
                 if frames:
                     self._deliver(frames)
-                self._call(self.end_received)
+                self._tell_end()
             if both_ended:
                 self._close(DisconnectReason.LOCAL_CLOSE)
         # Keeping the transport open is ours to decide; TLS cannot be half closed and asyncio warns when asked to.
@@ -338,6 +339,11 @@ class FramedProtocol(asyncio.Protocol):
         self._gathering = False
         if self._out:
             self._flush()
+
+    def _tell_end(self) -> None:
+        if not self._end_told:
+            self._end_told = True
+            self._call(self.end_received)
 
     def _decoding_failed(self, error: Exception) -> None:
         if not isinstance(error, FramingError):
