@@ -24,6 +24,8 @@ _READER_GONE: Final = (errno.EPIPE, errno.EINVAL) if sys.platform == "win32" els
 def print_line(text: str = "") -> None:
     """Write a line to standard output and flush it. Raises click.ClickException if that fails (a full disk)."""
     stream = sys.stdout
+    if stream is None:  # pythonw, or a closed descriptor; click says nothing then from 8.1.1 on
+        return
     try:
         click.echo(_encodable(text, stream), color=_colour())
     except OSError as exc:
@@ -36,6 +38,8 @@ def print_line(text: str = "") -> None:
 def note(text: str) -> None:
     """Write a line to standard error; if that is impossible there is nobody to tell."""
     stream = sys.stderr
+    if stream is None:
+        return
     with contextlib.suppress(OSError):
         click.echo(_encodable(text, stream), err=True, color=_colour())
 
@@ -93,16 +97,14 @@ def _colour() -> bool | None:
     return None
 
 
-def _encodable(text: str, stream: TextIO | None) -> str:
+def _encodable(text: str, stream: TextIO) -> str:
     """Return ``text`` with what the stream cannot encode escaped as in a string literal."""
     encoding = getattr(stream, "encoding", None) or "ascii"
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _discard(stream: TextIO | None) -> None:
+def _discard(stream: TextIO) -> None:
     """Point a stream that cannot be written at the null device, as Python's documentation of SIGPIPE advises."""
-    if stream is None:
-        return
     with contextlib.suppress(OSError, ValueError):  # in a test it may be no real file
         descriptor = stream.fileno()
         with open(os.devnull, "wb") as null:

@@ -96,6 +96,8 @@ async def run_step(step: Step, servers: Servers) -> Result:
         problem = f"no answer within {PATIENCE:g} s"
     except (WrongEcho, ProactorEchoError, OSError) as error:
         problem = str(error) or type(error).__name__
+    except Exception as error:  # a mistake in this package: the other steps are worth seeing all the same
+        problem = f"{type(error).__name__}: {error}"
     return Result(step.name, sent, returned, time.perf_counter() - started, problem)
 
 

@@ -85,6 +85,13 @@ async def test_an_error_without_words_has_a_name_at_least() -> None:
     assert (await result_of(work)).problem == "ConnectionResetError"
 
 
+async def test_a_mistake_of_ours_costs_its_step_alone() -> None:
+    async def work(servers: Servers) -> tuple[str, str]:
+        raise AttributeError("no such thing")
+
+    assert (await result_of(work)).problem == "AttributeError: no such thing"
+
+
 async def test_a_step_that_gets_no_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     async def work(servers: Servers) -> tuple[str, str]:
         async with await pe.connect_tcp(*servers.raw.addresses[0][:2]) as conn:
