@@ -75,6 +75,7 @@ class FramedProtocol(asyncio.Protocol):
         self._gathering = False
         self._write_paused = False
         self._resetting = False
+        self._end_told = False
         self._ending = Ending()
         self._peer: str = ""
         self._owner: Owner | None = None
