@@ -61,6 +61,7 @@ async def test_a_connection_that_is_paused_for_its_peer_still_ends_when_told_to(
         sending = asyncio.create_task(client.send(bytes(8 * MIB)))
         protocol = await serving.opened()
         await eventually(lambda: not protocol.transport.is_reading())
+        await settled(lambda: protocol.stats.bytes_in, looks=5)
         protocol.close()
         await eventually(lambda: protocol.disconnect, within=5)
         assert protocol.told[-1] == "closed: aborted here"
