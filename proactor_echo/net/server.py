@@ -9,6 +9,7 @@ import functools
 import inspect
 import logging
 import socket
+import ssl as tls
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -40,6 +41,7 @@ async def serve_tcp(
     *,
     protocol_factory: Callable[[], FramedProtocol] | None = None,
     codec: Codec | None = None,
+    ssl: tls.SSLContext | None = None,
     options: SocketOptions | None = None,
     sockets: Sequence[socket.socket] | None = None,
     backlog: int = 1024,
@@ -58,6 +60,7 @@ async def serve_tcp(
     ``host``, ``port``    a name, several, or ``None`` for every interface; every address a name has is bound to one
                           port, and port 0 takes a free one.
     ``codec``             how bytes become frames; default: the pieces in which they arrive.
+    ``ssl``               a server's context: every connection begins with a TLS handshake.
     ``options``           :class:`SocketOptions` for the listeners and every connection.
     ``sockets``           listening sockets made elsewhere, instead of host and port; the server closes them.
     ``backlog``           connections the system may hold that are not accepted yet.
@@ -104,6 +107,7 @@ async def serve_tcp(
         Session,
         factory=protocol if handler is None else connection,
         handler=handler,
+        ssl=ssl,
         options=options,
         idle_timeout=idle_timeout,
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import ssl as tls
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -47,6 +48,7 @@ class Session:
         *,
         factory: Callable[[], FramedProtocol],
         handler: Handler | None,
+        ssl: tls.SSLContext | None = None,
         options: SocketOptions,
         idle_timeout: float | None,
     ) -> None:
@@ -59,6 +61,7 @@ class Session:
         self._peer = format_address(address) if address else "connection"
         self._factory = factory
         self._handler = handler
+        self._ssl = ssl
         self._options = options
         self._idle_timeout = idle_timeout
         self._task = asyncio.create_task(self._run(), name=f"serve {self._peer}")
@@ -114,7 +117,7 @@ class Session:
         self._options.apply_stream(self._socket)
         protocol = self._factory()
         protocol.own(self, self._socket if is_proactor(loop) else None, peer=self._peer)
-        await loop.connect_accepted_socket(lambda: protocol, self._socket)
+        await loop.connect_accepted_socket(lambda: protocol, self._socket, ssl=self._ssl)
 
     async def _handle(self, handler: Handler, conn: Connection) -> None:
         try:
