@@ -51,6 +51,8 @@ class StopSignals:
                 signal.signal(number, self._handle)
             else:
                 self._in_loop.append(number)
+        if not self._in_loop:
+            _accept_full_buffer()
         return self
 
     def __exit__(
@@ -66,3 +68,13 @@ class StopSignals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._loop.call_soon_threadsafe(self._arrived.put_nowait, signal.Signals(number))
+
+
+def _accept_full_buffer() -> None:
+    """Tell Python not to complain when a signal's byte finds no room in the loop's self-pipe.
+
+    A proactor loop reads nothing but "wake up" from the bytes, and those that fill the pipe say that already. Python
+    warns unless told not to; under Wine it does for most signals of another thread, though the loop does wake.
+    """
+    descriptor = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
