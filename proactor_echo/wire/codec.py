@@ -35,6 +35,12 @@ class Codec(ABC):
     max_frame_length: int | None = None
     """The longest payload, in bytes, that is sent or handed to the user. None: the codec has no bound of its own."""
 
+    canonical: bool = False
+    """Whether bytes that hold whole frames and nothing else are what encoding their payloads again would give.
+
+    Then whoever passes frames on unchanged, as echo does, may pass on the bytes. False is always right.
+    """
+
     @abstractmethod
     def encode(self, payload: BytesLike) -> bytes:
         """Return the bytes that carry one payload.
@@ -149,6 +155,8 @@ class RawCodec(Codec):
     Its one promise is that the pieces, joined, are the bytes that were sent. An empty payload is therefore nothing at
     all, and how long a piece is depends on the size of the reads alone.
     """
+
+    canonical = True
 
     def __repr__(self) -> str:
         return "RawCodec()"

@@ -67,6 +67,7 @@ class DelimiterCodec(Codec):
         self.max_frame_length = check_limit(max_frame_length)
         self.on_too_long = check_choice("on_too_long", on_too_long, ("raise", "skip"))
         self.partial = check_choice("partial", partial, ("error", "deliver"))
+        self.canonical = not strip_delimiter and on_too_long == "raise"
         self._longest = max(map(len, self.delimiters))
         if not strip_delimiter and max_frame_length < self._longest:
             raise ValueError(

@@ -38,6 +38,7 @@ class NetstringCodec(SizedCodec):
     ) -> None:
         self.max_frame_length = check_limit(max_frame_length)
         self.on_too_long = check_choice("on_too_long", on_too_long, ("raise", "skip"))
+        self.canonical = on_too_long == "raise"
         self._runs = Runs(_shape)
 
     def __repr__(self) -> str:
