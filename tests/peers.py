@@ -7,7 +7,8 @@ import random
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Self
 
 #: Windows as Wine shows it, which some facts of Windows are different from.
@@ -88,6 +89,19 @@ class Pattern:
         at = self.position % self._PERIOD
         self.position += size
         return self._TWICE[at : at + size]
+
+
+@asynccontextmanager
+async def connected(server: Any, count: int = 1, **options: Any) -> AsyncIterator[list[RawClient]]:
+    """Connect clients to a server and see them served."""
+    before = len(server.connections)
+    clients = [await RawClient.connect(server.addresses[0], **options) for _ in range(count)]
+    try:
+        await eventually(lambda: len(server.connections) == before + count)
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
 
 
 def open_handles() -> int:
