@@ -23,7 +23,7 @@ all_codecs = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 
 @all_codecs
 def test_what_is_encoded_comes_out_as_it_went_in(codec: Codec) -> None:
-    for seed in range(20):
+    for seed in range(10):
         payloads = payloads_for(codec, random.Random(seed), 10)
         for payload in payloads:
             assert decode(codec, [codec.encode(payload)]) == ([payload], None, 0), f"{seed=}"
@@ -41,7 +41,7 @@ def test_payloads_of_one_length_come_out_as_they_went_in(codec: Codec) -> None:
 @all_codecs
 def test_encoding_many_is_encoding_one_after_the_other(codec: Codec) -> None:
     assert codec.encode_many([]) == b""
-    for seed in range(20):
+    for seed in range(10):
         source = random.Random(seed)
         payloads = payloads_for(codec, source, 12)
         for chosen in (payloads, payloads[:1], payloads[:1] * 5):
@@ -51,7 +51,7 @@ def test_encoding_many_is_encoding_one_after_the_other(codec: Codec) -> None:
 
 @all_codecs
 def test_encoding_many_refuses_what_encoding_one_refuses(codec: Codec) -> None:
-    for seed in range(40):
+    for seed in range(25):
         source = random.Random(seed)
         bad = garbage(source, source.randrange(1, 60))
         good = payloads_for(codec, source, 4)
@@ -66,7 +66,7 @@ def test_encoding_many_refuses_what_encoding_one_refuses(codec: Codec) -> None:
 
 @all_codecs
 def test_every_split_of_a_short_stream_gives_the_same_frames(codec: Codec) -> None:
-    for seed in range(8):
+    for seed in range(6):
         source = random.Random(seed)
         stream = garbage(source, 9)
         if seed % 2:
@@ -78,7 +78,7 @@ def test_every_split_of_a_short_stream_gives_the_same_frames(codec: Codec) -> No
 
 @all_codecs
 def test_random_splits_of_a_long_stream_give_the_same_frames(codec: Codec) -> None:
-    for seed in range(6):
+    for seed in range(4):
         source = random.Random(seed)
         payloads = payloads_for(codec, source, 200)
         stream = b"".join(map(codec.encode, payloads + payloads[:1] * 50)) + garbage(source, 30)
@@ -91,7 +91,7 @@ def test_random_splits_of_a_long_stream_give_the_same_frames(codec: Codec) -> No
 
 @all_codecs
 def test_garbage_raises_framing_errors_alone_and_fills_no_memory(codec: Codec) -> None:
-    for seed in range(150):
+    for seed in range(60):
         source = random.Random(seed)
         decoder = codec.decoder()
         try:
@@ -105,7 +105,7 @@ def test_garbage_raises_framing_errors_alone_and_fills_no_memory(codec: Codec) -
 
 @all_codecs
 def test_a_damaged_stream_raises_framing_errors_alone(codec: Codec) -> None:
-    for seed in range(60):
+    for seed in range(30):
         source = random.Random(seed)
         stream = bytearray(b"".join(map(codec.encode, payloads_for(codec, source, 12))))
         for _ in range(3):
@@ -206,7 +206,7 @@ SKIPPING: dict[str, tuple[Codec, Codec]] = {
 def test_exactly_the_frames_over_the_limit_are_skipped_wherever_the_stream_is_cut(codec: Codec, twin: Codec) -> None:
     limit = codec.max_frame_length
     assert limit is not None
-    for seed in range(30):
+    for seed in range(10):
         source = random.Random(seed)
         payloads = payloads_for(twin, source, 30, longest=source.choice((10, 300)))
         stream = twin.encode_many(payloads)

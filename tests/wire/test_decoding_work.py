@@ -18,7 +18,7 @@ from proactor_echo.wire.framing import (
 )
 from proactor_echo.wire.runs import CACHED_RUNS, LONGEST_RUN
 
-SIZE = 30_000
+SIZE = 10_000
 
 
 @pytest.mark.parametrize("codec", [LengthCodec(), LengthCodec(3), VarintCodec(), NetstringCodec()], ids=repr)
