@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import click
 
 from . import __version__
+from .cli_check import HostPort, show_check
 from .cli_framing import FRAMINGS, LONGEST_FRAME, make_codec
 from .cli_options import address_options, output_options
 from .cli_output import logging_to_stderr, note, print_line
@@ -38,6 +39,7 @@ def main() -> None:
       proactor-echo tcp                       echo bytes on port 9000
       proactor-echo tcp --framing length      echo frames
       proactor-echo udp --host 0.0.0.0        echo datagrams for everybody
+      proactor-echo check 127.0.0.1:9000      check any echo server
     """  # noqa: D301
 
 
@@ -218,6 +220,35 @@ def demo() -> None:
     with _errors_as_sentences(), logging_to_stderr(logging.ERROR):
         worked = run(run_demo(print_line))
     if not worked:
+        raise click.exceptions.Exit(1)
+
+
+@main.command()
+@click.argument("address", metavar="HOST:PORT", type=HostPort())
+@click.option("--udp", "over_udp", is_flag=True, help="Check datagrams instead of the stream.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of a table.")
+@click.option(
+    "--timeout",
+    metavar="SECONDS",
+    type=Seconds(),
+    default=5.0,
+    show_default=True,
+    help="Longest wait for the server; no check takes more than 12 times as long.",
+)
+def check(address: tuple[str, int], over_udp: bool, as_json: bool, timeout: float) -> None:
+    """Check any echo server against RFC 862, and show what it does.
+
+    The exit status is 0 if every check was passed, and 1 if not, or if
+    nothing listens there.
+
+    \b
+    Examples:
+      proactor-echo check 127.0.0.1:9000
+      proactor-echo check --udp --json [::1]:7
+    """  # noqa: D301
+    with _errors_as_sentences():
+        passed = run(show_check(address, udp=over_udp, as_json=as_json, timeout=timeout))
+    if not passed:
         raise click.exceptions.Exit(1)
 
 

@@ -1,0 +1,58 @@
+"""What ``proactor-echo check`` prints: a table that grows with every check, or JSON."""
+
+import json
+from typing import Any, Final
+
+import click
+
+from .addresses import parse_host_port
+from .cli_output import print_line, styled
+
+__all__ = ["HostPort", "show_check"]
+
+
+class HostPort(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """An address as ``HOST:PORT``, with an IPv6 address in brackets."""
+
+    name = "address"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """Return host and port, or fail with a usage error."""
+        try:
+            host, port = parse_host_port(value)
+            if not port:
+                raise ValueError(f"{value!r} is not an address to connect to: the port must be 1 to 65535")
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        return host, port
+
+
+async def show_check(address: tuple[str, int], *, udp: bool, as_json: bool, timeout: float) -> bool:
+    """Check the server at this address, print what was found, and tell whether every check was passed.
+
+    Raises ConnectFailed when nothing listens there.
+    """
+    # Only this command needs it, and the others should not wait for it to load.
+    from .testing.echo_check import check_echo
+    from .testing.report import Outcome, Result
+
+    def show(result: Result) -> None:
+        word = styled(f"{result.outcome:<7}", fg=colours[result.outcome])
+        print_line(f"{result.name:<{_NAME_WIDTH}}  {word}  {result.detail}")
+
+    colours: Final = {Outcome.OK: "green", Outcome.FAILED: "red", Outcome.SKIPPED: "yellow", Outcome.KNOWN: "yellow"}
+    try:
+        report = await check_echo(address, udp=udp, timeout=timeout, each=None if as_json else show)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from None
+    if as_json:
+        print_line(json.dumps(report.as_dict(), indent=2))
+    else:
+        took = sum(result.seconds for result in report.results)
+        print_line()
+        print_line(f"{report.subject}: {report.summary}, in {took:.1f} s")
+    return report.passed
+
+
+#: The longest name of a check of an echo server.
+_NAME_WIDTH: Final = 19

@@ -1,0 +1,20 @@
+"""Whether an echo server, a codec or an event loop keeps its promises.
+
+* :func:`check_echo`: RFC 862 against any echo server, over TCP or UDP.
+* :func:`assert_split_invariant`, :func:`assert_round_trip`: what every codec must do, for one of your own.
+"""
+
+from .codecs import AnyCodec, AnyDecoder, assert_round_trip, assert_split_invariant
+from .echo_check import check_echo
+from .report import Outcome, Report, Result
+
+__all__ = [
+    "AnyCodec",
+    "AnyDecoder",
+    "Outcome",
+    "Report",
+    "Result",
+    "assert_round_trip",
+    "assert_split_invariant",
+    "check_echo",
+]

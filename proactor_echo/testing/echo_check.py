@@ -1,0 +1,137 @@
+"""RFC 862 against any echo server, ours or not: :func:`check_echo`.
+
+The client is made of plain sockets driven by the running loop, so that nothing of this package stands between the
+server and the verdict. It works on any loop with ``sock_connect``, ``sock_sendall``, ``sock_recv`` and, for UDP,
+``sock_sendto`` and ``sock_recvfrom``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+from ..addresses import format_address, parse_host_port
+from ..errors import classify
+from .report import Outcome, Report, Result
+
+__all__ = ["CheckFailed", "Checked", "Skipped", "check_echo"]
+
+#: A check as a whole may take so many times the timeout, which a server that drips may not stretch.
+_LONGEST: Final = 12
+
+Site = TypeVar("Site")
+
+
+async def check_echo(
+    address: tuple[Any, ...] | str,
+    *,
+    udp: bool = False,
+    timeout: float = 5.0,
+    quiet: float = 0.25,
+    size: int = 4 << 20,
+    clients: int = 20,
+    each: Callable[[Result], None] | None = None,
+) -> Report:
+    """Check an echo server against RFC 862, over TCP or UDP, and return what was found.
+
+    ``address`` is ``(host, port)``, or ``"host:port"`` with an IPv6 address in brackets. A name is resolved; the first
+    of its addresses that takes a connection is checked. ``udp`` checks datagrams (RFC 862, "UDP Based Echo Service")
+    instead of the stream.
+
+    ``timeout`` is in seconds: no wait for the server is longer, and no check takes more than 12 times as long. For
+    ``quiet`` seconds nothing must come where nothing is owed; the run takes a few times this. ``size`` is the bytes of
+    the large transfer over TCP; where nothing is read at first, four times as many are sent. So many ``clients``
+    (connections, or datagram sockets) are to be served at once. ``each`` is called with every result when it is there.
+
+    A server that does not even echo one line gets no further checks: the rest is reported as skipped.
+
+    Raises :class:`~proactor_echo.ConnectFailed`, with one sentence, when nothing listens there or the host is unknown;
+    ValueError for an address that cannot be read and for a number that makes no sense.
+    """
+    host, port = parse_host_port(address) if isinstance(address, str) else address[:2]
+    plan = Plan(_positive("timeout", timeout), _positive("quiet", quiet), max(1, size), max(1, clients))
+    if udp:
+        from . import echo_datagrams as datagrams
+
+        datagram_site = await datagrams.DatagramSite.open(host, port, plan)
+        return await _run_all("udp", datagram_site.address, datagrams.CHECKS, datagram_site, plan, each)
+    from . import echo_stream as stream
+
+    async with await stream.StreamSite.open(host, port, plan) as site:
+        return await _run_all("tcp", site.address, stream.CHECKS, site, plan, each)
+
+
+class Plan(NamedTuple):
+    """How thorough to be: see :func:`check_echo`."""
+
+    timeout: float
+    quiet: float
+    size: int
+    clients: int
+
+
+class Checked(NamedTuple):
+    """What a check that was passed has to say."""
+
+    detail: str
+    numbers: Mapping[str, float] = {}
+
+
+class CheckFailed(Exception):  # noqa: N818 (it says what came)
+    """The server did something else than RFC 862 says; the text says what was expected and what came."""
+
+
+class Skipped(Exception):  # noqa: N818 (it is no error)
+    """A check cannot be tried from here; the text says why."""
+
+
+Check = tuple[str, Callable[[Site], Awaitable[Checked]]]
+"""The name of a check, and what does it."""
+
+
+async def _run_all(
+    protocol: str,
+    address: tuple[Any, ...],
+    checks: Sequence[Check[Site]],
+    site: Site,
+    plan: Plan,
+    each: Callable[[Result], None] | None,
+) -> Report:
+    results: list[Result] = []
+    for name, check in checks:
+        if results and results[0].outcome is Outcome.FAILED:
+            result = Result(name, Outcome.SKIPPED, "not tried, since it does not echo at all")
+        else:
+            result = await _run(name, check, site, plan)
+        results.append(result)
+        if each is not None:
+            each(result)
+    return Report(f"{protocol} {format_address(address)}", tuple(results))
+
+
+async def _run(name: str, check: Callable[[Site], Awaitable[Checked]], site: Site, plan: Plan) -> Result:
+    started = time.perf_counter()
+    outcome = Outcome.OK
+    numbers: Mapping[str, float] = {}
+    limit = plan.timeout * _LONGEST
+    try:
+        async with asyncio.timeout(limit):
+            detail, numbers = await check(site)
+    except CheckFailed as exc:
+        outcome, detail = Outcome.FAILED, str(exc)
+    except Skipped as exc:
+        outcome, detail = Outcome.SKIPPED, str(exc)
+    except TimeoutError:
+        outcome, detail = Outcome.FAILED, f"not done after {limit:g} s, though something came now and then"
+    except OSError as exc:
+        outcome, detail = Outcome.FAILED, classify(exc).text
+    return Result(name, outcome, detail, numbers, time.perf_counter() - started)
+
+
+def _positive(name: str, seconds: float) -> float:
+    if not 0 < seconds < math.inf:
+        raise ValueError(f"{name} must be a number of seconds above 0, not {seconds!r}")
+    return seconds

@@ -1,0 +1,148 @@
+"""The client of the echo check over UDP: a socket, waits that end with a sentence, and patience with loss."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any, Final, Self
+
+from ..addresses import AddressInfo, format_address, resolve
+from ..errors import ConnectFailed, classify
+from .echo_check import CheckFailed, Plan
+
+__all__ = ["DatagramClient", "DatagramSite"]
+
+#: UDP may lose a datagram, or its answer, without anybody being wrong: it is sent so many times in all.
+_TRIES: Final = 3
+
+
+class DatagramSite:
+    """The server that is checked."""
+
+    def __init__(self, info: AddressInfo, plan: Plan) -> None:
+        self._info = info
+        self.plan = plan
+        self.address: tuple[Any, ...] = info[4]
+
+    @classmethod
+    async def open(cls, host: str, port: int, plan: Plan) -> Self:
+        """Choose the first address that does not refuse. Raises ConnectFailed.
+
+        Only a connected socket is told everywhere that nobody listens (an ICMP message). Silence refuses nothing: the
+        first check will tell.
+        """
+        errors: list[OSError] = []
+        said: list[str] = []
+        for info in await resolve(host, port, type=socket.SOCK_DGRAM):
+            try:
+                await _knock(info, plan)
+            except OSError as exc:
+                errors.append(exc)
+                said.append(f"{format_address(info[4])}: {classify(exc).text}")
+            else:
+                return cls(info, plan)
+        raise ConnectFailed(f"cannot reach it over UDP: {'; '.join(said)}", errors=errors, errno=errors[-1].errno)
+
+    def client(self) -> DatagramClient:
+        """Make a client with a port of its own."""
+        return DatagramClient(self._info, self.plan)
+
+
+class DatagramClient:
+    """One socket, not connected, so that an answer from a wrong address is seen."""
+
+    def __init__(self, info: AddressInfo, plan: Plan) -> None:
+        self._address: tuple[Any, ...] = info[4]
+        self._plan = plan
+        self._late: list[bytes] = []
+        self.sent_again = 0
+        """How many datagrams had to be sent again, since no answer came."""
+        self._sock = socket.socket(info[0], info[1])
+        try:
+            self._sock.setblocking(False)
+            # Winsock receives only from a socket that has an address.
+            self._sock.bind(("::" if info[0] == socket.AF_INET6 else "0.0.0.0", 0))
+        except BaseException:
+            self._sock.close()
+            raise
+
+    async def echo(self, data: bytes) -> None:
+        """Send a datagram until it is answered, three times at most, and compare. Raises CheckFailed."""
+        patience = self._plan.timeout / _TRIES
+        for attempt in range(_TRIES):
+            await self.send(data)
+            answer = await self.next_answer(patience)
+            while answer is not None and answer in self._late:  # to a try that was taken for lost
+                self._late.remove(answer)
+                answer = await self.next_answer(patience)
+            if answer is not None:
+                self.sent_again += attempt
+                self._late += [data] * attempt
+                if answer != data:
+                    raise CheckFailed(_difference(data, answer))
+                return
+        raise CheckFailed(f"a datagram of {_size(data)} had no answer, sent {_TRIES} times in {self._plan.timeout:g} s")
+
+    async def send(self, data: bytes) -> None:
+        """Send a datagram. Raises OSError for one the system does not send."""
+        await asyncio.get_running_loop().sock_sendto(self._sock, data, self._address)
+
+    async def next_answer(self, seconds: float) -> bytes | None:
+        """Wait so long for a datagram; None if none comes. Raises CheckFailed when it is from a wrong address."""
+        try:
+            async with asyncio.timeout(seconds):
+                data, source = await asyncio.get_running_loop().sock_recvfrom(self._sock, 1 << 16)
+        except TimeoutError:
+            return None
+        except OSError as exc:
+            raise CheckFailed(f"instead of an answer came: {classify(exc).text}") from exc
+        if source[:2] != self._address[:2]:
+            wrong, right = format_address(source), format_address(self._address)
+            raise CheckFailed(f"an answer came from {wrong} and not from {right}, where the datagram was sent")
+        return bytes(data)
+
+    async def expect_silence(self, seconds: float, when: str) -> None:
+        """Wait so long; nothing may come but late answers to datagrams that were sent again."""
+        while (answer := await self.next_answer(seconds)) is not None:
+            if answer not in self._late:
+                raise CheckFailed(f"{when}, another datagram of {_size(answer)} came: {answer[:8]!r}")
+            self._late.remove(answer)
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._sock.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self.close()
+
+
+async def _knock(info: AddressInfo, plan: Plan) -> None:
+    """Send a datagram from a connected socket; raise OSError if the answer is that nobody is there."""
+    loop = asyncio.get_running_loop()
+    with socket.socket(info[0], info[1]) as sock:
+        sock.setblocking(False)
+        sock.connect(info[4])
+        try:
+            async with asyncio.timeout(plan.quiet):
+                await loop.sock_sendall(sock, b"echo\r\n")
+                await loop.sock_recvfrom(sock, 1 << 16)
+        except TimeoutError:
+            pass
+
+
+def _difference(data: bytes, answer: bytes) -> str:
+    if len(answer) != len(data):
+        kept = ", the beginning of it" if answer and data.startswith(answer) else ""
+        return f"a datagram of {_size(data)} was answered by one of {_size(answer)}{kept}"
+    place = next(at for at, (one, other) in enumerate(zip(data, answer, strict=True)) if one != other)
+    return (
+        f"byte {place:,} of a datagram of {_size(data)} came back different:"
+        f" {data[place : place + 8]!r} expected, {answer[place : place + 8]!r} came"
+    )
+
+
+def _size(data: bytes) -> str:
+    return f"{len(data):,} bytes" if len(data) != 1 else "1 byte"
