@@ -1,0 +1,142 @@
+"""Accepting: what both engines do with a connection that arrived, and with an accept that failed.
+
+Whatever happens, the listener lives (gh-93821, gh-156365): an error of one connection costs that connection, an error
+of the system (no descriptors, no memory, no buffers) costs a pause, logged once and not once a try.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import socket
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any
+
+from proactor_echo.loops import private
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+logger = logging.getLogger("asyncio")
+
+FIRST_PAUSE = 0.1  # seconds without accepting after the system ran out of something; doubled up to LONGEST_PAUSE
+LONGEST_PAUSE = 1.0
+
+# Winsock: "Windows Sockets Error Codes" (10024, 10055); Win32: "System Error Codes" (8, 14, 1450, 1455).
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, 10024, 10055}
+_EXHAUSTED_WIN32 = {8, 14, 1450, 1455}
+
+
+class Acceptor:
+    """One listening socket being served. Abstract: an engine says how to accept (:meth:`start`, :meth:`stop`)."""
+
+    __slots__ = (
+        "_context",
+        "_factory",
+        "_handshake_timeout",
+        "_loop",
+        "_pause",
+        "_retry",
+        "_server",
+        "_shutdown_timeout",
+        "_sock",
+        "_tls",
+    )
+
+    def __init__(
+        self,
+        loop: Any,
+        factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        tls: Any,
+        server: Any,
+        handshake_timeout: float | None,
+        shutdown_timeout: float | None,
+    ) -> None:
+        self._loop = loop
+        self._factory = factory
+        self._sock = sock
+        self._tls = tls
+        self._server = server
+        self._handshake_timeout = handshake_timeout
+        self._shutdown_timeout = shutdown_timeout
+        self._context = copy_context()
+        self._pause = 0.0
+        self._retry: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Accept from now on."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Accept no more; the socket stays open."""
+        raise NotImplementedError
+
+    def accepted(self, conn: socket.socket, peer: Any) -> None:
+        """Engine: a connection, already non-blocking. Makes its transport and opens it, or closes it."""
+        self._pause = 0.0
+        if self._loop.get_debug():
+            logger.debug("%r got a new connection from %r: %r", self._server, peer, conn)
+        context = self._context.copy()
+        context.run(self._connect, conn, peer, context)
+
+    def _connect(self, conn: socket.socket, peer: Any, context: Context) -> None:
+        try:
+            protocol = self._factory()
+            if self._tls:
+                protocol = private.SSLProtocol(
+                    self._loop,
+                    protocol,
+                    self._tls,
+                    None,
+                    True,
+                    ssl_handshake_timeout=self._handshake_timeout,
+                    ssl_shutdown_timeout=self._shutdown_timeout,
+                )
+            transport = self._loop._stream_class(
+                self._loop, conn, protocol, server=self._server, context=context, peer=peer
+            )
+        except BaseException as exc:
+            conn.close()
+            if isinstance(exc, SystemExit | KeyboardInterrupt):
+                raise
+            self._loop.call_exception_handler(
+                {"message": "Error on transport creation for incoming connection", "exception": exc}
+            )
+        else:
+            transport._open()
+
+    def failed(self, exc: OSError) -> bool:
+        """Engine: an accept failed. True: accept again at once. False: accepting is paused, and :meth:`start` follows."""
+        if not _is_exhausted(exc):
+            if self._loop.get_debug():
+                logger.debug("accept failed on %r", self._sock, exc_info=exc)
+            return True
+        if not self._pause:
+            self._loop.call_exception_handler(
+                {
+                    "message": "socket.accept() out of system resource; accepting is paused",
+                    "exception": exc,
+                    "socket": private.TransportSocket(self._sock),
+                }
+            )
+        self._pause = min(self._pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)
+        self.stop()
+        self._retry = self._loop.call_later(self._pause, self._resume)
+        return False
+
+    def _resume(self) -> None:
+        self._retry = None
+        self.start()
+
+    def close(self) -> None:
+        """The server is closing: accept no more, ever."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self.stop()
+
+
+def _is_exhausted(exc: OSError) -> bool:
+    return exc.errno in _EXHAUSTED or getattr(exc, "winerror", None) in _EXHAUSTED | _EXHAUSTED_WIN32
