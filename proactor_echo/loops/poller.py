@@ -112,6 +112,11 @@ else:
                 return []
             return events
 
+        def close(self) -> None:
+            """Forget everything and close the epoll descriptor."""
+            self.channels.clear()
+            super().close()
+
         def dispatch(self, events: list[Any], invoke: Callable[[Channel, int], object] | None) -> list[Any]:
             """Call the channels in `events` (what ``select`` returned), through `invoke` if given; return the others."""
             others = []

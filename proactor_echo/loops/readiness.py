@@ -63,7 +63,7 @@ class EventLoop(TurnLoop):
 
     def _ensure_fd_no_transport(self, fd: Any) -> None:
         number = fd if isinstance(fd, int) else _file_descriptor(fd)
-        if self._selector.watches(number):
+        if self._selector is not None and self._selector.watches(number):
             raise RuntimeError(f"File descriptor {fd!r} is used by a transport")
         super()._ensure_fd_no_transport(fd)
 
@@ -123,7 +123,9 @@ class ReadinessStream(StreamTransport):
             return
         self._interest = interest
         poller = self._loop._selector
-        if not interest:
+        if poller is None:
+            pass  # the loop is closed
+        elif not interest:
             poller.forget(self._fd)
         elif interest == poller.READ:
             poller.watch(self._fd, interest, self._readable)

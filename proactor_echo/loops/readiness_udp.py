@@ -28,7 +28,9 @@ class ReadinessDatagrams(DatagramTransport):
         if interest != self._interest:
             self._interest = interest
             poller = self._loop._selector
-            if interest:
+            if poller is None:
+                pass  # the loop is closed
+            elif interest:
                 poller.watch(self._fd, interest, self._readable if interest == poller.READ else self._both)
             else:
                 poller.forget(self._fd)
