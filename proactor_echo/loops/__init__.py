@@ -78,7 +78,8 @@ def _choose() -> type[asyncio.AbstractEventLoop]:
             RuntimeWarning,
             stacklevel=2,
         )
-        return private.StockLoop
+        stock: type[asyncio.AbstractEventLoop] = private.StockLoop
+        return stock
     if private.WINDOWS:
         from proactor_echo.loops.iocp import EventLoop as Chosen
     else:
@@ -90,7 +91,7 @@ EventLoop = _choose()
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """A new event loop of ours; ``asyncio.Runner(loop_factory=new_event_loop)`` runs on it."""
+    """Make a new event loop of ours; ``asyncio.Runner(loop_factory=new_event_loop)`` runs on it."""
     return EventLoop()
 
 

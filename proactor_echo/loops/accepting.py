@@ -108,7 +108,7 @@ class Acceptor:
             transport._open()
 
     def failed(self, exc: OSError) -> bool:
-        """Engine: an accept failed. True: accept again at once. False: accepting is paused, and :meth:`start` follows."""
+        """Engine: an accept failed. True: accept again at once. False: accepting is paused, :meth:`start` follows."""
         if not _is_exhausted(exc):
             if self._loop.get_debug():
                 logger.debug("accept failed on %r", self._sock, exc_info=exc)
@@ -131,7 +131,7 @@ class Acceptor:
         self.start()
 
     def close(self) -> None:
-        """The server is closing: accept no more, ever."""
+        """Accept no more, ever: the server is closing."""
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None

@@ -228,7 +228,7 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
         self._protocol = protocol
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """The current protocol; None when the endpoint is closed."""
+        """Return the current protocol; None when the endpoint is closed."""
         protocol: asyncio.BaseProtocol = self._protocol
         return protocol
 

@@ -24,12 +24,12 @@ _CACHED = 4096  # addresses remembered each way; forgotten all together when ful
 
 
 class _Iovec(ctypes.Structure):
-    _fields_ = [("iov_base", ctypes.c_void_p), ("iov_len", ctypes.c_size_t)]  # noqa: RUF012
+    _fields_ = [("iov_base", ctypes.c_void_p), ("iov_len", ctypes.c_size_t)]
 
 
 class _Msghdr(ctypes.Structure):
     # recvmsg(2); the types are glibc's, and the kernel's
-    _fields_ = [  # noqa: RUF012
+    _fields_ = [
         ("msg_name", ctypes.c_void_p),
         ("msg_namelen", ctypes.c_uint32),
         ("msg_iov", ctypes.c_void_p),
@@ -41,7 +41,7 @@ class _Msghdr(ctypes.Structure):
 
 
 class _Mmsghdr(ctypes.Structure):
-    _fields_ = [("msg_hdr", _Msghdr), ("msg_len", ctypes.c_uint32)]  # noqa: RUF012
+    _fields_ = [("msg_hdr", _Msghdr), ("msg_len", ctypes.c_uint32)]
 
 
 _STRIDE = ctypes.sizeof(_Mmsghdr) // 4
@@ -60,7 +60,7 @@ class _Ring:
         self.names = memoryview(names)
         names_at = ctypes.addressof(ctypes.c_char.from_buffer(names))
         iovecs = (_Iovec * BATCH)()
-        self.iovecs = memoryview(iovecs).cast("B").cast("N")  # base, length, base, length, …
+        self.iovecs = memoryview(iovecs).cast("B").cast("P")  # base, length, base, length, …
         headers = (_Mmsghdr * BATCH)()
         self.headers = memoryview(headers).cast("B").cast("I")
         self.address = ctypes.addressof(headers)
@@ -95,7 +95,7 @@ class Batch:
         self._shape: list[int] = []  # lengths the outgoing iovecs are set for
 
     def receive(self, fd: int) -> list[tuple[bytes, Any]]:
-        """What has arrived on `fd`: pairs of data and address, at most :data:`BATCH`. Raises OSError.
+        """Return what has arrived on `fd`: pairs of data and address, at most :data:`BATCH`. Raises OSError.
 
         Lifetime: the slots belong to this batch and are read before it returns; nothing stays with the kernel.
         """
@@ -170,7 +170,7 @@ class Batch:
 
 
 def unpack_address(raw: bytes) -> tuple[Any, ...]:
-    """A ``sockaddr_in`` or ``sockaddr_in6`` as the tuple the socket module makes of it."""
+    """Turn a ``sockaddr_in`` or ``sockaddr_in6`` into the tuple the socket module makes of it."""
     (family,) = struct.unpack_from("=H", raw)
     if family == socket.AF_INET:
         (port,) = struct.unpack_from("!H", raw, 2)
@@ -183,7 +183,7 @@ def unpack_address(raw: bytes) -> tuple[Any, ...]:
 
 
 def pack_address(family: int, address: Any) -> bytes:
-    """The reverse of :func:`unpack_address`, padded to :data:`NAME` bytes; LookupError for anything but a literal."""
+    """Undo :func:`unpack_address`, padded to :data:`NAME` bytes; LookupError for anything but a literal."""
     try:
         host, port, *rest = address
         head = struct.pack("=H", family) + struct.pack("!H", port)
@@ -199,7 +199,7 @@ def pack_address(family: int, address: Any) -> bytes:
 
 
 def new_batch() -> Batch | None:
-    """A batch, or None where the C library or the system has no such calls."""
+    """Make a batch, or None where the C library or the system has no such calls."""
     if sys.platform != "linux" or not hasattr(os, "confstr"):
         return None
     try:

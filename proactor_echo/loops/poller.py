@@ -8,6 +8,7 @@ through the public API of any selector (kqueue on macOS and BSD, poll elsewhere)
 
 from __future__ import annotations
 
+import contextlib
 import math
 import selectors
 from collections.abc import Callable
@@ -43,7 +44,7 @@ class SelectorChannels:
         return key is not None and callable(key.data)
 
     def dispatch(self, events: list[Any], invoke: Callable[[Channel, int], object] | None) -> list[Any]:
-        """Call the channels in `events` (what ``select`` returned), through `invoke` if given; return the others."""
+        """Call the channels in `events` (from ``select``), through `invoke` if given; return the others."""
         others = []
         for key, mask in events:
             channel = key.data
@@ -89,10 +90,8 @@ else:
         def forget(self, fd: int) -> None:
             """Watch `fd` no longer."""
             if self.channels.pop(fd, None) is not None:
-                try:
+                with contextlib.suppress(OSError):  # closed behind our back: the kernel has forgotten it
                     self._selector.unregister(fd)
-                except OSError:
-                    pass  # closed behind our back: the kernel has forgotten it
 
         def watches(self, fd: int) -> bool:
             """Whether `fd` belongs to a channel."""
@@ -118,7 +117,7 @@ else:
             super().close()
 
         def dispatch(self, events: list[Any], invoke: Callable[[Channel, int], object] | None) -> list[Any]:
-            """Call the channels in `events` (what ``select`` returned), through `invoke` if given; return the others."""
+            """Call the channels in `events` (from ``select``), through `invoke` if given; return the others."""
             others = []
             get = self.channels.get
             for fd, mask in events:
@@ -140,5 +139,5 @@ else:
 
 
 def new_poller() -> Any:
-    """The best poller of this system."""
+    """Make the best poller of this system."""
     return SelectorPoller() if EpollPoller is None else EpollPoller()

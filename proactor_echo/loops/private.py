@@ -31,7 +31,6 @@ WINDOWS = sys.platform == "win32"
 
 if TYPE_CHECKING:
     from collections import deque
-    from contextvars import Context
 
     class FlowControlMixin(asyncio.Transport):
         """``transports._FlowControlMixin``: write buffer limits and the calls of pause_writing, resume_writing."""
@@ -63,6 +62,7 @@ if TYPE_CHECKING:
         def _remove_writer(self, fd: Any) -> bool: ...
         def _ensure_fd_no_transport(self, fd: Any) -> None: ...
         def _check_closed(self) -> None: ...
+        def _stop_serving(self, sock: Any) -> None: ...
 
     class EpollSelector(selectors.DefaultSelector):
         """``selectors.EpollSelector`` with its epoll object."""
@@ -106,7 +106,7 @@ _SELECTOR_LOOP_NAMES = (
 
 
 def missing() -> list[str]:
-    """The private names this Python lacks, as dotted names; empty on every Python this package was read against."""
+    """List the private names this Python lacks, dotted; none on a Python this package was read against."""
     wanted: list[tuple[Any, str]] = [
         (transports, "_FlowControlMixin"),
         (sslproto, "SSLProtocol"),

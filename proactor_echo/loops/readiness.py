@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops.accepting import Acceptor
 from proactor_echo.loops.mmsg import Batch, new_batch
-from proactor_echo.loops.readiness_udp import ReadinessDatagrams
 from proactor_echo.loops.poller import Channel, new_poller
+from proactor_echo.loops.readiness_udp import ReadinessDatagrams
 from proactor_echo.loops.transport import StreamTransport, set_nodelay
 from proactor_echo.loops.turns import TurnLoop
 
@@ -41,7 +41,7 @@ class EventLoop(TurnLoop):
         super().__init__(new_poller() if poller is None else poller)
 
     def _batch(self) -> Batch | None:
-        """The one batch of this loop, made when its first UDP endpoint is; None where there is no such thing."""
+        """Return the one batch of this loop, made when its first UDP endpoint is; None where there is no such thing."""
         if self._shared_batch is None:
             self._shared_batch = new_batch()
         return self._shared_batch
@@ -73,10 +73,10 @@ class EventLoop(TurnLoop):
         sock: socket.socket,
         sslcontext: Any = None,
         server: Any = None,
-        backlog: int = 100,
+        _backlog: int = 100,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
-        **later: Any,
+        **_later: Any,
     ) -> None:
         acceptor = ReadinessAcceptor(
             self, protocol_factory, sock, sslcontext, server, ssl_handshake_timeout, ssl_shutdown_timeout
@@ -156,7 +156,7 @@ class ReadinessStream(StreamTransport):
         self._watch(0)
         return True
 
-    def _readable(self, mask: int) -> None:
+    def _readable(self, _mask: int) -> None:
         if self._paused or self._ended or self._closing:
             self._watch(self._interest & ~self._loop._selector.READ)
             return
@@ -199,7 +199,7 @@ class ReadinessStream(StreamTransport):
         else:
             self._end_of_file()
 
-    def _writable(self, mask: int) -> None:
+    def _writable(self, _mask: int) -> None:
         self._sent(0)
         if not self._sending:
             self._watch(self._interest & ~self._loop._selector.WRITE)
@@ -229,7 +229,7 @@ class ReadinessAcceptor(Acceptor):
         if self._loop._selector.watches(fd):
             self._loop._selector.forget(fd)
 
-    def _readable(self, mask: int) -> None:
+    def _readable(self, _mask: int) -> None:
         accept = self._sock.accept
         for _ in range(ACCEPTS_A_TURN):
             try:

@@ -56,7 +56,7 @@ class ReadinessDatagrams(DatagramTransport):
         self._watch(0)
         return True
 
-    def _readable(self, mask: int) -> None:
+    def _readable(self, _mask: int) -> None:
         if self._paused or self._closing:
             return
         try:

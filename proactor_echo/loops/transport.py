@@ -182,7 +182,7 @@ class StreamTransport(BufferedWriter):
         self._deliver: Callable[[bytes], object] = deliver  # type: ignore[assignment]
 
     def get_protocol(self) -> asyncio.BaseProtocol:
-        """The current protocol; None when the connection is over."""
+        """Return the current protocol; None when the connection is over."""
         protocol: asyncio.BaseProtocol = self._protocol
         return protocol
 
@@ -387,6 +387,9 @@ class StreamTransport(BufferedWriter):
         return f"<{' '.join(info)}>"
 
     # -- what the engine adds ------------------------------------------------------------------------------------
+
+    def _prepare(self, sock: socket.socket) -> None:
+        raise NotImplementedError
 
     def _start_receiving(self) -> None:
         raise NotImplementedError

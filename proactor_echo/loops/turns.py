@@ -78,7 +78,7 @@ class TurnLoop(private.StockLoop):
         server: Any = None,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
-        **later: Any,
+        **_later: Any,
     ) -> Any:
         tls = private.SSLProtocol(
             self,

@@ -108,7 +108,7 @@ class BufferedWriter(private.FlowControlMixin):
             self._shutdown_writing()
 
     def can_write_eof(self) -> bool:
-        """True: a socket can be closed one way."""
+        """Return True: a socket can be closed one way."""
         return True
 
     def get_write_buffer_size(self) -> int:
@@ -252,7 +252,7 @@ class BufferedWriter(private.FlowControlMixin):
     # -- sendfile ------------------------------------------------------------------------------------------------
 
     def _make_empty_waiter(self) -> asyncio.Future[None]:
-        """A future done when the write buffer is empty; writing is refused until :meth:`_reset_empty_waiter`."""
+        """Return a future done when the write buffer is empty; writing is refused until :meth:`_reset_empty_waiter`."""
         if self._empty_waiter is not None:
             raise RuntimeError("Empty waiter is already set")
         waiter: asyncio.Future[None] = self._loop.create_future()

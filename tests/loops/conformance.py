@@ -19,11 +19,27 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-MODULES = (
-    "test_base_events test_buffered_proto test_context test_eager_task_factory test_events test_futures test_queues "
-    "test_runners test_sendfile test_server test_sock_lowlevel test_ssl test_sslproto test_streams test_subprocess "
-    "test_taskgroups test_tasks test_timeouts test_waitfor"
-).split()
+MODULES = [
+    "test_base_events",
+    "test_buffered_proto",
+    "test_context",
+    "test_eager_task_factory",
+    "test_events",
+    "test_futures",
+    "test_queues",
+    "test_runners",
+    "test_sendfile",
+    "test_server",
+    "test_sock_lowlevel",
+    "test_ssl",
+    "test_sslproto",
+    "test_streams",
+    "test_subprocess",
+    "test_taskgroups",
+    "test_tasks",
+    "test_timeouts",
+    "test_waitfor",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -79,7 +95,8 @@ def run_there(python: str, module: str, which: str, timeout: float) -> dict[str,
     """Run one module in a process of its own: test id -> "ok", or what happened; "*" for the module as a whole."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "out.json"
-        command = [python, "-X", "faulthandler", str(Path(__file__).resolve()), "--run", which, "--out", str(out), module]
+        command = [python, "-X", "faulthandler", str(Path(__file__).resolve())]
+        command += ["--run", which, "--out", str(out), module]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=timeout, cwd=folder, check=False, env=os.environ
