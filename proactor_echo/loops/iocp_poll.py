@@ -57,7 +57,10 @@ class Operation(Protocol):
         """The kernel has given it back, with `count` bytes transferred. Called from the loop."""
 
     def cancel(self) -> None:
-        """Ask the kernel to give it back soon. `done` is called all the same."""
+        """Ask the kernel to give it back soon. `done` or `discard` is called all the same."""
+
+    def discard(self) -> None:
+        """The kernel has given it back after the loop's end: free what it holds, and tell nobody."""
 
 
 class BatchProactor(IocpProactor):
@@ -194,7 +197,8 @@ class BatchProactor(IocpProactor):
                 self._operations, self._cache = {}, {}
                 break
             self._poll(min(remaining, 1.0))
-        self._completed.clear()
+        while self._completed:
+            self._completed.popleft()[0].discard()
         _winapi.CloseHandle(self._iocp)
         self._iocp = None
 

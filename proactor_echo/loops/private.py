@@ -121,7 +121,12 @@ def missing() -> list[str]:
         wanted += [(StockLoop, name) for name in _SELECTOR_LOOP_NAMES]
     mixin = getattr(transports, "_FlowControlMixin", None)
     wanted += [(mixin, name) for name in ("_maybe_pause_protocol", "_maybe_resume_protocol", "_protocol_paused")]
-    return [f"{getattr(owner, '__name__', owner)}.{name}" for owner, name in wanted if not hasattr(owner, name)]
+    lacking = [f"{getattr(owner, '__name__', owner)}.{name}" for owner, name in wanted if not hasattr(owner, name)]
+    if sys.platform == "win32":
+        from proactor_echo.loops import private_windows
+
+        lacking += private_windows.missing()
+    return lacking
 
 
 def attach(server: Any, transport: Any) -> None:
