@@ -15,7 +15,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
-__all__ = ["POSIX", "RESOURCE_ERRNOS", "RESOURCE_WINERRORS", "WINDOWS", "DisconnectReason", "ErrorNumber"]
+__all__ = [
+    "POSIX",
+    "RESOURCE_ERRNOS",
+    "RESOURCE_WINERRORS",
+    "WINDOWS",
+    "WINSOCK_BASE",
+    "DisconnectReason",
+    "ErrorNumber",
+]
 
 
 class DisconnectReason(enum.StrEnum):
@@ -65,7 +73,8 @@ WINDOWS: Final[Mapping[int, ErrorNumber]] = MappingProxyType(
         38: ErrorNumber("ERROR_HANDLE_EOF", _R.END_OF_FILE, "Reached the end of the file."),
         # Wine gives 59 where Windows gives 64, when a client resets before AcceptEx completes.
         59: ErrorNumber("ERROR_UNEXP_NET_ERR", _R.PEER_GONE, "An unexpected network error occurred."),
-        # From a completion port this is a reset by the peer; a plain call would have said 10054.
+        # From a completion port this is a reset by the peer; a plain call would have said 10054. It is also what a
+        # receive that was pending when this side closed can end with, but then the side that closed knows.
         64: ErrorNumber("ERROR_NETNAME_DELETED", _R.PEER_RESET, "The specified network name is no longer available."),
         109: ErrorNumber("ERROR_BROKEN_PIPE", _R.PEER_GONE, "The pipe has been ended."),
         # STATUS_IO_TIMEOUT by way of a completion port: TCP gave up retransmitting.
@@ -168,6 +177,9 @@ WINDOWS: Final[Mapping[int, ErrorNumber]] = MappingProxyType(
 )
 """What Windows calls ``GetLastError`` and ``WSAGetLastError`` numbers, as found in ``OSError.winerror``."""
 
+WINSOCK_BASE: Final = 10000
+"""Winsock's numbers begin here (WSABASEERR), where no system's ``errno`` reaches."""
+
 _POSIX_NAMES: Final = (
     ErrorNumber("EBADF", _R.LOCAL_CLOSE, "Bad file descriptor."),
     ErrorNumber("ENOTSOCK", _R.LOCAL_CLOSE, "Not a socket."),
@@ -187,9 +199,14 @@ _POSIX_NAMES: Final = (
 )
 
 POSIX: Final[Mapping[int, ErrorNumber]] = MappingProxyType(
-    {getattr(errno, row.name): row for row in _POSIX_NAMES if hasattr(errno, row.name)}
+    {
+        number: row
+        for row in _POSIX_NAMES
+        # On Windows most of these names have Winsock's numbers, and those stand above.
+        if (number := getattr(errno, row.name, WINSOCK_BASE)) < WINSOCK_BASE
+    }
 )
-"""What this system's ``errno`` numbers mean, as found in ``OSError.errno``. On Windows some of them are Winsock's."""
+"""What this system's own ``errno`` numbers mean, as found in ``OSError.errno``."""
 
 RESOURCE_WINERRORS: Final = frozenset(
     {

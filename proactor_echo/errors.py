@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from .error_numbers import POSIX, RESOURCE_ERRNOS, RESOURCE_WINERRORS, WINDOWS, DisconnectReason
+from .error_numbers import POSIX, RESOURCE_ERRNOS, RESOURCE_WINERRORS, WINDOWS, WINSOCK_BASE, DisconnectReason
 
 __all__ = [
     "BindError",
@@ -57,7 +57,8 @@ class ProactorEchoError(Exception):
 
 
 def _restore(kind: type[ProactorEchoError], args: tuple[Any, ...], state: dict[str, Any]) -> ProactorEchoError:
-    exc = kind.__new__(kind, *args)
+    exc = kind.__new__(kind)
+    exc.args = args
     for name, value in state.items():
         setattr(exc, name, value)
     return exc
@@ -220,8 +221,8 @@ def _winerror(exc: OSError) -> int | None:
 
 
 def _is_winsock(number: int | None) -> bool:
-    """Tell a Winsock number from a POSIX one: Winsock begins where no system's ``errno`` reaches."""
-    return isinstance(number, int) and number >= 10000
+    """Tell a Winsock number, which may stand in ``errno``, from a POSIX one."""
+    return isinstance(number, int) and number >= WINSOCK_BASE
 
 
 def _library_reason(exc: BaseException) -> DisconnectReason | None:

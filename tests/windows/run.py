@@ -1,24 +1,28 @@
-"""Run the tests, or any Python program, on Windows Python under Wine, from a Linux machine.
+"""Run the tests, or any program, on Windows Python under Wine, from Linux.
 
-    python tests/windows/run.py                                  the whole suite on Windows Python 3.11
-    python tests/windows/run.py tests/net -k reset -x            any pytest selection
-    python tests/windows/run.py --python 3.12 tests/wire         on another version; `--python all` for each there is
-    python tests/windows/run.py --exec -- -m proactor_echo tcp   any Python arguments, here `python -m proactor_echo tcp`
+    python tests/windows/run.py                           the whole test suite
+    python tests/windows/run.py tests/net -k reset -x     any pytest selection
+    python tests/windows/run.py --python 3.12 tests/wire  another version, or `all`
+    python tests/windows/run.py --exec -- -c "print(1)"   any arguments of python
 
-What is tested is the checkout that holds this file. Options of the runner come before `--`; what it does not know goes
-to pytest. The first run needs Wine, the mingw compiler, pip and the network, and keeps what it builds in
-`~/.cache/proactor-echo`. The exit status is pytest's (124 when the time limit ended it, 1 when something is missing).
+What is tested is the checkout that holds this file. The runner's own options
+come before `--`; what it does not know goes to pytest. PYTHONPATH may name
+more folders. The first run needs Wine, the mingw compiler, pip and the network,
+and keeps what it builds in ~/.cache/proactor-echo (delete it to start afresh).
+The exit status is pytest's; 124 when the time limit ended the run, 1 when
+something it needs is missing.
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import windows_python
-import windows_tools as tools
-import wine_session
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' folder, as pytest puts it there
+
+from windows import build, host, session
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -28,16 +32,17 @@ def main(argv: Sequence[str]) -> int:
     options, arguments = _parse(argv)
     try:
         if options.list:
-            print("\n".join(tools.available_versions()))
+            print("\n".join(host.available_versions()))
             return 0
-        versions = tools.available_versions() if options.python == "all" else [options.python]
+        host.wine()
+        versions = host.available_versions() if options.python == "all" else [options.python]
         # All must be there before the first starts, so that a missing one is told at once.
-        pythons = {version: windows_python.windows_python(version, CHECKOUT) for version in versions}
-        windows_python.wine_prefix()
+        pythons = {version: build.windows_python(version, CHECKOUT) for version in versions}
+        build.wine_prefix()
         if options.build:
             return 0
         statuses = [_run(version, python, options, arguments) for version, python in pythons.items()]
-    except tools.Missing as missing:
+    except host.MissingToolError as missing:
         print(f"tests/windows/run.py: {missing}", file=sys.stderr)
         return 1
     return next((status for status in statuses if status), 0)
@@ -45,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
 
 def _run(version: str, python: Path, options: argparse.Namespace, arguments: list[str]) -> int:
     if options.exec:
-        return wine_session.run(
+        return session.run(
             python, arguments, checkout=CHECKOUT, directory=Path.cwd(), timeout=options.timeout, merge_output=False
         )
     print(f"=== pytest on Windows Python {version} under Wine", flush=True)
@@ -53,7 +58,7 @@ def _run(version: str, python: Path, options: argparse.Namespace, arguments: lis
     # A test that hangs shows where, before the time limit ends the run; nothing is written into the checkout.
     dump = f"faulthandler_timeout={min(120.0, options.timeout / 2):g}"
     pytest = ["-m", "pytest", "-p", "no:cacheprovider", "-o", dump, *arguments]
-    status = wine_session.run(
+    status = session.run(
         python, pytest, checkout=CHECKOUT, directory=CHECKOUT, timeout=options.timeout, merge_output=True
     )
     print(f"=== Windows Python {version}: exit status {status} after {time.monotonic() - started:.0f} s", flush=True)
@@ -68,12 +73,12 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         own, rest = own[:split], own[split + 1 :]
     parser = argparse.ArgumentParser(
         prog="tests/windows/run.py",
-        usage="%(prog)s [options] [pytest arguments] | %(prog)s [options] --exec -- python arguments",
+        usage="%(prog)s [options] [pytest arguments]\n       %(prog)s [options] --exec -- python arguments",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--python", choices=[*tools.SUPPORTED, "all"], default="3.11", help="default 3.11")
+    parser.add_argument("--python", choices=[*host.SUPPORTED, "all"], default="3.11", help="default 3.11")
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="of each run, default 600")
     parser.add_argument("--exec", action="store_true", help="run python with the arguments, not pytest, right here")
     parser.add_argument("--build", action="store_true", help="build what is not built yet, and run nothing")
@@ -87,3 +92,6 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:
         sys.exit(130)
+    except BrokenPipeError:  # whoever read the output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

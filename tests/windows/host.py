@@ -1,6 +1,6 @@
-"""What the Windows lane needs of this machine: Wine, a mingw compiler, Pythons, pip; and a place to keep what it builds.
+"""What the Windows lane needs of this machine: Wine, a mingw compiler, Pythons, pip; and where it keeps what it builds.
 
-Each thing that is missing is one :class:`Missing` whose text is a sentence an operator can act on.
+Each thing that is missing is one :class:`MissingToolError` whose text is a sentence an operator can act on.
 """
 
 import glob
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
-"""The minor versions for which a Windows build of CPython can be had (see ``windows_python``)."""
+"""The minor versions for which a Windows build of CPython can be had (see ``build``)."""
 
 _COMPILER = "x86_64-w64-mingw32-gcc"
 
@@ -24,7 +24,7 @@ _DESCRIBE = (
 )
 
 
-class Missing(Exception):
+class MissingToolError(Exception):
     """Something the Windows lane needs is not there; the text is one sentence for the person who ran it."""
 
 
@@ -43,12 +43,12 @@ def host_python(minor: str) -> HostPython:
     """Find this machine's best Python of a minor version such as ``"3.12"``: with CPython's tests, then the newest.
 
     Looks at the running interpreter, ``PATH``, and where pyenv, uv, CI images and hand-made installations put theirs.
-    Raises :class:`Missing`.
+    Raises :class:`MissingToolError`.
     """
     found = [python for candidate in _candidates(minor) if (python := _describe(candidate, minor)) is not None]
     if not found:
-        raise Missing(
-            f"Python {minor} is not on this machine: its standard library is needed to lay out a Windows Python {minor}."
+        raise MissingToolError(
+            f"Python {minor} is not on this machine: a Windows Python {minor} borrows its standard library."
         )
     return max(found, key=lambda python: (python.has_tests, python.version))
 
@@ -59,41 +59,42 @@ def available_versions() -> list[str]:
     for minor in SUPPORTED:
         try:
             host_python(minor)
-        except Missing:
+        except MissingToolError:
             continue
         versions.append(minor)
     return versions
 
 
 def wine() -> str:
-    """Return the path of the ``wine`` command; raises :class:`Missing`."""
+    """Return the path of the ``wine`` command; raises :class:`MissingToolError`."""
     if os.name == "nt":
-        raise Missing("This already is Windows: run `python -m pytest` itself.")
+        raise MissingToolError("This already is Windows: run `python -m pytest` itself.")
     command = shutil.which("wine")
     if command is None or shutil.which("wineserver") is None:
-        raise Missing("Wine is not installed: on Debian and Ubuntu, `apt-get install wine wine64` brings it.")
+        raise MissingToolError("Wine is not installed: on Debian, `apt-get install wine wine64` brings it.")
     return command
 
 
 def compiler() -> str:
-    """Return the path of the mingw C compiler for 64-bit Windows; raises :class:`Missing`."""
+    """Return the path of the mingw C compiler for 64-bit Windows; raises :class:`MissingToolError`."""
     command = shutil.which(_COMPILER)
     if command is None:
-        raise Missing(
-            f"{_COMPILER} is not installed: on Debian and Ubuntu, `apt-get install gcc-mingw-w64-x86-64-win32` brings it."
+        raise MissingToolError(
+            f"{_COMPILER} is not installed: on Debian, `apt-get install gcc-mingw-w64-x86-64-win32` brings it."
         )
     return command
 
 
 def pip(*arguments: str) -> None:
-    """Run pip of the running interpreter; raises :class:`Missing` with pip's last error line when it fails."""
+    """Run the running interpreter's pip; raises :class:`MissingToolError` with pip's last error line when it fails."""
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
         if "No module named pip" in done.stderr:
-            raise Missing(f"pip is missing from {sys.executable}: run this with a Python that has it.")
+            raise MissingToolError(f"pip is missing from {sys.executable}: run this with a Python that has it.")
         errors = re.findall(r"^ERROR: (.*)$", done.stderr, re.MULTILINE) or done.stderr.strip().splitlines()[-1:]
-        raise Missing(f"pip could not {arguments[0]} {arguments[-1]}: {' '.join(errors[:2])}")
+        names = " ".join(argument for argument in arguments if not argument.startswith("-"))
+        raise MissingToolError(f"pip could not {names}: {errors[-1]}")
 
 
 def cache_directory() -> Path:

@@ -20,8 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-import windows_python
-import windows_tools as tools
+from windows import build, host
 
 TIMED_OUT = 124
 """The exit status of a run that was ended by its time limit (coreutils' ``timeout`` uses the same)."""
@@ -35,13 +34,13 @@ def run(
     Standard input is empty; output is copied as it comes. After ``timeout`` seconds, or when this process is
     interrupted or told to terminate, every process of the run is ended.
     """
-    with tempfile.TemporaryDirectory(prefix="proactor-echo-wine-", ignore_cleanup_errors=True) as scratch:
-        prefix = _private_prefix(Path(scratch))
-        _set_temporary_folder(prefix, Path(scratch) / "tmp")
-        env = _environment(prefix, Path(scratch), python, checkout)
+    with _scratch_folder(python) as scratch:
+        prefix = _private_prefix(scratch)
+        _set_temporary_folder(prefix, scratch / "tmp")
+        env = _environment(prefix, scratch, python, checkout)
         with _terminate_as_exit():
             process = subprocess.Popen(
-                [tools.wine(), str(python), *arguments],
+                [host.wine(), str(python), *arguments],
                 cwd=directory,
                 env=env,
                 stdin=subprocess.DEVNULL,
@@ -59,12 +58,25 @@ def run(
                 _end_session(env, process)
                 for copier in copiers:
                     copier.join(timeout=10)
-        print(f"ended after the time limit of {timeout:g} s (--timeout): {' '.join(arguments)}", file=sys.stderr, flush=True)
+        told = f"ended after the time limit of {timeout:g} s (--timeout): python {' '.join(arguments)}"
+        print(told, file=sys.stderr, flush=True)
         return status
 
 
+@contextlib.contextmanager
+def _scratch_folder(python: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="proactor-echo-wine-", ignore_cleanup_errors=True) as scratch:
+        yield Path(scratch)
+    # Bytecode of what the tests wrote into that folder will never be wanted again.
+    shutil.rmtree(_bytecode_folder(python) / Path(scratch).relative_to("/"), ignore_errors=True)
+
+
+def _bytecode_folder(python: Path) -> Path:
+    return python.with_name("pycache")
+
+
 def _private_prefix(scratch: Path) -> Path:
-    template = windows_python.wine_prefix()
+    template = build.wine_prefix()
     prefix = scratch / "prefix"
     (prefix / "dosdevices").mkdir(parents=True)
     for registry in (*template.glob("*.reg"), template / ".update-timestamp"):
@@ -86,14 +98,17 @@ def _set_temporary_folder(prefix: Path, folder: Path) -> None:
 
 
 def _environment(prefix: Path, scratch: Path, python: Path, checkout: Path) -> dict[str, str]:
-    env = windows_python.wine_environment(prefix)
-    for name in ("PYTHONHOME", "PYTHONEXECUTABLE", "PYTHONSTARTUP", "PYTHONUSERBASE", "VIRTUAL_ENV"):
-        env.pop(name, None)
+    env = build.wine_environment(prefix)
+    # PYTHONDONTWRITEBYTECODE too: what is compiled is kept, in the cache, or each start would compile the library anew.
+    for name in ("HOME", "EXECUTABLE", "STARTUP", "USERBASE", "DONTWRITEBYTECODE"):
+        env.pop(f"PYTHON{name}", None)
     metadata = scratch / "metadata"
     _write_metadata(checkout, metadata)
-    env["PYTHONPATH"] = ";".join(map(windows_path, (checkout, metadata)))
-    env["PYTHONPYCACHEPREFIX"] = windows_path(python.with_name("pycache"))
+    callers = [Path(folder) for folder in env.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    env["PYTHONPATH"] = ";".join(map(windows_path, (checkout, metadata, *callers)))
+    env["PYTHONPYCACHEPREFIX"] = windows_path(_bytecode_folder(python))
     env["PYTHONNOUSERSITE"] = "1"
+    env["TMPDIR"] = str(scratch / "tmp")  # for the socket of Wine's server; Windows programs read it as on drive Z:
     return env
 
 
@@ -109,8 +124,8 @@ def _write_metadata(checkout: Path, folder: Path) -> None:
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
     groups = {"console_scripts": project.get("scripts", {}), **project.get("entry-points", {})}
-    lines = [f"[{group}]\n" + "".join(f"{name} = {to}\n" for name, to in names.items()) for group, names in groups.items()]
-    (info / "entry_points.txt").write_text("\n".join(lines))
+    sections = (f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in names.items()) for group, names in groups.items())
+    (info / "entry_points.txt").write_text("\n".join(sections))
 
 
 def _copy(stream: IO[bytes], to: int) -> threading.Thread:
@@ -128,7 +143,8 @@ def _copy(stream: IO[bytes], to: int) -> threading.Thread:
 
 def _end_session(env: dict[str, str], process: subprocess.Popen[bytes]) -> None:
     # The server takes its Windows processes with it. Some of them hold the output pipes, so this comes before joining.
-    subprocess.run(["wineserver", "--kill"], env=env, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        subprocess.run(["wineserver", "--kill"], env=env, stdin=subprocess.DEVNULL, timeout=30, check=False)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -139,8 +155,9 @@ def _terminate_as_exit() -> Iterator[None]:
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    previous = signal.signal(signal.SIGTERM, leave)
+    previous = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)

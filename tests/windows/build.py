@@ -7,70 +7,72 @@ small ``python.exe`` is compiled from ``python.c``.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import windows_tools as tools
+from windows import host
 
 RECIPE = 1
 """Raised when the way a Windows Python or a Wine prefix is made changes, so that old ones are not used."""
 
-_SOURCE = Path(__file__).with_name("python.c")
+_SOURCE_PACKAGE = "panda3d==1.10.16"  # brings CPython 3.11.9, 3.12.10, 3.13.11 and 3.14.2
+_LAUNCHER = Path(__file__).with_name("python.c")
 
 
 def windows_python(minor: str, checkout: Path) -> Path:
     """Return the ``python.exe`` of a minor version such as ``"3.11"`` for a checkout's dependencies; build it if new.
 
     It holds the run-time and test dependencies that the checkout's ``pyproject.toml`` names. Several processes may
-    call this at once; one builds. Raises :class:`windows_tools.Missing`.
+    call this at once; one builds. Raises :class:`host.MissingToolError`.
     """
-    host = tools.host_python(minor)
+    lender = host.host_python(minor)
     requirements = _requirements(checkout)
-    key = _digest(RECIPE, host.version, str(host.stdlib), requirements, _SOURCE.read_text())
-    home = tools.cache_directory() / f"python-{minor}-{key}"
+    key = _digest(RECIPE, lender.version, str(lender.stdlib), requirements, _SOURCE_PACKAGE, _LAUNCHER.read_text())
+    home = host.cache_directory() / f"python-{minor}-{key}"
 
-    def build(target: Path) -> None:
-        print(f"building a Windows Python {minor} in {home}", flush=True)
-        compiler = tools.compiler()
+    def fill(target: Path) -> None:
+        compiler = host.compiler()
+        print(f"building a Windows Python {minor} in {home}", file=sys.stderr, flush=True)
         with tempfile.TemporaryDirectory() as downloads:
             _lay_out_binaries(_download(minor, Path(downloads)), target)
         _compile_launcher(compiler, minor, target)
-        _copy_library(host, target)
+        _copy_library(lender.stdlib, target)
         _install(minor, requirements, target)
 
-    _build_once(home, build)
+    _build_once(home, fill)
     return home / "python.exe"
 
 
 def wine_prefix() -> Path:
-    """Return a Wine prefix that was initialised once and is only ever copied from; raises ``Missing``."""
-    wine = tools.wine()
+    """Return a Wine prefix that was initialised once and is only ever copied from; raises ``MissingToolError``."""
+    wine = host.wine()
     version = subprocess.run([wine, "--version"], capture_output=True, text=True, env=wine_environment(), check=True)
-    prefix = tools.cache_directory() / f"wine-{_digest(RECIPE, version.stdout.strip())}"
+    prefix = host.cache_directory() / f"wine-{_digest(RECIPE, version.stdout.strip())}"
 
-    def build(target: Path) -> None:
-        print(f"initialising a Wine prefix in {prefix}", flush=True)
-        env = wine_environment(target)
-        for command in ([wine, "wineboot", "--init"], ["wineserver", "-w"]):
-            subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env)
+    def fill(target: Path) -> None:
+        print(f"initialising a Wine prefix in {prefix}", file=sys.stderr, flush=True)
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as sockets:
+            env = wine_environment(target) | {"TMPDIR": sockets}
+            for command in ([wine, "wineboot", "--init"], ["wineserver", "-w"]):
+                subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, env=env, check=False)
         if not (target / "system.reg").is_file():
-            raise tools.Missing("Wine could not initialise a prefix: `wineboot --init` wrote no registry.")
+            raise host.MissingToolError("Wine could not initialise a prefix: `wineboot --init` wrote no registry.")
 
-    _build_once(prefix, build)
+    _build_once(prefix, fill)
     return prefix
 
 
 def wine_environment(prefix: Path | None = None) -> dict[str, str]:
-    """Return this process's environment with what Wine is told: quiet, 64-bit, no menus, no .NET, no HTML, no debugger."""
+    """Return this environment with what Wine is told: be quiet, 64-bit, no menus, no .NET, no HTML, no debugger."""
     env = dict(os.environ)
     env.update(
         WINEDEBUG="-all",
@@ -92,8 +94,8 @@ def _requirements(checkout: Path) -> list[str]:
 
 def _download(minor: str, folder: Path) -> Path:
     # fmt: off
-    tools.pip("download", "--no-deps", "--only-binary=:all:", "--platform=win_amd64", f"--python-version={minor}",
-              "--quiet", f"--dest={folder}", "panda3d")
+    host.pip("download", "--no-deps", "--only-binary=:all:", "--platform=win_amd64", f"--python-version={minor}",
+              "--quiet", f"--dest={folder}", _SOURCE_PACKAGE)
     # fmt: on
     return next(folder.glob("panda3d-*.whl"))
 
@@ -108,7 +110,9 @@ def _lay_out_binaries(wheel: Path, target: Path) -> None:
             beside_exe = re.match(r"(python3\d*\.dll|vcruntime)", name, re.IGNORECASE)
             (target / ("" if beside_exe else "DLLs") / name).write_bytes(archive.read(member))
     if not list(target.glob("python3*.dll")):
-        raise tools.Missing(f"{wheel.name} holds no Windows Python any more: the recipe in {__file__} needs another source.")
+        raise host.MissingToolError(
+            f"{wheel.name} no longer holds a Windows Python: the recipe in {Path(__file__).name} needs another."
+        )
 
 
 def _unwanted(name: str) -> bool:
@@ -119,25 +123,25 @@ def _unwanted(name: str) -> bool:
 
 def _compile_launcher(compiler: str, minor: str, target: Path) -> None:
     dll = f'-DPYTHON_DLL=L"python{minor.replace(".", "")}.dll"'
-    command = [compiler, "-municode", "-O2", dll, str(_SOURCE), "-o", str(target / "python.exe")]
+    command = [compiler, "-municode", "-O2", dll, str(_LAUNCHER), "-o", str(target / "python.exe")]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise tools.Missing(f"{compiler} could not compile {_SOURCE.name}: {done.stderr.strip()}")
+        raise host.MissingToolError(f"{compiler} could not compile {_LAUNCHER.name}: {done.stderr.strip()}")
 
 
-def _copy_library(host: tools.HostPython, target: Path) -> None:
+def _copy_library(stdlib: Path, target: Path) -> None:
     unwanted = shutil.ignore_patterns("site-packages", "dist-packages", "lib-dynload", "__pycache__", "config-3.*")
-    shutil.copytree(host.stdlib, target / "Lib", ignore=unwanted, ignore_dangling_symlinks=True)
+    shutil.copytree(stdlib, target / "Lib", ignore=unwanted, ignore_dangling_symlinks=True)
 
 
 def _install(minor: str, requirements: list[str], target: Path) -> None:
     # fmt: off
-    tools.pip("install", "--quiet", "--no-compile", "--platform=win_amd64", "--only-binary=:all:", "--no-user",
+    host.pip("install", "--quiet", "--no-compile", "--platform=win_amd64", "--only-binary=:all:", "--no-user",
               f"--python-version={minor}", f"--target={target / 'Lib' / 'site-packages'}", *requirements)
     # fmt: on
 
 
-def _build_once(home: Path, build: Callable[[Path], None]) -> None:
+def _build_once(home: Path, fill: Callable[[Path], None]) -> None:
     if home.is_dir():
         return
     home.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +151,7 @@ def _build_once(home: Path, build: Callable[[Path], None]) -> None:
         # Built beside its place and renamed into it, so that an interrupted build is never mistaken for a whole one.
         scratch = Path(tempfile.mkdtemp(prefix=f".{home.name}-", dir=home.parent))
         try:
-            build(scratch)
+            fill(scratch)
             scratch.rename(home)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -155,6 +159,8 @@ def _build_once(home: Path, build: Callable[[Path], None]) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    import fcntl  # there is none on Windows, where this file must still import
+
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,0 +1,253 @@
+"""Connection: the same frames in coroutines.
+
+::
+
+    async for frame in conn:
+        await conn.send(frame)
+
+Cancelling loses nothing. Frames wait in a queue that belongs to the connection, never in the coroutine that waits for
+one: a cancelled :meth:`Connection.receive` took none. :meth:`Connection.send` waits *before* it takes the frame: if it
+is cancelled, nothing of that frame was sent; once it returns, all of it will be.
+
+The receive queue is bounded: with more than ``read_limit`` bytes in it, reading from the socket pauses until the queue
+has been emptied, and the peer's own flow control does the rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Self
+
+from ..errors import Disconnect, DisconnectReason, EndOfStream, ProtocolStateError
+from ..wire.framing import Codec
+from ..wire.state import ConnectionState
+from .protocol import Buffer, FramedProtocol
+
+__all__ = ["Connection"]
+
+#: Bytes sent in one turn of the loop before they leave, and before a sender that never waits lets others run.
+_GATHER = 65536
+#: What an object in the queue costs beside its payload, in bytes; keeps a queue of empty frames bounded too.
+_PER_FRAME = 48
+
+
+class Connection(FramedProtocol):
+    """One TCP connection, of a server's handler or made by :func:`~proactor_echo.connect_tcp`.
+
+    ``read_limit``: bytes in the receive queue at which reading pauses. Use it in ``async with`` or ``close()`` it.
+    """
+
+    def __init__(
+        self,
+        codec: Codec | None = None,
+        *,
+        write_limit: tuple[int, int] | None = None,
+        read_limit: int = 262144,
+        close_timeout: float = 10.0,
+    ) -> None:
+        super().__init__()
+        self.configure(codec, write_limit=write_limit, close_timeout=close_timeout)
+        self._loop = asyncio.get_running_loop()
+        self._read_limit = read_limit
+        self._frames: deque[bytes] = deque()
+        self._queued = 0
+        self._out_bytes = 0
+        self._read_paused = False
+        self._ended = False
+        #: The :class:`FramingError` that ended receiving, if one did.
+        self.failure: BaseException | None = None
+        self._reader: asyncio.Future[None] | None = None
+        self._writers: list[asyncio.Future[None]] = []
+        self._watchers: list[asyncio.Future[None]] = []
+        self._closers: list[asyncio.Future[None]] = []
+
+    # -- receiving -----------------------------------------------------------------------------------------------
+
+    async def receive(self) -> bytes:
+        """Return the next frame.
+
+        Raises :class:`EndOfStream` after the last frame once the peer (or we) ended the connection in an orderly way,
+        :class:`Disconnected` when it broke, :class:`FramingError` when the bytes are no frames. Frames received
+        before the end are always handed over first. One task may receive at a time.
+        """
+        while not self._frames:
+            await self._more_frames()
+        return self._frames.popleft()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            while not self._frames:
+                await self._more_frames()
+        except EndOfStream:
+            raise StopAsyncIteration from None
+        return self._frames.popleft()
+
+    async def _more_frames(self) -> None:
+        """Wait until the queue may have a frame, or raise what ended it."""
+        if self._ended:
+            raise self._end_error()
+        if self._reader is not None:
+            raise ProtocolStateError("another task is already receiving from this connection")
+        self._flush()
+        self._queued = 0
+        if self._read_paused:
+            self._read_paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+        self._reader = self._loop.create_future()
+        try:
+            await self._reader
+        finally:
+            self._reader = None
+
+    def _end_error(self) -> BaseException:
+        if self.failure is not None:
+            return self.failure
+        if self.disconnect is not None and self.disconnect.reason not in _ORDERLY:
+            return self.lost_error()
+        return EndOfStream(f"{self.peer}: no more frames")
+
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    async def send(self, frame: Buffer) -> None:
+        """Send one frame, after waiting while the peer is slow.
+
+        Frames sent in one turn of the loop leave together. Raises as :meth:`FramedProtocol.send_frame` does. When it
+        is cancelled, nothing of this frame was sent.
+        """
+        if self._out_bytes >= _GATHER:
+            self._flush()
+            await asyncio.sleep(0)
+        while self._write_paused:
+            await self._room_to_write()
+        self._check_sendable()
+        encoded = self.codec.encode(frame)
+        if not self._out:
+            self._loop.call_soon(self._flush)
+        self._out.append(encoded)
+        self._out_bytes += len(encoded)
+        self.stats.frames_out += 1
+
+    async def _room_to_write(self) -> None:
+        self._check_sendable()
+        await self._next(self._writers)
+
+    # -- ending --------------------------------------------------------------------------------------------------
+
+    async def send_eof(self) -> None:  # type: ignore[override]
+        """Send our end of file after everything sent so far; receiving goes on. Doing it twice is harmless."""
+        super().send_eof()
+
+    async def close(self) -> None:
+        """Send what is owed, end the connection and wait until it has ended.
+
+        Bounded: when the peer takes nothing of what is owed for ``close_timeout`` seconds, the rest is dropped.
+        """
+        self._close(DisconnectReason.LOCAL_CLOSE)
+        await self.wait_closed()
+
+    async def wait_closed(self) -> Disconnect:
+        """Wait until the connection has ended, however it ends; return why."""
+        while self.disconnect is None:
+            await self._next(self._closers)
+        return self.disconnect
+
+    async def state_changed(self) -> ConnectionState:
+        """Wait for a change of :attr:`state` and return what it is then; returns at once when it is closed."""
+        if self.state is ConnectionState.CLOSED:
+            return self.state
+        await self._next(self._watchers)
+        return self.state
+
+    async def _next(self, waiters: list[asyncio.Future[None]]) -> None:
+        """Wait until :meth:`_wake` is called for ``waiters``."""
+        waiter = self._loop.create_future()
+        waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            waiters.remove(waiter)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.peer or 'unconnected'} {self.state.value}>"
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is owed either way and somebody is waiting for the next frame."""
+        return self._reader is not None and not self._frames and super().idle
+
+    # -- called from FramedProtocol ------------------------------------------------------------------------------
+
+    def frames_received(self, frames: list[bytes]) -> None:
+        """Queue the frames of one read."""
+        self._frames.extend(frames)
+        self._queued += sum(map(len, frames)) + _PER_FRAME * len(frames)
+        if self._queued > self._read_limit and not self._read_paused:
+            self._pause_reading()
+        self._wake_reader()
+
+    def end_received(self) -> None:
+        """Let the receiver come to the end; the handler decides what is still sent."""
+        self._end()
+
+    def connection_closed(self, disconnect: Disconnect) -> None:
+        """Wake everybody who waits."""
+        self._end()
+        _wake(self._writers)
+        _wake(self._closers)
+
+    def pause_writing(self) -> None:
+        """Make senders wait (called by the transport)."""
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        """Let senders go on (called by the transport)."""
+        self._write_paused = False
+        _wake(self._writers)
+
+    def _flush(self) -> None:
+        self._out_bytes = 0
+        super()._flush()
+
+    def _fail(self, reason: DisconnectReason, error: BaseException) -> None:
+        """Hand the error to the receiver, after the frames before it, and read no more."""
+        self._note(reason, error)
+        self.failure = self.failure or error
+        if not self._read_paused:
+            self._pause_reading()
+        self._end()
+
+    def _pause_reading(self) -> None:
+        self._read_paused = True
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        if self._reader is not None and not self._reader.done():
+            self._reader.set_result(None)
+
+    def _state_changed(self, before: ConnectionState, after: ConnectionState) -> None:
+        _wake(self._watchers)
+
+
+def _wake(waiters: list[asyncio.Future[None]]) -> None:
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
+
+
+_ORDERLY = (DisconnectReason.END_OF_FILE, DisconnectReason.LOCAL_CLOSE)

@@ -1,0 +1,105 @@
+"""DatagramHandler: a datagram protocol that counts, applies the size policy and survives what the network says."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Literal, cast
+
+from ..errors import DisconnectReason, classify
+from .datagram import MAX_DATAGRAM
+from .stats import DatagramStats
+
+__all__ = ["DatagramHandler", "Oversize"]
+
+logger = logging.getLogger("proactor_echo.net")
+
+Oversize = Literal["truncate", "drop"]
+
+_ICMP = (
+    DisconnectReason.REFUSED,
+    DisconnectReason.PEER_RESET,
+    DisconnectReason.PEER_GONE,
+    DisconnectReason.UNREACHABLE,
+)
+
+
+class DatagramHandler(asyncio.DatagramProtocol):
+    """Override :meth:`handle`; answer with :meth:`send`. Works with ``loop.create_datagram_endpoint`` as well.
+
+    ``max_datagram``: bytes handed over of one datagram, 1 to 65,507. ``oversize``: ``"truncate"`` cuts a longer one
+    short, ``"drop"`` throws it away; both count it.
+    """
+
+    def __init__(self, *, max_datagram: int = MAX_DATAGRAM, oversize: Oversize = "truncate") -> None:
+        if not 1 <= max_datagram <= MAX_DATAGRAM:
+            raise ValueError(f"max_datagram must be from 1 to {MAX_DATAGRAM}, not {max_datagram}")
+        if oversize not in ("truncate", "drop"):
+            raise ValueError(f'oversize must be "truncate" or "drop", not {oversize!r}')
+        self.max_datagram = max_datagram
+        self.oversize = oversize
+        self.stats = DatagramStats()
+        self._transport: asyncio.DatagramTransport = cast("asyncio.DatagramTransport", None)
+        self._blocked = False
+        self._closed = asyncio.Event()
+        self._told = False
+
+    def handle(self, data: bytes, addr: Any) -> None:
+        """Handle one datagram, which may be empty."""
+
+    def send(self, data: bytes, addr: Any = None) -> None:
+        """Send one datagram; dropped and counted while too many wait to be sent."""
+        if self._blocked:
+            self.stats.dropped += 1
+            return
+        self._transport.sendto(data, addr)
+        self.count_out(len(data))
+
+    def count_out(self, size: int) -> None:
+        """Count one datagram sent."""
+        self.stats.datagrams_out += 1
+        self.stats.bytes_out += size
+
+    async def wait_closed(self) -> None:
+        """Wait until the transport has ended."""
+        await self._closed.wait()
+
+    # -- asyncio.DatagramProtocol: called by the transport -------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        self._transport = cast("asyncio.DatagramTransport", transport)
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        """Count, apply the policy, hand over."""
+        stats = self.stats
+        stats.datagrams_in += 1
+        stats.bytes_in += len(data)
+        if len(data) > self.max_datagram:
+            stats.oversize += 1
+            if self.oversize == "drop":
+                return
+            data = data[: self.max_datagram]
+        self.handle(data, addr)
+
+    def error_received(self, exc: Exception) -> None:
+        """Count what ICMP and the system report; one log line the first time."""
+        reason = classify(exc)
+        if reason.reason in _ICMP:
+            self.stats.unreachable += 1
+        else:
+            self.stats.errors += 1
+        logger.log(logging.DEBUG if self._told else logging.INFO, "a datagram was not delivered: %s", reason.text)
+        self._told = True
+
+    def pause_writing(self) -> None:
+        """Drop answers while the system's buffer and ours are full."""
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        """Answer again."""
+        self._blocked = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note the end."""
+        self._closed.set()

@@ -1,0 +1,102 @@
+"""Counters: what a connection, a server and a datagram endpoint have seen so far.
+
+Counters only grow. Bytes are payload as it stood on the wire above TCP or UDP (headers of the framing included,
+headers of TCP and IP not); frames are what the codec calls a frame, and for a raw stream each piece received.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from typing import Any
+
+from ..errors import DisconnectReason
+
+__all__ = ["ConnectionStats", "DatagramStats", "DrainReport", "ServerStats"]
+
+
+@dataclasses.dataclass(slots=True)
+class ConnectionStats:
+    """What passed over one connection."""
+
+    bytes_in: int = 0
+    bytes_out: int = 0
+    frames_in: int = 0
+    frames_out: int = 0
+
+
+@dataclasses.dataclass(slots=True)
+class ServerStats(ConnectionStats):
+    """What a server has seen since it started; the traffic of connections that are still open is included.
+
+    ``accepted``  connections taken from the listeners.
+    ``open``      connections being served now.
+    ``refused``   connections accepted but never served: the server was closing, or setting them up failed.
+    ``failed``    connections ended by an exception in the handler or protocol.
+    ``accept_errors``  times that accepting itself failed (and went on).
+    ``disconnects``    ended connections by :class:`~proactor_echo.DisconnectReason`.
+    """
+
+    accepted: int = 0
+    open: int = 0
+    refused: int = 0
+    failed: int = 0
+    accept_errors: int = 0
+    disconnects: Counter[DisconnectReason] = dataclasses.field(default_factory=Counter)
+
+    def add(self, other: ConnectionStats) -> None:
+        """Add the traffic of one connection."""
+        self.bytes_in += other.bytes_in
+        self.bytes_out += other.bytes_out
+        self.frames_in += other.frames_in
+        self.frames_out += other.frames_out
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers and strings, ready for JSON."""
+        row = dataclasses.asdict(self)
+        row["disconnects"] = {str(reason): count for reason, count in sorted(self.disconnects.items())}
+        return row
+
+
+@dataclasses.dataclass(slots=True)
+class DatagramStats:
+    """What a datagram endpoint has seen.
+
+    ``dropped``      datagrams received and thrown away because the queue was full (or the way out was blocked).
+    ``oversize``     datagrams longer than ``max_datagram``: cut short or dropped, as the policy says.
+    ``unreachable``  ICMP errors reported for datagrams sent earlier; they cost nothing else.
+    ``errors``       other errors of the socket that were survived.
+    """
+
+    datagrams_in: int = 0
+    datagrams_out: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+    dropped: int = 0
+    oversize: int = 0
+    unreachable: int = 0
+    errors: int = 0
+
+    def add(self, other: DatagramStats) -> None:
+        """Add the counters of another socket."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class DrainReport:
+    """How a server's connections ended when it closed, and how long that took in seconds.
+
+    ``finished`` ended by themselves with nothing owed; ``aborted`` were cut off at the deadline.
+    """
+
+    finished: int
+    aborted: int
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.finished} finished, {self.aborted} aborted in {self.seconds:.2f} s"

@@ -1,0 +1,66 @@
+"""Two timers of a connection: it may not be silent too long, and its closing may not stall."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+__all__ = ["IdleTimer", "StallTimer"]
+
+
+class IdleTimer:
+    """Call ``expired`` once ``timeout`` seconds pass without :meth:`touch`.
+
+    Touching only notes the time; the one timer that is armed looks at the note when it fires and arms itself for what
+    is left. So a busy connection costs no timer traffic.
+    """
+
+    __slots__ = ("_expired", "_handle", "_last", "_loop", "_timeout")
+
+    def __init__(self, timeout: float, expired: Callable[[], None]) -> None:
+        self._timeout = timeout
+        self._expired = expired
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+        self._handle = self._loop.call_later(timeout, self._look)
+
+    def touch(self) -> None:
+        """Note that the connection is alive."""
+        self._last = self._loop.time()
+
+    def cancel(self) -> None:
+        """Never expire."""
+        self._handle.cancel()
+
+    def _look(self) -> None:
+        due = self._last + self._timeout
+        if due <= self._loop.time():
+            self._expired()
+        else:
+            self._handle = self._loop.call_at(due, self._look)
+
+
+class StallTimer:
+    """Call ``stalled`` once ``remaining()`` bytes did not shrink for ``timeout`` seconds."""
+
+    __slots__ = ("_handle", "_left", "_loop", "_remaining", "_stalled", "_timeout")
+
+    def __init__(self, timeout: float, remaining: Callable[[], int], stalled: Callable[[], None]) -> None:
+        self._timeout = timeout
+        self._remaining = remaining
+        self._stalled = stalled
+        self._left = remaining()
+        self._loop = asyncio.get_running_loop()
+        self._handle = self._loop.call_later(timeout, self._look)
+
+    def cancel(self) -> None:
+        """Never fire."""
+        self._handle.cancel()
+
+    def _look(self) -> None:
+        left = self._remaining()
+        if left >= self._left:
+            self._stalled()
+        else:
+            self._left = left
+            self._handle = self._loop.call_later(self._timeout, self._look)

@@ -1,0 +1,212 @@
+"""What a codec and a decoder are, the codec without frames, and what all decoders have in common.
+
+A :class:`Codec` is a description: how long frames may be and what goes around their payload. It has no memory, so one
+object serves any number of connections, both ways. A :class:`Decoder` is the memory of one stream: it is made by
+:meth:`Codec.decoder`, takes the bytes as they arrive, in pieces of any size, and hands out payloads.
+
+Three promises hold for every codec of this package, and are worth keeping for a codec of your own:
+
+* ``decode(encode(x)) == x``; a payload for which that cannot hold is refused by ``encode``;
+* the frames do not depend on how the stream was cut into pieces;
+* a decoder holds no more than one frame, and frames are bounded.
+
+Nothing here knows of sockets, clocks or event loops.
+"""
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from ..errors import FrameTooLong, FrameTruncated, FramingError, ProtocolStateError
+
+__all__ = ["BytesLike", "Codec", "Decoder", "PartialFrame", "RawCodec"]
+
+BytesLike: TypeAlias = bytes | bytearray | memoryview
+"""What can be fed to a decoder or encoded. Frames that come out are always ``bytes``."""
+
+
+class Codec(ABC):
+    """A way to put payloads into a byte stream and to find them again.
+
+    To write your own, give it :meth:`encode` and :meth:`decoder`.
+    """
+
+    max_frame_length: int | None = None
+    """The longest payload, in bytes, that is sent or handed to the user. None: the codec has no bound of its own."""
+
+    @abstractmethod
+    def encode(self, payload: BytesLike) -> bytes:
+        """Return the bytes that carry one payload.
+
+        Raises :class:`~proactor_echo.errors.FrameTooLong` for a payload over ``max_frame_length``, and
+        :class:`~proactor_echo.errors.FramingError` (a ``ValueError``) for one that would not come out as it went in.
+        """
+
+    def encode_many(self, payloads: Sequence[BytesLike]) -> bytes:
+        """Return the bytes that carry all payloads in their order: ``b"".join(map(encode, payloads))``, but faster."""
+        return b"".join([self.encode(payload) for payload in payloads])
+
+    @abstractmethod
+    def decoder(self) -> "Decoder":
+        """Return a new decoder, for one stream."""
+
+
+class Decoder(ABC):
+    """Finds the frames in one stream of bytes.
+
+    A subclass writes :meth:`decode_chunk` and keeps the bytes of an unfinished frame in ``pending``.
+    """
+
+    def __init__(self) -> None:
+        self.pending = bytearray()
+        """The bytes of an unfinished frame, as they came."""
+        self.skipped = 0
+        """How many frames were passed over because they were too long."""
+        self._error: FramingError | None = None
+        self._over = False  # after an error or the end
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes of an unfinished frame are held."""
+        return len(self.pending)
+
+    def feed(self, data: BytesLike) -> list[bytes]:
+        """Take the next bytes of the stream; return the payloads that are complete with them, which may be none.
+
+        Raises :class:`~proactor_echo.errors.FramingError` when the bytes are not what the codec allows. The payloads
+        that were complete before the error are in the exception's ``frames``. The place of the next frame is not known
+        any more, so every later call raises the same again. After :meth:`eof` it raises
+        :class:`~proactor_echo.errors.ProtocolStateError`.
+        """
+        if type(data) is not bytes:
+            data = as_bytes(data)
+        if self._over:
+            self._refuse()
+        frames: list[bytes] = []
+        try:
+            self.decode_chunk(data, frames)
+        except FramingError as error:
+            self._fail(error, frames)
+            raise
+        return frames
+
+    def eof(self) -> list[bytes]:
+        """Say that the stream has ended; return the payloads that are complete by that, which is almost always none.
+
+        Raises :class:`~proactor_echo.errors.FrameTruncated` when the stream ended inside a frame. Its ``partial`` holds
+        the bytes of that frame, with their header, as they came. A second call changes nothing.
+        """
+        frames: list[bytes] = []
+        if self._error is not None:
+            self._refuse()
+        if not self._over:
+            self._over = True
+            try:
+                self.decode_end(frames)
+            except FramingError as error:
+                self._fail(error, frames)
+                raise
+        return frames
+
+    @abstractmethod
+    def decode_chunk(self, data: bytes, frames: list[bytes]) -> None:
+        """Append to ``frames`` every payload that is complete with ``data``, and keep the rest in ``pending``.
+
+        Appending at once, rather than returning a list, is what saves the frames before an error.
+        """
+
+    def decode_end(self, frames: list[bytes]) -> None:
+        """Deal with what is left at the end of the stream."""
+        if self.pending:
+            raise truncated(bytes(self.pending))
+
+    def _fail(self, error: FramingError, frames: list[bytes]) -> None:
+        """Remember an error: without the frames, so that nobody gets them twice, and without a traceback's locals."""
+        self._error = copy.copy(error)
+        self._error.frames = []
+        error.frames = frames
+        self._over = True
+        self.pending.clear()
+
+    def _refuse(self) -> None:
+        if self._error is not None:
+            again = copy.copy(self._error)
+            again.frames = []
+            raise again
+        raise ProtocolStateError("the decoder was told that the stream has ended, and cannot be fed any more")
+
+
+class PartialFrame(bytes):
+    """What was left of a frame when the stream ended: a codec made with ``partial="deliver"`` hands it out.
+
+    It compares and behaves as ``bytes`` do; ``isinstance(frame, PartialFrame)`` tells it from a whole frame.
+    """
+
+    __slots__ = ()
+
+
+class RawCodec(Codec):
+    """No frames: bytes go out as they are, and come in as the pieces the network makes of them.
+
+    Its one promise is that the pieces, joined, are the bytes that were sent. An empty payload is therefore nothing at
+    all, and how long a piece is depends on the size of the reads alone.
+    """
+
+    def __repr__(self) -> str:
+        return "RawCodec()"
+
+    def encode(self, payload: BytesLike) -> bytes:
+        """Return the payload."""
+        return as_bytes(payload)
+
+    def encode_many(self, payloads: Sequence[BytesLike]) -> bytes:
+        """Return the payloads, joined."""
+        return join(b"", payloads)
+
+    def decoder(self) -> Decoder:
+        """Return a decoder that hands out every piece as it comes."""
+        return _RawDecoder()
+
+
+class _RawDecoder(Decoder):
+    def decode_chunk(self, data: bytes, frames: list[bytes]) -> None:
+        if data:
+            frames.append(data)
+
+
+def as_bytes(data: BytesLike) -> bytes:
+    """Return the same bytes as ``bytes``. Unlike ``bytes()``, this takes no number for a size."""
+    return data if type(data) is bytes else memoryview(data).tobytes()
+
+
+def join(separator: bytes, payloads: Sequence[BytesLike]) -> bytes:
+    """Join payloads of any kind."""
+    try:
+        return separator.join(payloads)
+    except BufferError:  # a memoryview with gaps
+        return separator.join(map(as_bytes, payloads))
+
+
+def too_long(length: int, limit: int) -> FrameTooLong:
+    """Make the error for a frame over the limit; both are bytes of payload."""
+    return FrameTooLong(f"a frame of {length} bytes is over the limit of {limit}", length=length, limit=limit)
+
+
+def truncated(partial: bytes) -> FrameTruncated:
+    """Make the error for a stream that ended inside a frame."""
+    return FrameTruncated(f"the stream ended inside a frame, {len(partial)} bytes into it", partial=partial)
+
+
+def check_limit(max_frame_length: int) -> int:
+    """Return a limit that makes sense, or raise ValueError."""
+    if max_frame_length < 0:
+        raise ValueError(f"max_frame_length must be 0 or more, not {max_frame_length}")
+    return max_frame_length
+
+
+def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
+    """Return ``value`` if it is one of ``choices``, or raise ValueError."""
+    if value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, not {value!r}")
+    return value

@@ -1,0 +1,69 @@
+"""Frames of one fixed length."""
+
+from typing import Any
+
+from ..errors import FramingError
+from .codec import BytesLike, Codec, Decoder, as_bytes, too_long
+from .runs import LONGEST_RUN, Runs
+
+__all__ = ["FixedCodec"]
+
+
+class FixedCodec(Codec):
+    """Frames that all have the same length and nothing around them.
+
+    :param length: bytes in each frame, 1 or more.
+
+    ``encode`` refuses a payload of any other length: padding it is the application's business, for only the application
+    can take the padding off again.
+    """
+
+    max_frame_length: int
+
+    def __init__(self, length: int) -> None:
+        if length < 1:
+            raise ValueError(f"length must be 1 or more, not {length}")
+        self.length = self.max_frame_length = length
+        self._runs = Runs(_shape)
+
+    def __repr__(self) -> str:
+        return f"FixedCodec({self.length})"
+
+    def encode(self, payload: BytesLike) -> bytes:
+        """Return the payload, if it has the right length."""
+        payload = as_bytes(payload)
+        if len(payload) > self.length:
+            raise too_long(len(payload), self.length)
+        if len(payload) < self.length:
+            raise FramingError(f"a payload must have exactly {self.length} bytes, not {len(payload)}")
+        return payload
+
+    def decoder(self) -> Decoder:
+        """Return a new decoder, for one stream."""
+        return _FixedDecoder(self.length, self._runs)
+
+
+def _shape(length: int) -> tuple[str, tuple[Any, ...], str]:
+    return "", (), f"{length}s"
+
+
+class _FixedDecoder(Decoder):
+    def __init__(self, length: int, runs: Runs) -> None:
+        super().__init__()
+        self._length = length
+        self._runs = runs
+
+    def decode_chunk(self, data: bytes, frames: list[bytes]) -> None:
+        length = self._length
+        position = 0
+        if self.pending:
+            position = length - len(self.pending)
+            self.pending += data[:position]
+            if len(self.pending) < length:
+                return
+            frames.append(bytes(self.pending))
+            self.pending.clear()
+        while count := min((len(data) - position) // length, LONGEST_RUN):
+            frames += self._runs[length, count].payloads(data, position)
+            position += count * length
+        self.pending += data[position:]

@@ -1,0 +1,93 @@
+"""Netstrings: ``5:hello,``.
+
+The length in decimal digits, a colon, the payload, a comma. Source: D. J. Bernstein, "Netstrings", 1997. As it demands,
+a length has no leading zeros: there is one way to write each netstring, and every other is corrupt.
+"""
+
+import re
+from typing import Any, Final, Literal
+
+from ..errors import FrameCorrupt
+from .codec import Decoder, check_choice, check_limit, too_long
+from .runs import Runs
+from .sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
+
+__all__ = ["NetstringCodec"]
+
+MOST_DIGITS: Final = 20
+"""What a length may have at most, where it must be read to the end to skip the frame: enough for 64 bits."""
+
+
+class NetstringCodec(SizedCodec):
+    """Frames written as ``5:hello,``.
+
+    :param max_frame_length: the longest payload in bytes.
+    :param on_too_long: ``"raise"`` ends the stream with FrameTooLong, as soon as the digits make a number over the
+        limit; ``"skip"`` passes over exactly that frame, without storing it, counts it in ``decoder.skipped`` and goes
+        on.
+    """
+
+    trailer = b","
+
+    def __init__(
+        self,
+        *,
+        max_frame_length: int = DEFAULT_MAX_FRAME_LENGTH,
+        on_too_long: Literal["raise", "skip"] = "raise",
+    ) -> None:
+        self.max_frame_length = check_limit(max_frame_length)
+        self.on_too_long = check_choice("on_too_long", on_too_long, ("raise", "skip"))
+        self._runs = Runs(_shape)
+
+    def __repr__(self) -> str:
+        return f"NetstringCodec(max_frame_length={self.max_frame_length}, on_too_long={self.on_too_long!r})"
+
+    def header(self, length: int) -> bytes:
+        """Return the digits and the colon."""
+        return b"%d:" % length
+
+    def decoder(self) -> Decoder:
+        """Return a new decoder, for one stream."""
+        return _NetstringDecoder(self)
+
+
+def _shape(header: bytes) -> tuple[str, tuple[Any, ...], str]:
+    length = int(header[:-1])
+    return f"{len(header)}s{length}xc", (header, b","), f"{len(header)}x{length}sx"
+
+
+class _NetstringDecoder(SizedDecoder):
+    def __init__(self, codec: NetstringCodec) -> None:
+        digits = MOST_DIGITS if codec.on_too_long == "skip" else len(str(codec.max_frame_length))
+        super().__init__(
+            longest_header=digits + 1,
+            max_frame_length=codec.max_frame_length,
+            runs=codec._runs,
+            on_too_long=codec.on_too_long,
+            trailer=codec.trailer,
+        )
+
+    def measure(self, data: bytes, position: int) -> Measure | None:
+        colon = data.find(b":", position, position + self._longest_header)
+        digits = data[position:colon]
+        if colon > position and digits.isdigit() and (digits[0] != ord("0") or len(digits) == 1):
+            start = len(digits) + 1
+            return start, start + int(digits) + 1
+        self._check_beginning(data[position : position + self._longest_header])
+        return None
+
+    def _check_beginning(self, header: bytes) -> None:
+        """Raise if ``header``, which has no colon in the right place, cannot become a header with more bytes."""
+        digits = _DIGITS(header)[0]  # type: ignore[index]  # it matches anything
+        if len(digits) > 1 and digits[:1] == b"0":
+            raise FrameCorrupt("the length of a netstring must not begin with a zero")
+        if digits and not self._skips and int(digits) > self._limit:
+            raise too_long(int(digits), self._limit)
+        if len(digits) < len(header):
+            byte = header[len(digits) : len(digits) + 1]
+            raise FrameCorrupt(f"the length of a netstring must be digits and a colon, not {digits + byte!r}")
+        if len(digits) == self._longest_header:
+            raise FrameCorrupt(f"the length of a netstring has more than {MOST_DIGITS} digits")
+
+
+_DIGITS = re.compile(rb"[0-9]*").match

@@ -1,0 +1,223 @@
+"""Frames that say their length before they begin: what length, netstring and varint have in common.
+
+On the wire such a frame is a header, a payload, and perhaps a trailer. A subclass makes and measures headers; what is
+done with a frame that has arrived in pieces, or is too long, is written here once.
+
+An unfinished frame is collected in ``pending``, and nothing is looked at again until as many bytes are there as the
+frame needs: a frame that arrives byte by byte costs each byte once. Frames that lie whole in a chunk are cut out of the
+chunk and never touch ``pending``. A frame that is skipped is never stored at all.
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Final, NoReturn
+
+from ..errors import FrameCorrupt, FrameTooLong
+from .codec import BytesLike, Codec, Decoder, as_bytes, join, too_long, truncated
+from .runs import LONGEST_RUN, SHORTEST_RUN, Pace, Runs
+
+__all__ = ["DEFAULT_MAX_FRAME_LENGTH", "Measure", "SizedCodec", "SizedDecoder"]
+
+DEFAULT_MAX_FRAME_LENGTH: Final = 1 << 20
+"""1 MiB, as in no protocol's specification; Netty asks for a number and tokio-util takes 8 MiB."""
+
+Measure = tuple[int, int]
+"""How many bytes come before the payload, and how many the whole frame takes."""
+
+
+class SizedCodec(Codec):
+    """Puts a header before each payload, and the trailer behind it."""
+
+    max_frame_length: int
+    min_frame_length: int = 0
+    trailer: bytes = b""
+
+    @abstractmethod
+    def header(self, length: int) -> bytes:
+        """Return the header of a payload of ``length`` bytes, which is within the limits."""
+
+    def headers(self, lengths: Iterable[int]) -> Iterable[bytes]:
+        """Return the headers of payloads of these lengths."""
+        return map(self.header, lengths)
+
+    def encode(self, payload: BytesLike) -> bytes:
+        """Return the frame that carries one payload."""
+        payload = as_bytes(payload)
+        length = len(payload)
+        if not self.min_frame_length <= length <= self.max_frame_length:
+            self.refuse(length)
+        return self.header(length) + payload + self.trailer
+
+    def encode_many(self, payloads: Sequence[BytesLike]) -> bytes:
+        """Return the frames that carry the payloads; fastest when all of them have the same length."""
+        lengths = list(map(len, payloads))
+        length = lengths[0] if lengths else -1
+        is_uniform = lengths.count(length) == len(lengths) and not self.trailer
+        if is_uniform and self.min_frame_length <= length <= self.max_frame_length:
+            header = self.header(length)
+            frames = join(header, [b"", *payloads])
+            # Not so if a payload is a memoryview or an array: their length counts items.
+            if len(frames) == len(lengths) * (len(header) + length):
+                return frames
+        return self._encode_mixed(payloads)
+
+    def _encode_mixed(self, payloads: Sequence[BytesLike]) -> bytes:
+        if not {bytes, bytearray}.issuperset(map(type, payloads)):
+            payloads = list(map(as_bytes, payloads))
+        lengths = list(map(len, payloads))
+        # A total within the limit saves looking for the longest.
+        if sum(lengths) > self.max_frame_length and (longest := max(lengths)) > self.max_frame_length:
+            self.refuse(longest)
+        if self.min_frame_length and lengths and (shortest := min(lengths)) < self.min_frame_length:
+            self.refuse(shortest)
+        width = 3 if self.trailer else 2
+        parts: list[BytesLike] = [self.trailer] * (width * len(lengths))
+        parts[::width] = self.headers(lengths)
+        parts[1::width] = payloads
+        return b"".join(parts)
+
+    def refuse(self, length: int) -> NoReturn:
+        """Raise for a payload that is too long."""
+        raise too_long(length, self.max_frame_length)
+
+
+class SizedDecoder(Decoder):
+    """Collects and cuts frames whose length is known from their header."""
+
+    def __init__(
+        self,
+        *,
+        longest_header: int,
+        max_frame_length: int,
+        runs: Runs,
+        on_too_long: str = "raise",
+        fail_fast: bool = True,
+        trailer: bytes = b"",
+    ) -> None:
+        super().__init__()
+        self._longest_header = longest_header
+        self._limit = max_frame_length
+        self._runs = runs
+        self._skips = on_too_long == "skip"
+        self._fail_fast = fail_fast
+        self._trailer = trailer
+        self._pace = Pace()
+        self._needed = 0  # bytes of the frame in `pending`, 0 while its header is incomplete
+        self._left = 0  # bytes still to come of a frame that is passed over
+        self._overdue: FrameTooLong | None = None  # to be raised when it has been
+
+    @abstractmethod
+    def measure(self, data: bytes, position: int) -> Measure | None:
+        """Measure the frame at ``position``, or return None while its header is incomplete.
+
+        Raises :class:`~proactor_echo.errors.FrameCorrupt` for a header that makes no sense.
+        """
+
+    def decode_chunk(self, data: bytes, frames: list[bytes]) -> None:
+        """Cut the frames out of one chunk."""
+        position = self.resume(data, frames) if self.pending or self._left else 0
+        size = len(data)
+        pace = self._pace
+        last = pace.last
+        limit, tail = self._limit, len(self._trailer)
+        while position < size and (measured := self.measure(data, position)) is not None:
+            start, total = measured
+            length = total - start - tail
+            if length > limit:
+                position = self.pass_over(length, total, data, position)
+                continue
+            end = position + total
+            if end > size:
+                self._needed = total
+                break
+            if measured != last:
+                last = measured
+            elif pace.wait:
+                pace.wait -= 1
+            elif (count := (size - position) // total) >= SHORTEST_RUN:
+                if count > pace.longest:
+                    count = pace.longest
+                headers, expected, payloads = self._runs[data[position : position + start], count]
+                if headers(data, position) == expected:
+                    frames += payloads(data, position)
+                    position += count * total
+                    if pace.longest < LONGEST_RUN:
+                        pace.succeeded()
+                    continue
+                pace.failed()
+            if tail:
+                self._check_trailer(data, end)
+            frames.append(data[position + start : end - tail])
+            position = end
+        pace.last = last
+        if position < size:
+            self.pending += data[position:]
+
+    def decode_end(self, frames: list[bytes]) -> None:
+        """Say truncated, also inside a frame that was being skipped, of which there are no bytes to show."""
+        if self._left:
+            raise truncated(b"")
+        super().decode_end(frames)
+
+    def resume(self, data: bytes, frames: list[bytes]) -> int:
+        """Go on with the frame that the last chunk left unfinished; return where the next one begins in ``data``."""
+        if self._left:
+            return self._go_past(data)
+        pending = self.pending
+        held = len(pending)
+        if not self._needed:
+            header = bytes(pending) + data[: self._longest_header - held]
+            measured = self.measure(header, 0)
+            if measured is None:
+                pending += data
+                return len(data)
+            start, total = measured
+            length = total - start - len(self._trailer)
+            if length > self._limit:
+                pending.clear()
+                return self.pass_over(length, total, data, -held)
+            self._needed = total
+        used = self._needed - held
+        if used > len(data):
+            pending += data
+            return len(data)
+        pending += data[:used]
+        self._needed = 0
+        frames.append(self.unwrap(pending))
+        self.pending = bytearray()
+        return used
+
+    def unwrap(self, frame: bytearray) -> bytes:
+        """Return the payload of a whole frame."""
+        start, _ = self.measure(bytes(frame[: self._longest_header]), 0) or (0, 0)
+        self._check_trailer(frame, len(frame))
+        return bytes(memoryview(frame)[start : len(frame) - len(self._trailer)])
+
+    def pass_over(self, length: int, total: int, data: bytes, position: int) -> int:
+        """Raise for the frame at ``position``, which is too long, or go past it; return where decoding goes on.
+
+        ``position`` is negative when the frame began that many bytes before ``data``.
+        """
+        if self._skips:
+            self.skipped += 1
+        else:
+            self._overdue = too_long(length, self._limit)
+            if self._fail_fast:
+                raise self._overdue
+        self._left = total
+        return self._go_past(data, position)
+
+    def _go_past(self, data: bytes, position: int = 0) -> int:
+        """Drop bytes of a frame that is passed over, ``_left`` of them from ``position`` on; return where they end."""
+        end = min(position + self._left, len(data))
+        self._left -= end - position
+        if not self._left:
+            if self._overdue is not None:
+                raise self._overdue
+            self._check_trailer(data, end)
+        return end
+
+    def _check_trailer(self, data: bytes | bytearray, end: int) -> None:
+        trailer = self._trailer
+        if trailer and data[end - 1 : end] != trailer:
+            raise FrameCorrupt(f"a frame must end with {trailer!r}, not {bytes(data[end - 1 : end])!r}")

@@ -1,0 +1,159 @@
+"""The life of a connection, as a table.
+
+A TCP connection is two streams, one each way, and each ends by itself. So between "open" and "closed" there is more
+than one way to go: either side may say first that it has nothing more to send (an end of file, a FIN), and the other
+may go on sending for as long as it likes. That is what an echo server lives on: the client says end of file, and is
+then still owed every byte that has not come back.
+
+States, and what may be done in them:
+
+=========  ==========================================================  =======  ====
+state      meaning                                                     receive  send
+=========  ==========================================================  =======  ====
+OPENING    being connected or accepted                                 no       no
+OPEN       both streams run                                            yes      yes
+PEER_EOF   the peer has finished; we still send                        no       yes
+OUR_EOF    we have finished; the peer still sends                      yes      no
+CLOSING    both have finished, or we want no more; what was written    no       no
+           before is still being sent
+CLOSED     the end                                                     no       no
+=========  ==========================================================  =======  ====
+
+("Receive" is about what may still arrive. What has arrived and lies in a queue can be read in any state.)
+
+Three of the events are ours, and doing one at the wrong time is a mistake in the program: SEND_EOF, CLOSE and ABORT.
+Three come from the network, and tell what has happened: CONNECTED, PEER_EOF and LOST.
+
+Rules that the table follows:
+
+* Both ends of file together make CLOSING, whichever came first: there is nothing left to do but to flush.
+* CLOSE is for any time, and twice is as good as once. Before the connection is there, it leaves nothing to flush, so it
+  leads to CLOSED.
+* ABORT, the hard way, leads from anywhere to CLOSED, and so does LOST, the network's version of the same. Both can also
+  be heard in CLOSED, since one follows the other.
+* A peer can say end of file only once, but the stock proactor loop reports it twice when it comes while reading is
+  paused, so a second one changes nothing. It may also come while we are CLOSING, and changes nothing there.
+* SEND_EOF after SEND_EOF or CLOSE is a mistake.
+
+What is not in the table is not allowed.
+"""
+
+import enum
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Final
+
+from ..errors import ProtocolStateError
+
+__all__ = ["TRANSITIONS", "ConnectionState", "Event", "Lifecycle"]
+
+
+class ConnectionState(enum.StrEnum):
+    """Where in its life a connection is."""
+
+    OPENING = "opening"
+    OPEN = "open"
+    PEER_EOF = "peer_eof"
+    OUR_EOF = "our_eof"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+class Event(enum.StrEnum):
+    """What can happen to a connection."""
+
+    CONNECTED = "connected"
+    PEER_EOF = "peer_eof"
+    SEND_EOF = "send_eof"
+    CLOSE = "close"
+    ABORT = "abort"
+    LOST = "lost"
+
+
+_S = ConnectionState
+_E = Event
+
+TRANSITIONS: Final[Mapping[tuple[ConnectionState, Event], ConnectionState]] = MappingProxyType(
+    {
+        (_S.OPENING, _E.CONNECTED): _S.OPEN,
+        (_S.OPENING, _E.CLOSE): _S.CLOSED,
+        #
+        (_S.OPEN, _E.PEER_EOF): _S.PEER_EOF,
+        (_S.OPEN, _E.SEND_EOF): _S.OUR_EOF,
+        (_S.OPEN, _E.CLOSE): _S.CLOSING,
+        #
+        (_S.PEER_EOF, _E.PEER_EOF): _S.PEER_EOF,
+        (_S.PEER_EOF, _E.SEND_EOF): _S.CLOSING,
+        (_S.PEER_EOF, _E.CLOSE): _S.CLOSING,
+        #
+        (_S.OUR_EOF, _E.PEER_EOF): _S.CLOSING,
+        (_S.OUR_EOF, _E.CLOSE): _S.CLOSING,
+        #
+        (_S.CLOSING, _E.PEER_EOF): _S.CLOSING,
+        (_S.CLOSING, _E.CLOSE): _S.CLOSING,
+        #
+        (_S.CLOSED, _E.CLOSE): _S.CLOSED,
+        # From anywhere.
+        **{(state, _E.ABORT): _S.CLOSED for state in _S},
+        **{(state, _E.LOST): _S.CLOSED for state in _S},
+    }
+)
+"""What each event makes of each state."""
+
+
+class Lifecycle:
+    """The state of one connection.
+
+    :param on_change: called as ``on_change(before, after)`` whenever the state has changed. When it runs,
+        :attr:`state` is the new one already.
+    """
+
+    __slots__ = ("_on_change", "can_receive", "can_send", "state")
+
+    def __init__(self, on_change: Callable[[ConnectionState, ConnectionState], None] | None = None) -> None:
+        self.state = ConnectionState.OPENING
+        """Where the connection is."""
+        self.can_receive = False
+        """Whether the peer may still send: OPEN and OUR_EOF."""
+        self.can_send = False
+        """Whether we may still send: OPEN and PEER_EOF."""
+        self._on_change = on_change
+
+    def __repr__(self) -> str:
+        return f"<Lifecycle {self.state}>"
+
+    def on(self, event: Event) -> ConnectionState:
+        """Let ``event`` happen; return the new state.
+
+        Raises :class:`~proactor_echo.errors.ProtocolStateError` if it is not allowed in this state, which then stays.
+        """
+        before = self.state
+        after = TRANSITIONS.get((before, event))
+        if after is None:
+            raise ProtocolStateError(f"{_WORDS[event]} is not possible while the connection is {_WORDS_FOR[before]}")
+        if after is not before:
+            self.state = after
+            self.can_receive = after is _S.OPEN or after is _S.OUR_EOF
+            self.can_send = after is _S.OPEN or after is _S.PEER_EOF
+            if self._on_change is not None:
+                self._on_change(before, after)
+        return after
+
+
+_WORDS: Final = {
+    Event.CONNECTED: "connecting",
+    Event.PEER_EOF: "an end of file from the peer",
+    Event.SEND_EOF: "sending an end of file",
+    Event.CLOSE: "closing",
+    Event.ABORT: "aborting",
+    Event.LOST: "losing the connection",
+}
+
+_WORDS_FOR: Final = {
+    ConnectionState.OPENING: "opening",
+    ConnectionState.OPEN: "open",
+    ConnectionState.PEER_EOF: "past the peer's end of file",
+    ConnectionState.OUR_EOF: "past our end of file",
+    ConnectionState.CLOSING: "closing",
+    ConnectionState.CLOSED: "closed",
+}

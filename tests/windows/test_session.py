@@ -1,0 +1,77 @@
+"""A run under Wine ends as a whole, whatever it started, and says how it ended. Needs Wine, so it is asked for."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not os.environ.get("PROACTOR_ECHO_WINE"), reason="asked for by PROACTOR_ECHO_WINE=1")
+
+THIS_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+RUNNER = [sys.executable, str(Path(__file__).with_name("run.py")), "--python", THIS_VERSION]
+
+# A process with a child that is detached from it, connected to us, and would stay for ever.
+CHILD = "import socket; s = socket.create_connection(('127.0.0.1', {port})); s.sendall(b'up'); s.recv(1)"
+PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], creationflags=0x200)"
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        yield server
+
+
+def parent_and_child(listener: socket.socket) -> str:
+    return PARENT.format(child=CHILD.format(port=listener.getsockname()[1]))
+
+
+def wait_for_child(listener: socket.socket) -> socket.socket:
+    child, _ = listener.accept()
+    child.settimeout(30)
+    assert child.recv(2) == b"up"
+    return child
+
+
+def assert_ended(child: socket.socket) -> None:
+    with child, contextlib.suppress(ConnectionResetError):
+        assert child.recv(1) == b""
+
+
+def test_the_exit_status_and_both_output_streams_are_the_programs_own() -> None:
+    program = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)"
+    done = subprocess.run([*RUNNER, "--exec", "--", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split(), done.stderr.split()) == (7, ["out"], ["err"])
+
+
+def test_the_exit_status_of_pytest_is_passed_on() -> None:
+    nothing_selected = [*RUNNER, "tests/windows", "-k", "no_such_test"]
+    done = subprocess.run(nothing_selected, capture_output=True, text=True, check=False)
+    assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout
+
+
+def test_the_time_limit_ends_detached_processes_too(listener: socket.socket) -> None:
+    command = [*RUNNER, "--timeout", "8", "--exec", "--", "-c", parent_and_child(listener)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as runner:
+        child = wait_for_child(listener)
+        _, told = runner.communicate(timeout=60)
+    assert_ended(child)
+    assert runner.returncode == 124
+    assert "time limit of 8 s" in told
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_to_the_runner_ends_detached_processes_too(
+    listener: socket.socket, number: signal.Signals, status: int
+) -> None:
+    with subprocess.Popen([*RUNNER, "--exec", "--", "-c", parent_and_child(listener)]) as runner:
+        child = wait_for_child(listener)
+        runner.send_signal(number)
+        assert runner.wait(60) == status
+    assert_ended(child)
