@@ -15,6 +15,7 @@ import socket
 import struct
 import sys
 from itertools import accumulate
+from struct import iter_unpack
 from typing import Any
 
 BATCH = 64  # datagrams in a call: bounds the work of a turn; more gained nothing when measured
@@ -46,6 +47,7 @@ class _Mmsghdr(ctypes.Structure):
 
 _STRIDE = ctypes.sizeof(_Mmsghdr) // 4
 _LENGTH_AT = _Mmsghdr.msg_len.offset // 4
+_STARTS = range(0, BATCH * SLOT, SLOT)
 _NAMELEN_AT = _Msghdr.msg_namelen.offset // 4
 
 
@@ -53,12 +55,10 @@ class _Ring:
     """Slots for :data:`BATCH` datagrams with their headers, addresses and iovecs wired together."""
 
     def __init__(self, slot: int) -> None:
-        self._memory = mmap.mmap(-1, BATCH * slot)
-        self.data = memoryview(self._memory)
-        self.start = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
-        names = bytearray(BATCH * NAME)
-        self.names = memoryview(names)
-        names_at = ctypes.addressof(ctypes.c_char.from_buffer(names))
+        self.data = mmap.mmap(-1, BATCH * slot)  # a slice of it is bytes: one copy, no memoryview in between
+        self.start = ctypes.addressof(ctypes.c_char.from_buffer(self.data))
+        self.names = mmap.mmap(-1, BATCH * NAME)
+        names_at = ctypes.addressof(ctypes.c_char.from_buffer(self.names))
         iovecs = (_Iovec * BATCH)()
         self.iovecs = memoryview(iovecs).cast("B").cast("P")  # base, length, base, length, …
         headers = (_Mmsghdr * BATCH)()
@@ -72,7 +72,7 @@ class _Ring:
             header.msg_namelen = NAME
             header.msg_iov = ctypes.addressof(iovecs) + i * ctypes.sizeof(_Iovec)
             header.msg_iovlen = 1
-        self._keep = (names, iovecs, headers)  # the kernel is given their addresses
+        self._keep = (iovecs, headers)  # the kernel is given their addresses
 
 
 class Batch:
@@ -105,21 +105,16 @@ class Batch:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
         end = count * _STRIDE
-        headers, data, names, addresses = ring.headers, ring.data, ring.names, self._addresses
-        lengths = headers[_LENGTH_AT:end:_STRIDE].tolist()
-        name_lengths = headers[_NAMELEN_AT:end:_STRIDE]
-        batch = []
-        at = name_at = 0
-        for length, name_length in zip(lengths, name_lengths.tolist(), strict=True):
-            raw = names[name_at : name_at + name_length].tobytes()
-            address = addresses.get(raw)
-            if address is None:
-                address = self._remember(raw)
-            batch.append((data[at : at + length].tobytes(), address))
-            at += SLOT
-            name_at += NAME
-        name_lengths[:] = self._full_names[:count]  # recvmmsg wrote what it used
-        return batch
+        headers, memory = ring.headers, ring.data
+        used = headers[_NAMELEN_AT:end:_STRIDE]
+        name_length = used[0]  # one socket has addresses of one family
+        names = iter_unpack(f"{name_length}s{NAME - name_length}x", ring.names[: count * NAME])
+        used[:] = self._full_names[:count]  # recvmmsg wrote what it used
+        known, remember = self._addresses.get, self._remember
+        return [
+            (memory[at : at + length], known(raw) or remember(raw))
+            for at, length, (raw,) in zip(_STARTS, headers[_LENGTH_AT:end:_STRIDE].tolist(), names, strict=False)
+        ]
 
     def send(self, fd: int, family: int, datas: list[bytes], addresses: list[Any] | None) -> int:
         """Send to the `addresses`, or (None) on a connected socket; how many went, at least one. Raises OSError.

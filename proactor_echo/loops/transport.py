@@ -98,7 +98,10 @@ class StreamTransport(BufferedWriter):
         if self._protocol is not None:
             self._in_callback(None, self._protocol.connection_made, self)
             if not (self._paused or self._closing):
-                self._start_receiving()
+                try:
+                    self._start_receiving()
+                except Exception as exc:  # the system has no room to watch one more, say
+                    self._fatal_error(exc, "Fatal error on starting to receive")
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 

@@ -11,6 +11,7 @@ passes on the stock loop must pass on ours or stand in :data:`EXPECTED` with its
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -57,7 +58,7 @@ def main() -> int:
     parser.add_argument("--out", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.run:
-        Path(args.out).write_text(json.dumps(run_here(args.modules[0], ours=args.run == "ours")))
+        run_here(args.modules[0], Path(args.out), ours=args.run == "ours")
         return 0
     failed = False
     for python in args.python or [sys.executable]:
@@ -78,8 +79,8 @@ def compare(python: str, modules: list[str], timeout: float) -> bool:
         counts["stock"] += sum(v == "ok" for v in stock.values())
         counts["ours"] += sum(v == "ok" for v in ours.values())
         for name, result in stock.items():
-            if result == "ok" and ours.get(name) not in ("ok", None if "*" not in ours else "ok"):
-                worse[name] = ours.get(name, "did not run")
+            if result == "ok" and name in ours and ours[name] != "ok":
+                worse[name] = ours[name]
         if "*" in ours and "*" not in stock:
             worse[module] = ours["*"]
     print(f"{version}: {counts['stock']} tests pass on the stock loop, {counts['ours']} on ours")
@@ -101,56 +102,65 @@ def run_there(python: str, module: str, which: str, timeout: float) -> dict[str,
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=timeout, cwd=folder, check=False, env=os.environ
             )
+            ended = f"ended with {done.returncode}: {done.stderr[-2000:]}"
         except subprocess.TimeoutExpired as exc:
-            return {"*": f"timed out after {timeout:g} s: {str(exc.stderr or '')[-500:]}"}
-        if not out.exists():
-            return {"*": f"ended with {done.returncode}: {done.stderr[-2000:]}"}
-        results: dict[str, str] = json.loads(out.read_text())
+            ended = f"still running after {timeout:g} s: {str(exc.stderr or '')[-500:]}"
+        lines = out.read_text().splitlines() if out.exists() else []
+        results: dict[str, str] = dict(json.loads(line) for line in lines)
+        if not results.pop("*", None):
+            results["*"] = ended
+            results |= {name: ended for name, result in results.items() if result == "running"}
         return results
 
 
-def run_here(module: str, *, ours: bool) -> dict[str, str]:
-    """Run one module of test.test_asyncio in this process."""
+def run_here(module: str, out: Path, *, ours: bool) -> None:
+    """Run one module of test.test_asyncio in this process; write a line for each test, and one for the end."""
+    import importlib
+    import importlib.util
     import unittest
 
     if ours:
         _install()
-    results: dict[str, str] = {}
+
+    def note(name: str, result: str) -> None:
+        with out.open("a") as file:
+            print(json.dumps([name, result]), file=file)
 
     class Result(unittest.TestResult):
         def startTest(self, test: Any) -> None:  # noqa: N802
             super().startTest(test)
-            results[test.id()] = "ok"
+            note(test.id(), "running")
+
+        def addSuccess(self, test: Any) -> None:  # noqa: N802
+            super().addSuccess(test)
+            note(test.id(), "ok")
 
         def addError(self, test: Any, err: Any) -> None:  # noqa: N802
             super().addError(test, err)
-            results[test.id()] = self.errors[-1][1]
+            note(test.id(), self.errors[-1][1])
 
         def addFailure(self, test: Any, err: Any) -> None:  # noqa: N802
             super().addFailure(test, err)
-            results[test.id()] = self.failures[-1][1]
+            note(test.id(), self.failures[-1][1])
 
         def addSubTest(self, test: Any, subtest: Any, err: Any) -> None:  # noqa: N802
             super().addSubTest(test, subtest, err)
             if err is not None:
-                results[test.id()] = str(err[1])
+                note(test.id(), str(err[1]))
 
         def addSkip(self, test: Any, reason: str) -> None:  # noqa: N802
             super().addSkip(test, reason)
-            results[test.id()] = f"skipped: {reason}"
+            note(test.id(), f"skipped: {reason}")
 
-    import importlib
-    import importlib.util
+        def addExpectedFailure(self, test: Any, err: Any) -> None:  # noqa: N802
+            super().addExpectedFailure(test, err)
+            note(test.id(), "ok")
 
     name = f"test.test_asyncio.{module}"
-    if importlib.util.find_spec(name) is None:
-        return {}
-    try:
-        suite = unittest.defaultTestLoader.loadTestsFromModule(importlib.import_module(name))
-    except unittest.SkipTest:
-        return {}
-    suite.run(Result())
-    return results
+    if importlib.util.find_spec(name) is not None:
+        with contextlib.suppress(unittest.SkipTest):
+            unittest.defaultTestLoader.loadTestsFromModule(importlib.import_module(name)).run(Result())
+    note("*", "done")
 
 
 def _install() -> None:
