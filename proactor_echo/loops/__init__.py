@@ -84,7 +84,8 @@ def _choose() -> type[asyncio.AbstractEventLoop]:
         from proactor_echo.loops.iocp import EventLoop as Chosen
     else:
         from proactor_echo.loops.readiness import EventLoop as Chosen
-    return Chosen
+    ours: type[asyncio.AbstractEventLoop] = Chosen
+    return ours
 
 
 EventLoop = _choose()

@@ -166,35 +166,35 @@ def run_here(module: str, out: Path, *, ours: bool) -> None:
 def _install() -> None:
     """Put our loop wherever asyncio and its tests make one, also on a selector that a test hands in."""
     import asyncio
+    import importlib
 
     sys.path.insert(0, str(ROOT))
     from proactor_echo import loops
 
-    if sys.platform == "win32":
-        from asyncio import windows_events as platform_events
-
-        ours: Any = loops.EventLoop
-        asyncio.ProactorEventLoop = platform_events.ProactorEventLoop = ours
-    else:
-        from asyncio import unix_events as platform_events  # type: ignore[no-redef]
-
-        from proactor_echo.loops.poller import SelectorChannels
-
-        class ours(loops.EventLoop):  # type: ignore[no-redef,misc,valid-type]  # noqa: N801
-            def __init__(self, selector: Any = None) -> None:
-                if selector is not None and not hasattr(selector, "watch"):
-                    selector.close()
-                    selector = type("Channels", (SelectorChannels, type(selector)), {})()
-                super().__init__(selector)
-
-        asyncio.SelectorEventLoop = platform_events.SelectorEventLoop = ours  # type: ignore[attr-defined,misc]
+    windows = sys.platform == "win32"
+    ours: Any = loops.EventLoop if windows else _on_any_selector(loops.EventLoop)
+    platform_events: Any = importlib.import_module(f"asyncio.{'windows' if windows else 'unix'}_events")
+    modules: tuple[Any, ...] = (asyncio, platform_events)
+    for module in modules:
+        setattr(module, "ProactorEventLoop" if windows else "SelectorEventLoop", ours)
+        if hasattr(module, "EventLoop"):
+            module.EventLoop = ours
     for name in ("_UnixDefaultEventLoopPolicy", "DefaultEventLoopPolicy", "WindowsProactorEventLoopPolicy"):
         policy = getattr(platform_events, name, None)
         if policy is not None:
             policy._loop_factory = ours
-    for module in (asyncio, platform_events):
-        if hasattr(module, "EventLoop"):
-            module.EventLoop = ours
+
+
+def _on_any_selector(base: Any) -> Any:
+    from proactor_echo.loops.poller import SelectorChannels
+
+    def init(self: Any, selector: Any = None) -> None:
+        if selector is not None and not hasattr(selector, "watch"):
+            selector.close()
+            selector = type("Channels", (SelectorChannels, type(selector)), {})()
+        base.__init__(self, selector)
+
+    return type("EventLoop", (base,), {"__init__": init})
 
 
 if __name__ == "__main__":

@@ -247,6 +247,7 @@ def test_keyboard_interrupt_in_a_callback_leaves_the_loop_usable() -> None:
 def test_a_loop_can_be_closed_with_connections_open() -> None:
     here, there = tcp_pair()
     loop = loops.new_event_loop()
+    transport: Any = None
     transport, _ = loop.run_until_complete(loop.connect_accepted_socket(asyncio.Protocol, there))
     loop.close()
     with pytest.raises(RuntimeError, match="closed"):

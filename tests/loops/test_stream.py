@@ -42,7 +42,8 @@ def test_end_of_file_closes_after_one_eof_received(ours: Bench) -> None:
         async with connection() as (peer, protocol):
             peer.shutdown(socket.SHUT_WR)
             assert await protocol.lost is None
-            return protocol.calls
+            calls: list[str] = protocol.calls[:]
+            return calls
 
     assert ours.run(main()) == ["made", "eof", "lost"]
 
