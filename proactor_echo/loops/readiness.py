@@ -219,9 +219,7 @@ class ReadinessAcceptor(Acceptor):
 
     def start(self) -> None:
         """Accept whenever a connection is waiting."""
-        fd = self._sock.fileno()
-        if fd >= 0:
-            self._loop._selector.watch(fd, self._loop._selector.READ, self._readable)
+        self._loop._selector.watch(self._sock.fileno(), self._loop._selector.READ, self._readable)
 
     def stop(self) -> None:
         """Accept no more."""

@@ -284,11 +284,13 @@ class StreamTransport(BufferedWriter):
         return self._closing
 
     def close(self) -> None:
-        """Send what was written, then close. Nothing more is received."""
+        """Send what was written, then close. Nothing more is received.
+
+        Until that is sent a write is still taken, as by asyncio's own transports: TLS writes its farewell then.
+        """
         if self._closing:
             return
         self._closing = True
-        self._may_write = False
         self._held = None
         self._stop_receiving()
         if not self._size:
@@ -315,13 +317,13 @@ class StreamTransport(BufferedWriter):
         self._held = None
         if not self._closing:
             self._closing = True
-            self._may_write = False
             self._stop_receiving()
         self._finish(exc)
 
     def _finish(self, exc: BaseException | None) -> None:
         """Nothing more to send: have every pending operation back, then tell the protocol."""
         self._conn_lost += 1
+        self._may_write = False
         self._failure = exc
         if self._withdraw():
             self._loop.call_soon(self._call_connection_lost, exc, context=self._context)

@@ -143,7 +143,7 @@ class BufferedWriter(private.FlowControlMixin):
             if count == self._size:
                 self._head = None
                 self._size = 0
-                if self._protocol_paused or not self._may_write:
+                if self._protocol_paused or self._closing or not self._may_write:
                     self._drained()
                 return
             if not self._advance(count):
@@ -264,7 +264,7 @@ class BufferedWriter(private.FlowControlMixin):
 
     def _reset_empty_waiter(self) -> None:
         self._empty_waiter = None
-        self._may_write = not (self._closing or self._eof)
+        self._may_write = not (self._conn_lost or self._eof)
 
     def _fail_empty_waiter(self, exc: BaseException | None) -> None:
         waiter = self._empty_waiter

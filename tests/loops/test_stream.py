@@ -159,10 +159,37 @@ def test_close_sends_what_was_written_first(ours: Bench) -> None:
         async with connection() as (peer, protocol):
             protocol.transport.write(b"z" * 4_000_000)
             protocol.transport.close()
-            protocol.transport.write(b"too late")
             return len(await read_all(peer))
 
     assert ours.run(main()) == 4_000_000
+
+
+def test_a_write_after_the_end_is_dropped(ours: Bench) -> None:
+    async def main() -> None:
+        async with connection() as (peer, protocol):
+            protocol.transport.close()
+            protocol.transport.write(b"too late")
+            assert await read_all(peer) == b""
+
+    ours.run(main())
+
+
+def test_what_resume_writing_writes_while_closing_is_sent(ours: Bench) -> None:
+    """TLS keeps its farewell back while writing is paused, and closes meanwhile."""
+
+    class Farewell(Recorder):
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self.transport.write(b"farewell")
+
+    async def main() -> bytes:
+        async with connection(Farewell()) as (peer, protocol):
+            while "pause" not in protocol.calls:
+                protocol.transport.write(b"z" * 100_000)
+            protocol.transport.close()
+            return (await read_all(peer))[-10:]
+
+    assert ours.run(main()) == b"zzfarewell"
 
 
 def test_abort_does_not_wait_for_the_peer(ours: Bench) -> None:
