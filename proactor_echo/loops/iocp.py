@@ -68,16 +68,25 @@ class EventLoop(TurnLoop):
                 with contextlib.suppress(ValueError, OSError):  # its loop may be closed by now
                     signal.set_wakeup_fd(before)
 
+    def _run_once(self) -> None:
+        try:
+            super()._run_once()
+        finally:
+            self._proactor.submit_due()
+
     def _process_events(self, event_list: deque[tuple[Operation, int]]) -> None:
-        # Taken one by one: when a protocol raises KeyboardInterrupt, those behind it are still there for the next turn.
         take = event_list.popleft
-        if self._debug:
-            while event_list:
-                self._timed(*take())
-            return
-        while event_list:
-            operation, count = take()
-            operation.done(count)
+        try:
+            if self._debug:
+                while event_list:
+                    self._timed(*take())
+            else:
+                while event_list:
+                    operation, count = take()
+                    operation.done(count)
+        finally:
+            if event_list:  # a protocol raised KeyboardInterrupt: those behind it are for the next turn
+                self._proactor.put_back(event_list)
 
     def _timed(self, operation: Operation, count: int) -> None:
         """Debug mode: what takes long is named, as asyncio does for its callbacks."""

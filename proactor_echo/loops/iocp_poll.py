@@ -5,10 +5,13 @@ changes is the poll. ``GetQueuedCompletionStatusEx`` takes up to :data:`BATCH` c
 one at a time and once more to learn that there is none. And operations of ours are completed without a future: the
 proactor finds the operation by the address of its OVERLAPPED and the loop calls its ``done``.
 
+Receives are submitted when the turn is over. A peer that was answered in this turn has often
+replied by then, so its receive succeeds within the call, and the sockets of our transports are in the mode in which
+that posts no packet: the operation goes straight to the completed ones.
+
 Lifetimes, the one rule: *cancelling never frees; only the completion frees.* An operation is in the registry from
-before it is handed to the kernel until its completion packet is taken from the port, and the registry keeps the
-OVERLAPPED and the buffer alive, so that no address can be used twice meanwhile. A packet is always posted: the sockets
-keep the default completion mode, in which even a call that succeeds at once posts one.
+before it is handed to the kernel until it has completed, which is the success of the call itself or else the packet
+taken from the port. The registry keeps the OVERLAPPED and the buffer alive, so no address is used twice meanwhile.
 
 Sources: "I/O Completion Ports" and "GetQueuedCompletionStatusEx function" of the Windows API reference; CPython's
 ``Lib/asyncio/windows_events.py`` in 3.11 to 3.14.
@@ -25,6 +28,7 @@ import logging
 import math
 import struct
 import time
+import weakref
 from collections import deque
 from typing import Any, Protocol
 
@@ -63,12 +67,21 @@ class Operation(Protocol):
         """The kernel has given it back after the loop's end: free what it holds, and tell nobody."""
 
 
+class Submittable(Protocol):
+    """A receive that is due."""
+
+    def submit(self) -> None:
+        """Hand it to the kernel, if it is still wanted."""
+
+
 class BatchProactor(IocpProactor):
     """An IocpProactor that takes completions by the hundred, and keeps operations of ours beside asyncio's."""
 
     def __init__(self) -> None:
         self._operations: dict[int, Operation] = {}
         self._completed: deque[tuple[Operation, int]] = deque()
+        self._due: list[Submittable] = []
+        self._silent: weakref.WeakSet[Any] = weakref.WeakSet()
         self._woken = False
         self._entries = bytearray(_ENTRY_SIZE * BATCH)
         self._entries_view = memoryview(self._entries)
@@ -88,17 +101,43 @@ class BatchProactor(IocpProactor):
         """Have the completions of this socket posted to our port; to be called before the first operation on it."""
         self._register_with_iocp(sock)
 
+    def watch_silently(self, sock: Any) -> bool:
+        """Do the same, but have no packet posted for what succeeds within its call; False where that is refused."""
+        self._register_with_iocp(sock)
+        if sock not in self._silent:
+            if not winapi.SetFileCompletionNotificationModes(
+                sock.fileno(), winapi.FILE_SKIP_COMPLETION_PORT_ON_SUCCESS
+            ):
+                return False
+            self._silent.add(sock)
+        return True
+
+    def submit_soon(self, receive: Submittable) -> None:
+        """Call its ``submit`` from :meth:`submit_due`, when this turn is over."""
+        self._due.append(receive)
+
+    def submit_due(self) -> None:
+        """Submit what became due in this turn; to be called before the loop reckons how long it may wait."""
+        if self._due:
+            due, self._due = self._due, []
+            for receive in due:
+                receive.submit()
+
     def keep(self, address: int, operation: Operation) -> None:
         """Register an operation, before or right after it is handed to the kernel but within the same turn.
 
-        Lifetime: the registry holds `operation` (and it its OVERLAPPED and buffer) until its packet has been taken.
-        An operation the kernel refused posts no packet: :meth:`drop` it.
+        Lifetime: the registry holds `operation` (and it its OVERLAPPED and buffer) until its packet has been taken,
+        or until :meth:`drop` or :meth:`complete`, for one that posts no packet.
         """
         self._operations[address] = operation
 
     def drop(self, address: int) -> None:
         """Take out an operation the kernel refused to begin."""
         del self._operations[address]
+
+    def complete(self, address: int, count: int) -> None:
+        """Take out an operation that succeeded within its call on a silent socket; `done` follows in the next turn."""
+        self._completed.append((self._operations.pop(address), count))
 
     @property
     def pending(self) -> int:
@@ -108,9 +147,15 @@ class BatchProactor(IocpProactor):
     # -- polling -------------------------------------------------------------------------------------------------
 
     def select(self, timeout: float | None = None) -> deque[tuple[Operation, int]]:
-        """Wait up to `timeout` seconds (None: for ever) and return what is done, for the loop to take from the left."""
+        """Wait up to `timeout` seconds (None: for ever) and return what is done, oldest first."""
         self._poll(0 if self._completed else timeout)
-        return self._completed
+        completed, self._completed = self._completed, deque()
+        return completed
+
+    def put_back(self, completed: deque[tuple[Operation, int]]) -> None:
+        """Return these again from the next :meth:`select`, first."""
+        completed.extend(self._completed)
+        self._completed = completed
 
     def _poll(self, timeout: float | None = None) -> None:
         if timeout is None:
@@ -166,6 +211,12 @@ class BatchProactor(IocpProactor):
         if not self._woken:
             self._woken = True
             _overlapped.PostQueuedCompletionStatus(self._iocp, 0, 0, _WAKE_ADDRESS)
+
+    def _register(self, ov: Any, obj: Any, callback: Any) -> Any:
+        future = super()._register(ov, obj, callback)
+        if obj in self._silent and not ov.pending:
+            del self._cache[ov.address]  # TransmitFile on a transport's socket, done: no packet will come
+        return future
 
     def _unregister(self, ov: Any) -> None:
         # CPython forgets (before 3.13: even a pending) receive on the self-pipe here and lets its memory go. Its packet

@@ -71,6 +71,7 @@ class Receive:
         "_block",
         "_borrowed",
         "_buffer",
+        "_due",
         "_flags_address",
         "_handle",
         "_level",
@@ -78,16 +79,18 @@ class Receive:
         "_pool",
         "_proactor",
         "_quiet",
+        "_silent",
         "_transport",
         "_wsabuf_address",
         "pending",
     )
 
-    def __init__(self, transport: IocpStream, proactor: BatchProactor, pool: BufferPool, handle: int) -> None:
+    def __init__(self, transport: IocpStream, proactor: BatchProactor, pool: BufferPool, handle: int, silent: bool) -> None:
         self._transport: Any = transport
         self._proactor = proactor
         self._pool = pool
         self._handle = handle
+        self._silent = silent
         self._block = winapi.StreamOperation()
         self._overlapped = self._block.overlapped  # shares the memory of the block
         self._address = ctypes.addressof(self._block)
@@ -97,21 +100,33 @@ class Receive:
         self._level = 0
         self._quiet = 0
         self._borrowed: tuple[Any, memoryview[Any], Any] | None = None
+        self._due = False
         self.pending = False
 
+    def submit_soon(self) -> None:
+        """Submit when this turn is over."""
+        if not (self.pending or self._due):
+            self._due = True
+            self._proactor.submit_soon(self)
+
     def submit(self) -> None:
-        """Leave the receive with the kernel, unless it has it; an error is reported in the next turn.
+        """Leave the receive with the kernel, if it is still wanted; an error is reported in the next turn.
 
         Lifetime: the proactor's registry holds this object, and it the block and the buffer (ours, or an export of the
-        protocol's own, which so cannot be resized), until the completion packet, whatever becomes of the transport. The
-        socket is closed after that packet, so its handle names no other socket meanwhile.
+        protocol's own, which so cannot be resized), until it has completed, whatever becomes of the transport. The
+        socket is closed after that, so its handle names no other socket meanwhile.
         """
-        if self.pending or not self._set_buffer():
+        self._due = False
+        transport = self._transport
+        if transport._paused or transport._closing or transport._ended or not self._set_buffer():
             return
         self._block.flags = 0
         self.pending = True
         self._proactor.keep(self._address, self)
-        if winapi.WSARecv(self._handle, self._wsabuf_address, 1, 0, self._flags_address, self._address, 0):
+        if not winapi.WSARecv(self._handle, self._wsabuf_address, 1, 0, self._flags_address, self._address, 0):
+            if self._silent:
+                self._proactor.complete(self._address, self._overlapped.InternalHigh)
+        else:
             code = winapi.get_last_error()
             if code != winapi.WSA_IO_PENDING:
                 self._proactor.drop(self._address)
@@ -170,7 +185,7 @@ class Receive:
                 transport._end_of_file()
         finally:
             if not (transport._paused or transport._closing or transport._ended):
-                self.submit()
+                self.submit_soon()
 
     def _done_borrowed(self, transport: Any, count: int) -> None:
         protocol, view, _ = self._borrowed  # type: ignore[misc]
@@ -214,21 +229,21 @@ class Receive:
 class IocpStream(StreamTransport):
     """A stream transport driven by completions."""
 
-    __slots__ = ("_receive", "_send", "_withdrawn")
+    __slots__ = ("_receive", "_send", "_silent", "_withdrawn")
 
     def __init__(self, loop: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         self._withdrawn = False
         self._send: Send | None = None
-        loop._proactor.watch(sock)
+        self._silent = silent = loop._proactor.watch_silently(sock)
         super().__init__(loop, sock, *args, **kwargs)
-        self._receive = Receive(self, loop._proactor, loop._buffers, sock.fileno())
+        self._receive = Receive(self, loop._proactor, loop._buffers, sock.fileno(), silent)
 
     def _prepare(self, sock: socket.socket) -> None:
         set_nodelay(sock)
 
     def _start_receiving(self) -> None:
         """Receive until told to stop. Lifetime: as :meth:`Receive.submit`."""
-        self._receive.submit()
+        self._receive.submit_soon()
 
     def _stop_receiving(self) -> None:
         """Nothing to do: a receive that is out stays out, and what it brings while paused is held by the transport."""
@@ -239,7 +254,7 @@ class IocpStream(StreamTransport):
 
     def _submit_send(self) -> None:
         """Send ``_head`` as far as :data:`~proactor_echo.loops.overlapped.SEND_LIMIT`. Lifetime: as :meth:`Send.submit`."""
-        send = Send(self._send_done)
+        send = Send(self._send_done, self._silent)
         try:
             send.submit(self._loop._proactor, self._sock, self._head)  # type: ignore[arg-type]
         except OSError as exc:

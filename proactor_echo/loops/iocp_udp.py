@@ -34,7 +34,18 @@ KNOWN_ADDRESSES = 1024
 class DatagramReceive:
     """One of the receives of an endpoint, submitted again and again into the same buffer."""
 
-    __slots__ = ("_address", "_block", "_handle", "_overlapped", "_pin", "_source", "_transport", "_view", "pending")
+    __slots__ = (
+        "_address",
+        "_block",
+        "_due",
+        "_handle",
+        "_overlapped",
+        "_pin",
+        "_source",
+        "_transport",
+        "_view",
+        "pending",
+    )
 
     def __init__(self, transport: IocpDatagrams, handle: int) -> None:
         memory = bytearray(SLOT)
@@ -48,21 +59,32 @@ class DatagramReceive:
         self._address = ctypes.addressof(self._block)
         self._handle = handle
         self._transport: Any = transport
+        self._due = False
         self.pending = False
 
-    def submit(self) -> OSError | None:
-        """Leave the receive with the kernel; an error when it would not take it.
+    def submit_soon(self) -> None:
+        """Submit when this turn is over."""
+        if not (self.pending or self._due):
+            self._due = True
+            self._transport._loop._proactor.submit_soon(self)
 
-        Lifetime: the proactor's registry holds this object, and it the block and the buffer, until the completion
-        packet, whatever becomes of the transport. The socket is closed after that packet.
+    def submit(self) -> None:
+        """Leave the receive with the kernel, if it is still wanted; an error is reported in the next turn.
+
+        Lifetime: the proactor's registry holds this object, and it the block and the buffer, until it has completed,
+        whatever becomes of the transport. The socket is closed after that.
         """
+        self._due = False
+        transport = self._transport
+        if transport._paused or transport._closing or transport._waiting:
+            return
         block, address = self._block, self._address
         block.flags = 0
         block.address_length = winapi.ADDRESS_SIZE
-        proactor = self._transport._loop._proactor
+        proactor = transport._loop._proactor
         self.pending = True
         proactor.keep(address, self)
-        if winapi.WSARecvFrom(
+        if not winapi.WSARecvFrom(
             self._handle,
             address + winapi.BUFFER_OFFSET,
             1,
@@ -73,12 +95,14 @@ class DatagramReceive:
             address,
             0,
         ):
+            if transport._silent:
+                proactor.complete(address, self._overlapped.InternalHigh)
+        else:
             code = winapi.get_last_error()
             if code != winapi.WSA_IO_PENDING:
                 proactor.drop(address)
                 self.pending = False
-                return error_from(code)
-        return None
+                transport._loop.call_soon(transport._refused, error_from(code))
 
     def done(self, count: int) -> None:
         """Completion: one datagram, perhaps empty, or an error that an earlier send is answered with (ICMP)."""
@@ -96,8 +120,8 @@ class DatagramReceive:
                 source = transport._address or transport._source(bytes(self._source[: self._block.address_length]))
                 transport._received(((data, source),))
         finally:
-            if not (transport._paused or transport._closing):
-                transport._receive_again(self)
+            if not (transport._paused or transport._closing or transport._waiting):
+                self.submit_soon()
 
     def cancel(self) -> None:
         """Ask for it back."""
@@ -111,7 +135,7 @@ class IocpDatagrams(DatagramTransport):
     """A datagram transport driven by completions."""
 
     def __init__(self, loop: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        loop._proactor.watch(sock)
+        self._silent = loop._proactor.watch_silently(sock)
         super().__init__(loop, sock, *args, **kwargs)
         self._receives = [DatagramReceive(self, sock.fileno()) for _ in range(OUTSTANDING)]
         self._sources: dict[bytes, Any] = {}
@@ -125,18 +149,10 @@ class IocpDatagrams(DatagramTransport):
     def _start_receiving(self) -> None:
         """Receive until told to stop. Lifetime: as :meth:`DatagramReceive.submit`."""
         for receive in self._receives:
-            if not receive.pending:
-                self._receive_again(receive)
+            receive.submit_soon()
 
     def _stop_receiving(self) -> None:
         """Nothing to do: a receive that is out stays out, and what it brings while paused is held by the transport."""
-
-    def _receive_again(self, receive: DatagramReceive) -> None:
-        if receive.pending or self._waiting:
-            return
-        error = receive.submit()
-        if error is not None:
-            self._loop.call_soon(self._refused, error)
 
     def _refused(self, exc: OSError) -> None:
         if not self._closing:
@@ -173,7 +189,7 @@ class IocpDatagrams(DatagramTransport):
         """Send the first of the queue. Lifetime: as :meth:`Send.submit`."""
         data, address = self._queue[0]
         sock: Any = self._sock
-        send = Send(self._send_done)
+        send = Send(self._send_done, self._silent)
         try:
             if self._connected:
                 send.submit(self._loop._proactor, sock, data)

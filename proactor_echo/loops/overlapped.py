@@ -63,10 +63,11 @@ def failure(handle: int, address: int, status: int) -> OSError:
 class Send:
     """One overlapped send. Used once."""
 
-    __slots__ = ("_finished", "_overlapped")
+    __slots__ = ("_finished", "_overlapped", "_silent")
 
-    def __init__(self, finished: Callable[[int, OSError | None], None]) -> None:
+    def __init__(self, finished: Callable[[int, OSError | None], None], silent: bool) -> None:
         self._finished = finished
+        self._silent = silent
         self._overlapped = _overlapped.Overlapped(0)
 
     def submit(self, proactor: BatchProactor, sock: socket.socket, data: Any) -> None:
@@ -78,12 +79,18 @@ class Send:
         if len(data) > SEND_LIMIT:
             data = memoryview(data)[:SEND_LIMIT]
         self._overlapped.WSASend(sock.fileno(), data, 0)
-        proactor.keep(self._overlapped.address, self)
+        self._keep(proactor)
 
     def submit_to(self, proactor: BatchProactor, sock: socket.socket, data: bytes, address: Any) -> None:
         """Send one datagram. Lifetime: as :meth:`submit`."""
         self._overlapped.WSASendTo(sock.fileno(), data, 0, address)
-        proactor.keep(self._overlapped.address, self)
+        self._keep(proactor)
+
+    def _keep(self, proactor: BatchProactor) -> None:
+        address = self._overlapped.address
+        proactor.keep(address, self)
+        if self._silent and not self._overlapped.pending:
+            proactor.complete(address, 0)
 
     def done(self, count: int) -> None:
         """Completion: report the bytes sent, or the error."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("asyncio")
 
 SMALLEST = 8 * 1024  # bytes asked for in a receive: grown by reads that fill it, shrunk by reads that do not
-LARGEST = 256 * 1024
+LARGEST = 64 * 1024  # beyond 128 KiB glibc maps and unmaps memory for each, which costs more than a second receive
 ACCEPTS_A_TURN = 128
 
 
@@ -174,13 +174,11 @@ class ReadinessStream(StreamTransport):
         if not data:
             self._end_of_file()
             return
-        if want > SMALLEST:
-            if len(data) == want < LARGEST:
-                self._want = want * 4
-            elif len(data) < want >> 3:
-                self._want = max(want >> 1, SMALLEST)
-        elif len(data) == want:
-            self._want = want * 4
+        if len(data) == want:
+            if want < LARGEST:
+                self._want = min(want * 4, LARGEST)
+        elif want > SMALLEST and len(data) < want >> 3:
+            self._want = max(want >> 1, SMALLEST)
         self._received(data)
 
     def _readable_into(self) -> None:

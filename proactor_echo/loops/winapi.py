@@ -4,8 +4,7 @@ Importable only on Windows. Addresses are passed as plain integers (``c_void_p``
 memory, as told in their ``Lifetime:`` sections, and an integer costs less to convert than a pointer object.
 
 Sources: "GetQueuedCompletionStatusEx function", "OVERLAPPED structure", "WSARecv function", "WSARecvFrom function",
-"WSASend function", "WSASendTo function", "WSAGetOverlappedResult function", "CancelIoEx function",
-"PostQueuedCompletionStatus function", "GetProcessHandleCount function" and "RtlNtStatusToDosError function" of the
+"WSAGetOverlappedResult function", "CancelIoEx function", "SetFileCompletionNotificationModes function", "GetProcessHandleCount function" and "RtlNtStatusToDosError function" of the
 Windows API reference.
 """
 
@@ -71,7 +70,7 @@ class WSABUF(ctypes.Structure):
 
 
 class StreamOperation(ctypes.Structure):
-    """Everything one WSARecv or WSASend needs in one piece of memory, so that one reference keeps all of it."""
+    """Everything one WSARecv needs in one piece of memory, so that one reference keeps all of it."""
 
     _fields_ = (("overlapped", OVERLAPPED), ("buffer", WSABUF), ("count", wintypes.DWORD), ("flags", wintypes.DWORD))
     overlapped: OVERLAPPED
@@ -85,7 +84,7 @@ ADDRESS_SIZE = 128
 
 
 class DatagramOperation(ctypes.Structure):
-    """The same for one WSARecvFrom or WSASendTo, with the peer's address."""
+    """The same for one WSARecvFrom, with the peer's address."""
 
     _fields_ = (
         ("overlapped", OVERLAPPED),
@@ -124,13 +123,16 @@ GetQueuedCompletionStatusEx = _kernel32.GetQueuedCompletionStatusEx
 GetQueuedCompletionStatusEx.argtypes = [wintypes.HANDLE, _P, wintypes.ULONG, _P, _DWORD, wintypes.BOOL]
 GetQueuedCompletionStatusEx.restype = wintypes.BOOL
 
-PostQueuedCompletionStatus = _kernel32.PostQueuedCompletionStatus
-PostQueuedCompletionStatus.argtypes = [wintypes.HANDLE, _DWORD, ctypes.c_size_t, _P]
-PostQueuedCompletionStatus.restype = wintypes.BOOL
-
 CancelIoEx = _kernel32.CancelIoEx
 CancelIoEx.argtypes = [_SOCKET, _P]
 CancelIoEx.restype = wintypes.BOOL
+
+FILE_SKIP_COMPLETION_PORT_ON_SUCCESS = 1
+"""Mode of a handle: an operation that succeeds within its call posts no packet."""
+
+SetFileCompletionNotificationModes = _kernel32.SetFileCompletionNotificationModes
+SetFileCompletionNotificationModes.argtypes = [_SOCKET, ctypes.c_ubyte]
+SetFileCompletionNotificationModes.restype = wintypes.BOOL
 
 GetCurrentProcess = _kernel32.GetCurrentProcess
 GetCurrentProcess.argtypes = []
@@ -144,17 +146,9 @@ WSARecv = _ws2_32.WSARecv
 WSARecv.argtypes = [_SOCKET, _P, _DWORD, _P, _P, _P, _P]
 WSARecv.restype = ctypes.c_int
 
-WSASend = _ws2_32.WSASend
-WSASend.argtypes = [_SOCKET, _P, _DWORD, _P, _DWORD, _P, _P]
-WSASend.restype = ctypes.c_int
-
 WSARecvFrom = _ws2_32.WSARecvFrom
 WSARecvFrom.argtypes = [_SOCKET, _P, _DWORD, _P, _P, _P, _P, _P, _P]
 WSARecvFrom.restype = ctypes.c_int
-
-WSASendTo = _ws2_32.WSASendTo
-WSASendTo.argtypes = [_SOCKET, _P, _DWORD, _P, _DWORD, _P, ctypes.c_int, _P, _P]
-WSASendTo.restype = ctypes.c_int
 
 WSAGetOverlappedResult = _ws2_32.WSAGetOverlappedResult
 WSAGetOverlappedResult.argtypes = [_SOCKET, _P, _P, wintypes.BOOL, _P]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("asyncio")
 
-GATHER = 256 * 1024  # most bytes joined for one send: each byte is copied at most once, and never megabytes at a time
+GATHER = 64 * 1024  # most bytes joined for one send: each byte is copied at most once, and never megabytes at a time
 LOG_AFTER = 5  # writes after the connection was lost that pass in silence (asyncio.constants, the same number)
 
 
