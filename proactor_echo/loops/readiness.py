@@ -96,6 +96,7 @@ class EventLoop(TurnLoop):
         transp.pause_reading()
         await transp._make_empty_waiter()
         transp._withdraw()
+        self._transports.pop(transp._fd, None)
         try:
             return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
         finally:
@@ -159,6 +160,8 @@ class ReadinessStream(StreamTransport):
     def _readable(self, _mask: int) -> None:
         if self._paused or self._ended or self._closing:
             self._watch(self._interest & ~self._loop._selector.READ)
+            if not self._interest:
+                self._loop._transports[self._fd] = self  # still taken, as far as add_reader is concerned
             return
         if self._buffered:
             self._readable_into()

@@ -114,10 +114,17 @@ def test_a_slow_callback_is_named_in_debug_mode(ours: Bench, caplog: pytest.LogC
 @posix
 def test_a_watched_descriptor_may_not_be_used_twice(ours: Bench) -> None:
     async def main() -> None:
-        async with connection() as (_, protocol):
+        async with connection() as (peer, protocol):
             fd = protocol.transport.get_extra_info("socket").fileno()
+            loop = asyncio.get_running_loop()
             with pytest.raises(RuntimeError, match="used by"):
-                asyncio.get_running_loop().add_reader(fd, print)
+                loop.add_reader(fd, print)
+            protocol.transport.pause_reading()
+            await loop.sock_sendall(peer, b"x")
+            for _ in range(5):
+                await asyncio.sleep(0)
+            with pytest.raises(RuntimeError, match="used by"):
+                loop.add_writer(fd, print)
 
     ours.run(main())
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from loops.recording import Bench, BufferedRecorder, Recorder, connection, read_all, reset, tcp_pair
 
+from proactor_echo.loops import private
+
 
 async def turns(count: int = 3) -> None:
     for _ in range(count):
@@ -65,6 +67,30 @@ def test_end_of_file_is_told_once_even_when_paused_before_it(ours: Bench) -> Non
             return calls
 
     assert ours.run(main()) == ["made", "eof"]
+
+
+@pytest.mark.parametrize("paused_before", [False, True])
+def test_the_stock_loop_tells_the_end_of_file_twice(stock: Bench, paused_before: bool) -> None:
+    """Shows the defect: the selector loop on resuming after it, the proactor loop on resuming before it."""
+
+    async def main() -> int:
+        async with connection() as (peer, protocol):
+            protocol.keep_open = True
+            if paused_before:
+                protocol.transport.pause_reading()
+            peer.shutdown(socket.SHUT_WR)
+            await turns(10)
+            protocol.transport.resume_reading()
+            await protocol.ended.wait()
+            protocol.transport.pause_reading()
+            protocol.transport.resume_reading()
+            await turns(10)
+            count: int = protocol.calls.count("eof")
+            return count
+
+    if private.WINDOWS:
+        pytest.skip("shown for the proactor loop with the other rows of Windows")
+    assert stock.run(main()) > 1
 
 
 def test_half_close_keeps_the_other_direction_open(ours: Bench) -> None:
