@@ -56,6 +56,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import warnings
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from proactor_echo.loops import private
@@ -80,11 +81,8 @@ def _choose() -> type[asyncio.AbstractEventLoop]:
         )
         stock: type[asyncio.AbstractEventLoop] = private.StockLoop
         return stock
-    if private.WINDOWS:
-        from proactor_echo.loops.iocp import EventLoop as Chosen
-    else:
-        from proactor_echo.loops.readiness import EventLoop as Chosen
-    ours: type[asyncio.AbstractEventLoop] = Chosen
+    engine = import_module("proactor_echo.loops.iocp" if private.WINDOWS else "proactor_echo.loops.readiness")
+    ours: type[asyncio.AbstractEventLoop] = engine.EventLoop
     return ours
 
 
