@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import sys
 
-assert sys.platform == "win32"
+if sys.platform != "win32":
+    raise ImportError("proactor_echo.loops.iocp is for Windows only")
 
 import contextlib
 import logging
@@ -22,7 +23,7 @@ import signal
 import socket
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVarTuple
 
 from proactor_echo.loops.iocp_accept import AcceptQueue, IocpAcceptor
 from proactor_echo.loops.iocp_poll import BatchProactor, Operation
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Callable
 
+Ts = TypeVarTuple("Ts")
+
 logger = logging.getLogger("asyncio")
 
 
@@ -43,6 +46,8 @@ class EventLoop(TurnLoop):
     """``asyncio.ProactorEventLoop`` with our transports and servers, batched completions and signal handlers."""
 
     _proactor: BatchProactor
+    _csock: socket.socket
+    _self_reading_future: asyncio.Future[bytes] | None
 
     def __init__(self, proactor: BatchProactor | None = None) -> None:
         self._acceptors: dict[int, IocpAcceptor] = {}
@@ -153,14 +158,14 @@ class EventLoop(TurnLoop):
     # -- sockets -------------------------------------------------------------------------------------------------
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
-        """The next connection of a listening socket. Cancelling loses none: the next call gets it."""
+        """Accept a connection. Cancelling loses none: the next call gets it."""
         queue = self._accept_queues.get(sock)
         if queue is None:
             self._accept_queues[sock] = queue = AcceptQueue(self, self._proactor, sock)
         return await queue.accept(sock)
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
-        """Receive up to `n` bytes. Cancelling loses none: what is awaited is that there are some, not they themselves."""
+        """Receive up to `n` bytes. Cancelling loses none: awaited is that there are some, not they themselves."""
         if not _is_plain_stream(sock):
             return await super().sock_recv(sock, n)
         while True:
@@ -181,7 +186,7 @@ class EventLoop(TurnLoop):
 
     # -- signals -------------------------------------------------------------------------------------------------
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(self, sig: int, callback: Callable[[*Ts], object], *args: *Ts) -> None:
         """Call ``callback(*args)`` in the loop at SIGINT (Ctrl+C), SIGBREAK (Ctrl+Break) or SIGTERM.
 
         Raises as the Unix loop: TypeError, ValueError, and RuntimeError for another signal or another thread. What

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-assert sys.platform == "win32"
+if sys.platform != "win32":
+    raise ImportError("proactor_echo.loops.iocp_accept is for Windows only")
 
 import weakref
 from collections import deque
@@ -131,7 +132,7 @@ class IocpAcceptor(Acceptor):
 
 
 class AcceptQueue:
-    """``loop.sock_accept`` of one listener. A call that is cancelled leaves its accept, and what comes of it, to the next.
+    """``loop.sock_accept`` of one listener. A cancelled call leaves its accept, and what comes of it, to the next.
 
     Nothing is lost and nothing logged: CPython closes the connection that a cancelled accept had already taken.
     """
@@ -146,7 +147,7 @@ class AcceptQueue:
         proactor.watch(listener)
 
     async def accept(self, listener: socket.socket) -> tuple[socket.socket, Any]:
-        """The next connection: a non-blocking socket and the peer's address.
+        """Wait for a connection: a socket as blocking as the listener, and the peer's address.
 
         Lifetime: as :meth:`Accept.submit`; each accept holds this queue until its completion.
         """

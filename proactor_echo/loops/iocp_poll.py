@@ -1,9 +1,9 @@
 """The completion port: CPython's IocpProactor, asked for completions in batches and never giving memory up early.
 
 Everything asyncio itself does with a proactor (``sock_*``, pipes, subprocesses, ``sendfile``) goes on unchanged. What
-changes is the poll. ``GetQueuedCompletionStatusEx`` takes up to :data:`BATCH` completions a call, where CPython asks for
-one at a time and once more to learn that there is none. And operations of ours are completed without a future: the
-proactor finds the operation by the address of its OVERLAPPED and the loop calls its ``done``.
+changes is the poll. ``GetQueuedCompletionStatusEx`` takes up to :data:`BATCH` completions a call, where CPython asks
+for one at a time and once more to learn that there is none. And operations of ours are completed without a future:
+the proactor finds the operation by the address of its OVERLAPPED and the loop calls its ``done``.
 
 Receives are submitted when the turn is over. A peer that was answered in this turn has often
 replied by then, so its receive succeeds within the call, and the sockets of our transports are in the mode in which
@@ -21,8 +21,10 @@ from __future__ import annotations
 
 import sys
 
-assert sys.platform == "win32"
+if sys.platform != "win32":
+    raise ImportError("proactor_echo.loops.iocp_poll is for Windows only")
 
+import _winapi
 import ctypes
 import logging
 import math
@@ -30,13 +32,11 @@ import struct
 import time
 import weakref
 from collections import deque
+from ctypes import wintypes
 from typing import Any, Protocol
 
-import _overlapped
-import _winapi
-
 from proactor_echo.loops import winapi
-from proactor_echo.loops.private_windows import IocpProactor
+from proactor_echo.loops.private_windows import IocpProactor, overlapped
 
 logger = logging.getLogger("asyncio")
 
@@ -58,13 +58,13 @@ class Operation(Protocol):
     """Something the kernel works on, in the registry under the address of its OVERLAPPED."""
 
     def done(self, count: int) -> None:
-        """The kernel has given it back, with `count` bytes transferred. Called from the loop."""
+        """Take it back from the kernel, with `count` bytes transferred. Called from the loop."""
 
     def cancel(self) -> None:
         """Ask the kernel to give it back soon. `done` or `discard` is called all the same."""
 
     def discard(self) -> None:
-        """The kernel has given it back after the loop's end: free what it holds, and tell nobody."""
+        """Take it back after the loop's end: free what it holds, and tell nobody."""
 
 
 class Submittable(Protocol):
@@ -87,7 +87,7 @@ class BatchProactor(IocpProactor):
         self._entries_view = memoryview(self._entries)
         self._entries_pin = ctypes.c_char.from_buffer(self._entries)
         self._entries_address = ctypes.addressof(self._entries_pin)
-        self._taken = winapi.wintypes.ULONG()
+        self._taken = wintypes.ULONG()
         self._taken_address = ctypes.addressof(self._taken)
         super().__init__()
 
@@ -182,8 +182,8 @@ class BatchProactor(IocpProactor):
             if error != _WAIT_TIMEOUT:
                 raise ctypes.WinError(error)
         if self._unregistered:
-            for overlapped in self._unregistered:
-                self._cache.pop(overlapped.address, None)
+            for done in self._unregistered:
+                self._cache.pop(done.address, None)
             self._unregistered.clear()
 
     def _complete_stock(self, key: int, address: int, count: int) -> None:
@@ -192,15 +192,15 @@ class BatchProactor(IocpProactor):
         if entry is None:
             if address == _WAKE_ADDRESS:
                 self._woken = False
-            elif key not in (0, _overlapped.INVALID_HANDLE_VALUE):
+            elif key not in (0, overlapped.INVALID_HANDLE_VALUE):
                 _winapi.CloseHandle(key)  # a pipe handed over by its number
             return
-        future, overlapped, owner, callback = entry
+        future, operation, owner, callback = entry
         if owner in self._stopped_serving:
             future.cancel()
         elif not future.done():  # _register may have read the result already, or somebody cancelled
             try:
-                value = callback(count, key, overlapped)
+                value = callback(count, key, operation)
             except OSError as exc:
                 future.set_exception(exc)
             else:
@@ -210,7 +210,7 @@ class BatchProactor(IocpProactor):
         """End a wait in :meth:`select`, from any thread. Many calls before the wait ends cost one packet."""
         if not self._woken:
             self._woken = True
-            _overlapped.PostQueuedCompletionStatus(self._iocp, 0, 0, _WAKE_ADDRESS)
+            overlapped.PostQueuedCompletionStatus(self._iocp, 0, 0, _WAKE_ADDRESS)
 
     def _register(self, ov: Any, obj: Any, callback: Any) -> Any:
         future = super()._register(ov, obj, callback)

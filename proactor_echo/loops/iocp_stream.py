@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 
-assert sys.platform == "win32"
+if sys.platform != "win32":
+    raise ImportError("proactor_echo.loops.iocp_stream is for Windows only")
 
 import ctypes
 from typing import TYPE_CHECKING, Any
@@ -52,7 +53,7 @@ class BufferPool:
         self._spare: dict[int, list[Buffer]] = {size: [] for size in SIZES}
 
     def take(self, size: int) -> Buffer:
-        """A buffer of one of :data:`SIZES`, with anything in it."""
+        """Give a buffer of one of :data:`SIZES`, with anything in it."""
         spare = self._spare[size]
         return spare.pop() if spare else Buffer(size)
 
@@ -85,7 +86,9 @@ class Receive:
         "pending",
     )
 
-    def __init__(self, transport: IocpStream, proactor: BatchProactor, pool: BufferPool, handle: int, silent: bool) -> None:
+    def __init__(
+        self, transport: IocpStream, proactor: BatchProactor, pool: BufferPool, handle: int, silent: bool
+    ) -> None:
         self._transport: Any = transport
         self._proactor = proactor
         self._pool = pool
@@ -174,11 +177,11 @@ class Receive:
                 self._borrowed = None
                 transport._receive_failed(failure(self._handle, self._address, status))
             elif self._borrowed is not None:
-                self._done_borrowed(transport, count)
+                self._done_borrowed(transport, count, *self._borrowed)
             elif count:
-                buffer = self._buffer
-                data = bytes(buffer.view[:count])  # type: ignore[union-attr]
-                if count == buffer.size or self._level:  # type: ignore[union-attr]
+                buffer: Any = self._buffer
+                data = bytes(buffer.view[:count])
+                if count == buffer.size or self._level:
                     self._adapt(count)
                 transport._received(data)
             else:
@@ -187,13 +190,12 @@ class Receive:
             if not (transport._paused or transport._closing or transport._ended):
                 self.submit_soon()
 
-    def _done_borrowed(self, transport: Any, count: int) -> None:
-        protocol, view, _ = self._borrowed  # type: ignore[misc]
+    def _done_borrowed(self, transport: Any, count: int, protocol: Any, view: memoryview[Any], pin: Any) -> None:
         self._borrowed = None
         if not count:
             transport._end_of_file()
         elif transport._buffered and protocol is transport._protocol and transport.is_reading():
-            del view
+            del view, pin  # the protocol may resize its buffer
             transport._filled(count)
         else:
             transport._received(bytes(view[:count]))
@@ -216,7 +218,7 @@ class Receive:
         winapi.CancelIoEx(self._handle, self._address)
 
     def discard(self) -> None:
-        """The kernel has given it back for good, and nobody wants what it brought."""
+        """Let go of the buffer: the kernel has given it back, and nobody wants what it brought."""
         self._borrowed = None
         self._free()
 
@@ -253,10 +255,11 @@ class IocpStream(StreamTransport):
             self._receive_failed(exc)
 
     def _submit_send(self) -> None:
-        """Send ``_head`` as far as :data:`~proactor_echo.loops.overlapped.SEND_LIMIT`. Lifetime: as :meth:`Send.submit`."""
+        """Send ``_head``, or its first megabyte. Lifetime: as :meth:`Send.submit`."""
         send = Send(self._send_done, self._silent)
+        sock: Any = self._sock
         try:
-            send.submit(self._loop._proactor, self._sock, self._head)  # type: ignore[arg-type]
+            send.submit(self._loop._proactor, sock, self._head)
         except OSError as exc:
             self._loop.call_soon(self._send_failed, exc)
         else:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 
-assert sys.platform == "win32"
+if sys.platform != "win32":
+    raise ImportError("proactor_echo.loops.iocp_udp is for Windows only")
 
 import ctypes
 import socket
@@ -128,7 +129,7 @@ class DatagramReceive:
         winapi.CancelIoEx(self._handle, self._address)
 
     def discard(self) -> None:
-        """The loop is gone: what it brought is nobody's."""
+        """Do nothing: the loop is gone, and what it brought is nobody's."""
 
 
 class IocpDatagrams(DatagramTransport):
@@ -174,7 +175,7 @@ class IocpDatagrams(DatagramTransport):
             self._start_receiving()
 
     def _source(self, raw: bytes) -> Any:
-        """The source address as the socket module gives it, from the bytes of a SOCKADDR."""
+        """Give the source address as the socket module does, from the bytes of a SOCKADDR."""
         address = self._sources.get(raw)
         if address is None:
             address = parse_address(raw) if raw else self._extra["peername"]
@@ -228,7 +229,7 @@ class IocpDatagrams(DatagramTransport):
 
 
 def parse_address(raw: bytes) -> Any:
-    """A SOCKADDR_IN or SOCKADDR_IN6 as the tuple of the socket module ("sockaddr" of the Winsock reference).
+    """Read a SOCKADDR_IN or SOCKADDR_IN6 as the tuple the socket module has ("sockaddr", Winsock reference).
 
     Raises ValueError for another family: this engine has no other.
     """

@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import sys
 
-assert sys.platform == "win32"
+if sys.platform != "win32":
+    raise ImportError("proactor_echo.loops.overlapped is for Windows only")
 
 import ctypes
 import errno
 import socket
 import struct
+from ctypes import wintypes
 from typing import TYPE_CHECKING, Any
 
-import _overlapped
-
 from proactor_echo.loops import winapi
+from proactor_echo.loops.private_windows import overlapped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,7 @@ _RESETS = {winapi.ERROR_NETNAME_DELETED, winapi.ERROR_OPERATION_ABORTED, winapi.
 
 
 def error_from(code: int) -> OSError:
-    """An exception for a Windows error number, kept in ``winerror``; every number of a reset is ConnectionResetError."""
+    """Make the exception for a Windows error number, kept in ``winerror``; each number of a reset makes the same."""
     error = ctypes.WinError(code)
     if code in _RESETS and not isinstance(error, ConnectionResetError):
         error = ConnectionResetError(errno.ECONNRESET, error.strerror, None, code)
@@ -45,14 +46,14 @@ def error_from(code: int) -> OSError:
 
 
 def error_of(exc: OSError) -> OSError:
-    """The same for an exception of ``_overlapped``, which has GetOverlappedResult's numbers."""
+    """Make the same of an exception of ``_overlapped``, which has GetOverlappedResult's numbers."""
     code = exc.winerror
     return error_from(code) if code in _RESETS else exc
 
 
 def failure(handle: int, address: int, status: int) -> OSError:
-    """Why an operation of ours failed: its NTSTATUS as Winsock says it, or as Win32 does once the socket is closed."""
-    count, flags = winapi.wintypes.DWORD(), winapi.wintypes.DWORD()
+    """Say why an operation of ours failed: its NTSTATUS as Winsock has it; as Win32 has it once the socket is closed."""
+    count, flags = wintypes.DWORD(), wintypes.DWORD()
     if not winapi.WSAGetOverlappedResult(handle, address, ctypes.addressof(count), False, ctypes.addressof(flags)):
         code = winapi.get_last_error()
         if code != winapi.WSAENOTSOCK:
@@ -68,7 +69,7 @@ class Send:
     def __init__(self, finished: Callable[[int, OSError | None], None], silent: bool) -> None:
         self._finished = finished
         self._silent = silent
-        self._overlapped = _overlapped.Overlapped(0)
+        self._overlapped = overlapped.Overlapped(0)
 
     def submit(self, proactor: BatchProactor, sock: socket.socket, data: Any) -> None:
         """Send `data` (at most :data:`SEND_LIMIT` bytes of it); raises OSError when it cannot begin.
@@ -106,7 +107,7 @@ class Send:
         self._overlapped.cancel()
 
     def discard(self) -> None:
-        """The loop is gone: nobody is told."""
+        """Do nothing: the loop is gone and nobody is told."""
 
 
 class Accept:
@@ -117,7 +118,7 @@ class Accept:
     def __init__(self, listener: socket.socket, finished: Callable[[Accept, Any, OSError | None], None]) -> None:
         self._listener = listener
         self._finished = finished
-        self._overlapped = _overlapped.Overlapped(0)
+        self._overlapped = overlapped.Overlapped(0)
         # Of the listener's own family, or AcceptEx fails.
         self.conn = socket.socket(listener.family, socket.SOCK_STREAM, listener.proto)
         self.conn.settimeout(0)
@@ -141,7 +142,7 @@ class Accept:
             self._overlapped.getresult()
             # Without it the new socket has no names, no options of its listener, and cannot be shut down.
             context = struct.pack("@P", self._listener.fileno())
-            self.conn.setsockopt(socket.SOL_SOCKET, _overlapped.SO_UPDATE_ACCEPT_CONTEXT, context)
+            self.conn.setsockopt(socket.SOL_SOCKET, overlapped.SO_UPDATE_ACCEPT_CONTEXT, context)
             peer = self.conn.getpeername()
         except OSError as exc:
             self.conn.close()
@@ -157,5 +158,5 @@ class Accept:
         self._overlapped.cancel()
 
     def discard(self) -> None:
-        """The loop is gone: close what arrived."""
+        """Close what arrived: the loop is gone."""
         self.conn.close()

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import sys
 
-assert sys.platform == "win32"
+if sys.platform != "win32":
+    raise ImportError("proactor_echo.loops.private_windows is for Windows only")
 
 import asyncio
+import importlib
 from asyncio import windows_events
 from typing import TYPE_CHECKING, Any
 
-import _overlapped
+overlapped: Any = importlib.import_module("_overlapped")
+"""``Overlapped`` objects, which own the memory of one operation each, and the calls beside them."""
 
 if TYPE_CHECKING:
 
@@ -31,7 +34,12 @@ if TYPE_CHECKING:
         def _register(self, ov: Any, obj: Any, callback: Any) -> asyncio.Future[Any]: ...
         def _register_with_iocp(self, obj: Any) -> None: ...
         def _unregister(self, ov: Any) -> None: ...
-        def recv(self, conn: Any, nbytes: int, flags: int = 0) -> asyncio.Future[bytes]: ...
+        def close(self) -> None:
+            """Close the port."""
+
+        def recv(self, conn: Any, nbytes: int, flags: int = 0) -> asyncio.Future[bytes]:
+            """Receive up to `nbytes` bytes."""
+            raise NotImplementedError
 
 else:
     IocpProactor = windows_events.IocpProactor
@@ -54,11 +62,11 @@ _OVERLAPPED_NAMES = ("Overlapped", "PostQueuedCompletionStatus", "INVALID_HANDLE
 
 
 def missing() -> list[str]:
-    """The private names this Python lacks, as dotted names; empty on every Python this package was read against."""
+    """List the private names this Python lacks, dotted; none on a Python this package was read against."""
     lacking = [f"IocpProactor.{name}" for name in _PROACTOR_NAMES if not hasattr(IocpProactor, name)]
     loop = asyncio.ProactorEventLoop
     lacking += [f"ProactorEventLoop.{name}" for name in _LOOP_NAMES if not hasattr(loop, name)]
-    lacking += [f"_overlapped.{name}" for name in _OVERLAPPED_NAMES if not hasattr(_overlapped, name)]
+    lacking += [f"_overlapped.{name}" for name in _OVERLAPPED_NAMES if not hasattr(overlapped, name)]
     if not lacking:
         # What __init__ sets cannot be seen on the class.
         proactor = IocpProactor()

@@ -19,9 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SIGNALS = frozenset(
-    int(getattr(signal, name)) for name in ("SIGINT", "SIGBREAK", "SIGTERM") if hasattr(signal, name)
-)
+SIGNALS = frozenset(int(getattr(signal, name)) for name in ("SIGINT", "SIGBREAK", "SIGTERM") if hasattr(signal, name))
 """What can be handled: the signals that somebody else than this program's own code raises."""
 
 
@@ -74,7 +72,8 @@ class SignalHandlers:
             return
         for sig in list(self._callbacks):
             if _is_of_runner(self._previous[sig]):
-                self._previous[sig] = signal.default_int_handler  # asyncio.Runner.run, over by now, did not find its own
+                # asyncio.Runner.run is over by now, and did not take its handler away because it found ours.
+                self._previous[sig] = signal.default_int_handler
             self.remove(sig)
 
 

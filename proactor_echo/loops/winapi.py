@@ -4,7 +4,8 @@ Importable only on Windows. Addresses are passed as plain integers (``c_void_p``
 memory, as told in their ``Lifetime:`` sections, and an integer costs less to convert than a pointer object.
 
 Sources: "GetQueuedCompletionStatusEx function", "OVERLAPPED structure", "WSARecv function", "WSARecvFrom function",
-"WSAGetOverlappedResult function", "CancelIoEx function", "SetFileCompletionNotificationModes function", "GetProcessHandleCount function" and "RtlNtStatusToDosError function" of the
+"WSAGetOverlappedResult function", "CancelIoEx function", "SetFileCompletionNotificationModes function",
+"GetProcessHandleCount function" and "RtlNtStatusToDosError function" of the
 Windows API reference.
 """
 
@@ -72,10 +73,9 @@ class WSABUF(ctypes.Structure):
 class StreamOperation(ctypes.Structure):
     """Everything one WSARecv needs in one piece of memory, so that one reference keeps all of it."""
 
-    _fields_ = (("overlapped", OVERLAPPED), ("buffer", WSABUF), ("count", wintypes.DWORD), ("flags", wintypes.DWORD))
+    _fields_ = (("overlapped", OVERLAPPED), ("buffer", WSABUF), ("flags", wintypes.DWORD))
     overlapped: OVERLAPPED
     buffer: WSABUF
-    count: int
     flags: int
 
 
@@ -89,24 +89,26 @@ class DatagramOperation(ctypes.Structure):
     _fields_ = (
         ("overlapped", OVERLAPPED),
         ("buffer", WSABUF),
-        ("count", wintypes.DWORD),
         ("flags", wintypes.DWORD),
         ("address_length", ctypes.c_int),
         ("address", ctypes.c_char * ADDRESS_SIZE),
     )
     overlapped: OVERLAPPED
     buffer: WSABUF
-    count: int
     flags: int
     address_length: int
     address: bytes
 
 
-BUFFER_OFFSET = StreamOperation.buffer.offset  # type: ignore[attr-defined]
-COUNT_OFFSET = StreamOperation.count.offset  # type: ignore[attr-defined]
-FLAGS_OFFSET = StreamOperation.flags.offset  # type: ignore[attr-defined]
-ADDRESS_LENGTH_OFFSET = DatagramOperation.address_length.offset  # type: ignore[attr-defined]
-ADDRESS_OFFSET = DatagramOperation.address.offset  # type: ignore[attr-defined]
+def _offset(structure: type[ctypes.Structure], field: str) -> int:
+    offset: int = getattr(structure, field).offset
+    return offset
+
+
+BUFFER_OFFSET = _offset(StreamOperation, "buffer")
+FLAGS_OFFSET = _offset(StreamOperation, "flags")
+ADDRESS_LENGTH_OFFSET = _offset(DatagramOperation, "address_length")
+ADDRESS_OFFSET = _offset(DatagramOperation, "address")
 
 _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
 _ws2_32 = ctypes.WinDLL("ws2_32", use_last_error=True)
