@@ -18,8 +18,8 @@ from itertools import accumulate
 from struct import iter_unpack
 from typing import Any
 
-BATCH = 64  # datagrams in a call: bounds the work of a turn; more gained nothing when measured
-SLOT = 64 * 1024  # bytes for one datagram: more than UDP can carry (65,507)
+from proactor_echo.loops.readiness_udp import BATCH, SLOT
+
 NAME = 32  # bytes for one socket address; sockaddr_in6 takes 28
 _CACHED = 4096  # addresses remembered each way; forgotten all together when full
 

@@ -14,7 +14,6 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops.accepting import Acceptor
-from proactor_echo.loops.mmsg import Batch, new_batch
 from proactor_echo.loops.poller import Channel, new_poller
 from proactor_echo.loops.readiness_udp import ReadinessDatagrams
 from proactor_echo.loops.transport import StreamTransport, set_nodelay
@@ -22,6 +21,8 @@ from proactor_echo.loops.turns import TurnLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from proactor_echo.loops.mmsg import Batch
 
 logger = logging.getLogger("asyncio")
 
@@ -43,7 +44,9 @@ class EventLoop(TurnLoop):
     def _batch(self) -> Batch | None:
         """Return the one batch of this loop, made when its first UDP endpoint is; None where there is no such thing."""
         if self._shared_batch is None:
-            self._shared_batch = new_batch()
+            from proactor_echo.loops import mmsg  # brings in ctypes, which a program without UDP need not wait for
+
+            self._shared_batch = mmsg.new_batch()
         return self._shared_batch
 
     def _process_events(self, event_list: list[Any]) -> None:

@@ -250,9 +250,9 @@ def test_unix_datagrams_work_too(ours: Bench, tmp_path: Any) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="recvmmsg is Linux's")
 def test_plain_calls_do_what_batches_do(ours: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from proactor_echo.loops import readiness
+    from proactor_echo.loops import mmsg
 
-    monkeypatch.setattr(readiness, "new_batch", lambda: None)
+    monkeypatch.setattr(mmsg, "new_batch", lambda: None)
     test_every_size_is_echoed_once_in_order(ours, "127.0.0.1")
     test_an_error_of_one_datagram_does_not_stop_the_next(ours)
     test_a_vanished_peer_is_an_error_and_the_endpoint_goes_on(ours)
