@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
 
+Invoke = Callable[["Channel", int], object]
 Channel = Callable[[int], object]  # called with what was seen; any bit beside WRITE means "receive now"
 
 MAX_EVENTS = 1024  # most events taken in one turn, so that timers get their turn; the rest is reported in the next
@@ -43,18 +44,26 @@ class SelectorChannels:
         key = self.get_map().get(fd)
         return key is not None and callable(key.data)
 
-    def dispatch(self, events: list[Any], invoke: Callable[[Channel, int], object] | None) -> list[Any]:
-        """Call the channels in `events` (from ``select``), through `invoke` if given; return the others."""
-        others = []
+    def others(self, events: list[Any]) -> list[Any]:
+        """Return those of `events` that are no channel's, as asyncio wants them: pairs of key and mask."""
+        return [(key, mask) for key, mask in events if not callable(key.data)]
+
+    def dispatch(self: Any, events: list[Any]) -> None:
+        """Call the channels in `events` (from ``select``)."""
         for key, mask in events:
             channel = key.data
-            if not callable(channel):
-                others.append((key, mask))
-            elif invoke is None:
+            if callable(channel) and self.get_map().get(key.fd) is key:  # not forgotten meanwhile
                 channel(mask)
-            else:
+
+    def pin(self: Any, events: list[Any]) -> list[tuple[Any, int, Channel]]:
+        """Note what is to be told to which channel later, by :meth:`dispatch_pinned`."""
+        return [(key, mask, key.data) for key, mask in events if callable(key.data)]
+
+    def dispatch_pinned(self: Any, pinned: list[tuple[Any, int, Channel]], invoke: Invoke) -> None:
+        """Call the channels that :meth:`pin` found through `invoke`, if they still watch the same descriptor."""
+        for key, mask, channel in pinned:
+            if self.get_map().get(key.fd) is key:
                 invoke(channel, mask)
-        return others
 
 
 class SelectorPoller(SelectorChannels, selectors.DefaultSelector):
@@ -116,24 +125,34 @@ else:
             self.channels.clear()
             super().close()
 
-        def dispatch(self, events: list[Any], invoke: Callable[[Channel, int], object] | None) -> list[Any]:
-            """Call the channels in `events` (from ``select``), through `invoke` if given; return the others."""
-            others = []
+        def others(self, events: list[Any]) -> list[Any]:
+            """Return those of `events` that are no channel's, as asyncio wants them: pairs of key and mask."""
+            known = self._fd_to_key
+            return [
+                (known[fd], (mask & ~EPOLLIN and selectors.EVENT_WRITE) | (mask & ~EPOLLOUT and selectors.EVENT_READ))
+                for fd, mask in events
+                if fd in known
+            ]
+
+        def dispatch(self, events: list[Any]) -> None:
+            """Call the channels in `events` (from ``select``)."""
             get = self.channels.get
             for fd, mask in events:
                 channel = get(fd)
-                if channel is None:
-                    key = self.get_map().get(fd)
-                    if key is not None:
-                        ready = (mask & ~EPOLLIN and selectors.EVENT_WRITE) | (
-                            mask & ~EPOLLOUT and selectors.EVENT_READ
-                        )
-                        others.append((key, ready & key.events))
-                elif invoke is None:
+                if channel is not None:
                     channel(mask)
-                else:
+
+        def pin(self, events: list[Any]) -> list[tuple[Any, int, Channel]]:
+            """Note what is to be told to which channel later, by :meth:`dispatch_pinned`."""
+            channels = self.channels
+            return [(fd, mask, channels[fd]) for fd, mask in events if fd in channels]
+
+        def dispatch_pinned(self, pinned: list[tuple[Any, int, Channel]], invoke: Invoke) -> None:
+            """Call the channels that :meth:`pin` found through `invoke`, if they still watch the same descriptor."""
+            get = self.channels.get
+            for fd, mask, channel in pinned:
+                if get(fd) is channel:
                     invoke(channel, mask)
-            return others
 
     EpollPoller = _EpollPoller
 

@@ -68,9 +68,10 @@ if TYPE_CHECKING:
         def _stop_serving(self, sock: Any) -> None: ...
 
     class EpollSelector(selectors.DefaultSelector):
-        """``selectors.EpollSelector`` with its epoll object."""
+        """``selectors.EpollSelector`` with its epoll object and its registrations by descriptor."""
 
         _selector: Any
+        _fd_to_key: dict[int, selectors.SelectorKey]
 
 else:
     FlowControlMixin = getattr(transports, "_FlowControlMixin", transports.Transport)

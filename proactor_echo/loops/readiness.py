@@ -50,10 +50,23 @@ class EventLoop(TurnLoop):
         return self._shared_batch
 
     def _process_events(self, event_list: list[Any]) -> None:
-        if event_list:
-            others = self._selector.dispatch(event_list, self._timed if self._debug else None)
-            if others:
-                super()._process_events(others)
+        """Tell the channels at once when nothing else is queued, else after what is, as asyncio's order demands."""
+        if not event_list:
+            return
+        poller = self._selector
+        others = poller.others(event_list)
+        if others:
+            # Seen to first: what a channel calls may close a descriptor and have its number used again.
+            queued = bool(self._ready)
+            super()._process_events([(key, mask & key.events) for key, mask in others])
+            if len(others) == len(event_list):
+                return
+        else:
+            queued = bool(self._ready)
+        if queued or self._debug:
+            self.call_soon(poller.dispatch_pinned, poller.pin(event_list), self._timed if self._debug else _call)
+        else:
+            poller.dispatch(event_list)
 
     def _timed(self, channel: Channel, mask: int) -> None:
         """Debug mode: what takes long is named, as asyncio does for its callbacks."""
@@ -246,6 +259,10 @@ class ReadinessAcceptor(Acceptor):
             self.accepted(conn, peer)
             if self._sock.fileno() < 0:  # a protocol closed its server
                 return
+
+
+def _call(channel: Channel, mask: int) -> None:
+    channel(mask)
 
 
 def _file_descriptor(file: Any) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 import os
+import select
 import selectors
 import signal
 import socket
@@ -109,6 +110,30 @@ def test_a_slow_callback_is_named_in_debug_mode(ours: Bench, caplog: pytest.LogC
     with caplog.at_level(logging.WARNING, logger="asyncio"):
         ours.run(main())
     assert any("took" in record.getMessage() for record in caplog.records)
+
+
+def test_what_was_queued_before_runs_before_what_arrives(each: Bench) -> None:
+    """A task that was about to prepare for data is not overtaken by it."""
+
+    loop = each.factory()
+    order: list[str] = []
+    here, there = tcp_pair()
+
+    class Notes(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            order.append("data")
+            loop.stop()
+
+    transport, _ = loop.run_until_complete(loop.connect_accepted_socket(Notes, there))
+    here.send(b"x")
+    select.select([there], [], [], 5)
+    loop.call_soon(order.append, "queued before")
+    loop.run_forever()
+    transport.abort()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    here.close()
+    assert order == ["queued before", "data"]
 
 
 @posix
