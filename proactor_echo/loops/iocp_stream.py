@@ -86,10 +86,8 @@ class Receive:
         "pending",
     )
 
-    def __init__(
-        self, transport: IocpStream, proactor: BatchProactor, pool: BufferPool, handle: int, silent: bool
-    ) -> None:
-        self._transport: Any = transport
+    def __init__(self, proactor: BatchProactor, pool: BufferPool, handle: int, silent: bool) -> None:
+        self._transport: Any = None
         self._proactor = proactor
         self._pool = pool
         self._handle = handle
@@ -106,10 +104,11 @@ class Receive:
         self._due = False
         self.pending = False
 
-    def submit_soon(self) -> None:
-        """Submit when this turn is over."""
+    def submit_soon(self, transport: IocpStream) -> None:
+        """Submit when this turn is over. This holds `transport` until the completion, and no longer."""
         if not (self.pending or self._due):
             self._due = True
+            self._transport = transport
             self._proactor.submit_soon(self)
 
     def submit(self) -> None:
@@ -122,6 +121,7 @@ class Receive:
         self._due = False
         transport = self._transport
         if transport._paused or transport._closing or transport._ended or not self._set_buffer():
+            self._transport = None
             return
         self._block.flags = 0
         self.pending = True
@@ -134,7 +134,8 @@ class Receive:
             if code != winapi.WSA_IO_PENDING:
                 self._proactor.drop(self._address)
                 self.pending = False
-                self._transport._loop.call_soon(self._transport._receive_refused, error_from(code))
+                self._transport = None
+                transport._loop.call_soon(transport._receive_refused, error_from(code))
 
     def _set_buffer(self) -> bool:
         transport = self._transport
@@ -167,7 +168,7 @@ class Receive:
     def done(self, count: int) -> None:
         """Completion: hand over what came, then receive again if the protocol still reads."""
         self.pending = False
-        transport = self._transport
+        transport, self._transport = self._transport, None
         if transport._withdrawn:
             self.discard()
             transport._came_back()
@@ -188,7 +189,7 @@ class Receive:
                 transport._end_of_file()
         finally:
             if not (transport._paused or transport._closing or transport._ended):
-                self.submit_soon()
+                self.submit_soon(transport)
 
     def _done_borrowed(self, transport: Any, count: int, protocol: Any, view: memoryview[Any], pin: Any) -> None:
         self._borrowed = None
@@ -219,7 +220,8 @@ class Receive:
 
     def discard(self) -> None:
         """Let go of the buffer: the kernel has given it back, and nobody wants what it brought."""
-        self._borrowed = None
+        self.pending = False
+        self._transport = self._borrowed = None
         self._free()
 
     def _free(self) -> None:
@@ -238,14 +240,14 @@ class IocpStream(StreamTransport):
         self._send: Send | None = None
         self._silent = silent = loop._proactor.watch_silently(sock)
         super().__init__(loop, sock, *args, **kwargs)
-        self._receive = Receive(self, loop._proactor, loop._buffers, sock.fileno(), silent)
+        self._receive = Receive(loop._proactor, loop._buffers, sock.fileno(), silent)
 
     def _prepare(self, sock: socket.socket) -> None:
         set_nodelay(sock)
 
     def _start_receiving(self) -> None:
         """Receive until told to stop. Lifetime: as :meth:`Receive.submit`."""
-        self._receive.submit_soon()
+        self._receive.submit_soon(self)
 
     def _stop_receiving(self) -> None:
         """Nothing to do: a receive that is out stays out, and what it brings while paused is held by the transport."""
@@ -276,6 +278,8 @@ class IocpStream(StreamTransport):
 
     def _withdraw(self) -> bool:
         self._withdrawn = True
+        if self._loop.is_closed():
+            return True  # closing the loop had everything back
         if self._receive.pending:
             self._receive.cancel()
         else:

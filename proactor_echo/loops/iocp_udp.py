@@ -39,6 +39,7 @@ class DatagramReceive:
         "_address",
         "_block",
         "_due",
+        "_era",
         "_handle",
         "_overlapped",
         "_pin",
@@ -48,7 +49,7 @@ class DatagramReceive:
         "pending",
     )
 
-    def __init__(self, transport: IocpDatagrams, handle: int) -> None:
+    def __init__(self, handle: int) -> None:
         memory = bytearray(SLOT)
         self._view = memoryview(memory)
         self._pin = ctypes.c_char.from_buffer(memory)
@@ -59,15 +60,17 @@ class DatagramReceive:
         self._source = memoryview(self._block).cast("B")[winapi.ADDRESS_OFFSET :]
         self._address = ctypes.addressof(self._block)
         self._handle = handle
-        self._transport: Any = transport
+        self._transport: Any = None
         self._due = False
+        self._era = 0
         self.pending = False
 
-    def submit_soon(self) -> None:
-        """Submit when this turn is over."""
+    def submit_soon(self, transport: IocpDatagrams) -> None:
+        """Submit when this turn is over. This holds `transport` until the completion, and no longer."""
         if not (self.pending or self._due):
             self._due = True
-            self._transport._loop._proactor.submit_soon(self)
+            self._transport = transport
+            transport._loop._proactor.submit_soon(self)
 
     def submit(self) -> None:
         """Leave the receive with the kernel, if it is still wanted; an error is reported in the next turn.
@@ -78,7 +81,9 @@ class DatagramReceive:
         self._due = False
         transport = self._transport
         if transport._paused or transport._closing or transport._waiting:
+            self._transport = None
             return
+        self._era = transport._era
         block, address = self._block, self._address
         block.flags = 0
         block.address_length = winapi.ADDRESS_SIZE
@@ -103,18 +108,19 @@ class DatagramReceive:
             if code != winapi.WSA_IO_PENDING:
                 proactor.drop(address)
                 self.pending = False
-                transport._loop.call_soon(transport._refused, error_from(code))
+                self._transport = None
+                transport._loop.call_soon(transport._refused, error_from(code), self._era)
 
     def done(self, count: int) -> None:
         """Completion: one datagram, perhaps empty, or an error that an earlier send is answered with (ICMP)."""
         self.pending = False
-        transport = self._transport
+        transport, self._transport = self._transport, None
         if transport._withdrawn:
             transport._came_back()
             return
         try:
             if status := self._overlapped.Internal:
-                transport._receive_erred(failure(self._handle, self._address, status))
+                transport._receive_erred(failure(self._handle, self._address, status), self._era)
             else:
                 transport._errors = 0
                 data = bytes(self._view[:count])
@@ -122,14 +128,16 @@ class DatagramReceive:
                 transport._received(((data, source),))
         finally:
             if not (transport._paused or transport._closing or transport._waiting):
-                self.submit_soon()
+                self.submit_soon(transport)
 
     def cancel(self) -> None:
         """Ask for it back."""
         winapi.CancelIoEx(self._handle, self._address)
 
     def discard(self) -> None:
-        """Do nothing: the loop is gone, and what it brought is nobody's."""
+        """Let go of the transport: the loop is gone, and what it brought is nobody's."""
+        self.pending = False
+        self._transport = None
 
 
 class IocpDatagrams(DatagramTransport):
@@ -138,11 +146,13 @@ class IocpDatagrams(DatagramTransport):
     def __init__(self, loop: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         self._silent = loop._proactor.watch_silently(sock)
         super().__init__(loop, sock, *args, **kwargs)
-        self._receives = [DatagramReceive(self, sock.fileno()) for _ in range(OUTSTANDING)]
+        self._receives = [DatagramReceive(sock.fileno()) for _ in range(OUTSTANDING)]
         self._sources: dict[bytes, Any] = {}
         self._send: Send | None = None
         self._withdrawn = False
         self._errors = 0  # in a row
+        self._era = 0  # grows with each error told
+        self._told: Any = None  # the number of the last
         self._waiting = False
 
     # -- receiving -----------------------------------------------------------------------------------------------
@@ -150,24 +160,30 @@ class IocpDatagrams(DatagramTransport):
     def _start_receiving(self) -> None:
         """Receive until told to stop. Lifetime: as :meth:`DatagramReceive.submit`."""
         for receive in self._receives:
-            receive.submit_soon()
+            receive.submit_soon(self)
 
     def _stop_receiving(self) -> None:
         """Nothing to do: a receive that is out stays out, and what it brings while paused is held by the transport."""
 
-    def _refused(self, exc: OSError) -> None:
+    def _refused(self, exc: OSError, era: int) -> None:
         if not self._closing:
-            self._receive_erred(exc)
+            self._receive_erred(exc, era)
             if not self._paused:
                 self._start_receiving()
 
-    def _receive_erred(self, exc: OSError) -> None:
-        """Told once, and receiving goes on (gh-91227, gh-127057); after many in a row, with pauses."""
+    def _receive_erred(self, exc: OSError, era: int) -> None:
+        """Tell the protocol, and go on receiving (gh-91227, gh-127057); after many errors in a row, with pauses.
+
+        One ICMP message may fail every receive that is out: those of the era before the last one told say nothing new.
+        """
         self._errors += 1
         if self._errors % ERRORS_IN_A_ROW == 0 and not self._waiting:
             self._waiting = True
             self._loop.call_later(PAUSE, self._go_on)
-        self._errored(exc)
+        if era == self._era or exc.winerror != self._told:
+            self._era += 1
+            self._told = exc.winerror
+            self._errored(exc)
 
     def _go_on(self) -> None:
         self._waiting = False
@@ -213,6 +229,8 @@ class IocpDatagrams(DatagramTransport):
 
     def _withdraw(self) -> bool:
         self._withdrawn = True
+        if self._loop.is_closed():
+            return True  # closing the loop had everything back
         for receive in self._receives:
             if receive.pending:
                 receive.cancel()

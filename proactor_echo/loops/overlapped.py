@@ -52,7 +52,7 @@ def error_of(exc: OSError) -> OSError:
 
 
 def failure(handle: int, address: int, status: int) -> OSError:
-    """Say why an operation of ours failed: its NTSTATUS as Winsock has it; as Win32 has it once the socket is closed."""
+    """Say why an operation of ours failed: its NTSTATUS as Winsock puts it, or Win32 once the socket is closed."""
     count, flags = wintypes.DWORD(), wintypes.DWORD()
     if not winapi.WSAGetOverlappedResult(handle, address, ctypes.addressof(count), False, ctypes.addressof(flags)):
         code = winapi.get_last_error()
