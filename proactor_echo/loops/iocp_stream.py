@@ -120,6 +120,8 @@ class Receive:
         """
         self._due = False
         transport = self._transport
+        if transport is None:
+            return  # closed in the turn it became due
         if transport._paused or transport._closing or transport._ended or not self._set_buffer():
             self._transport = None
             return

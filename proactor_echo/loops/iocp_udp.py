@@ -80,6 +80,8 @@ class DatagramReceive:
         """
         self._due = False
         transport = self._transport
+        if transport is None:
+            return  # closed in the turn it became due
         if transport._paused or transport._closing or transport._waiting:
             self._transport = None
             return
