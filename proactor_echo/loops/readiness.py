@@ -34,10 +34,12 @@ ACCEPTS_A_TURN = 128
 class EventLoop(TurnLoop):
     """``asyncio.SelectorEventLoop`` with our transports and servers. `poller` is for tests of the other pollers."""
 
+    __slots__ = ("_acceptors", "_shared_batch")
+
+    _datagram_class = ReadinessDatagrams
+
     def __init__(self, poller: Any = None) -> None:
         self._acceptors: dict[int, ReadinessAcceptor] = {}
-        self._stream_class = ReadinessStream
-        self._datagram_class = ReadinessDatagrams
         self._shared_batch: Batch | None = None
         super().__init__(new_poller() if poller is None else poller)
 
@@ -227,6 +229,9 @@ class ReadinessStream(StreamTransport):
             self._writable(mask)
         if mask & ~write:
             self._readable(mask)
+
+
+EventLoop._stream_class = ReadinessStream
 
 
 class ReadinessAcceptor(Acceptor):

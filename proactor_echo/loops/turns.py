@@ -16,35 +16,45 @@ if TYPE_CHECKING:
     from proactor_echo.loops.transport import StreamTransport
 
 
+_stock_run_once = private.StockLoop._run_once  # found once, since it is called in every turn
+
+
 class TurnLoop(private.StockLoop):
     """The stock loop of the platform with our transports. An engine's loop subclasses it and names its classes."""
+
+    # In slots, since an instance dictionary of more than 30 names loses the interpreter's fast look-up of all of them.
+    __slots__ = ("_dirty", "_in_turn")
 
     _stream_class: type[StreamTransport]
     _datagram_class: type[DatagramTransport]
 
     def __init__(self, *args: Any) -> None:
-        self._in_turn = False
+        self._in_turn = False  # the loop runs, so there is an end of the turn to come
         self._dirty: deque[Any] = deque()  # transports with something written in this turn
         super().__init__(*args)
 
-    def _run_once(self) -> None:
+    def run_forever(self) -> None:
+        """Run until :meth:`stop` is called."""
         self._in_turn = True
         try:
-            super()._run_once()
+            super().run_forever()
         finally:
             self._in_turn = False
+
+    def _run_once(self) -> None:
+        try:
+            _stock_run_once(self)
+        finally:
             if self._dirty:
                 self._end_turn()
 
     def _end_turn(self) -> None:
         """Send what the turn wrote; bounded, so that a protocol that writes when it may starves nobody."""
         dirty = self._dirty
-        self._in_turn = True
         try:
             for _ in range(len(dirty)):
                 dirty.popleft()._turn_over()
         finally:
-            self._in_turn = False
             if dirty:
                 self.call_soon(_nothing)  # do not wait for events before these are sent
 
