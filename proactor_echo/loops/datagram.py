@@ -157,8 +157,9 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
         self._size += len(data) + OVERHEAD
         if not self._queued:
             self._queued = True
-            if self._loop._in_turn:
-                self._loop._dirty.append(self)
+            dirty = self._loop._dirty
+            if dirty.running:
+                dirty.append(self)
             else:
                 self._turn_over()
         if self._size > self._high_water:

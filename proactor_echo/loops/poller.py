@@ -27,6 +27,7 @@ class SelectorChannels:
 
     READ = selectors.EVENT_READ
     WRITE = selectors.EVENT_WRITE
+    batch: Any = None  # the loop's, kept here: see TurnLoop for why the loop has few attributes
 
     def watch(self: Any, fd: int, events: int, channel: Channel) -> None:
         """Call `channel` whenever `fd` is ready for one of `events`; replaces what was watched for it."""
@@ -86,6 +87,7 @@ else:
         def __init__(self) -> None:
             super().__init__()
             self.channels: dict[int, Channel] = {}
+            self.batch: Any = None  # the loop's, kept here: see TurnLoop for why the loop has few attributes
 
         def watch(self, fd: int, events: int, channel: Channel) -> None:
             """Call `channel` whenever `fd` is ready for one of `events`; replaces what was watched for it."""

@@ -34,22 +34,21 @@ ACCEPTS_A_TURN = 128
 class EventLoop(TurnLoop):
     """``asyncio.SelectorEventLoop`` with our transports and servers. `poller` is for tests of the other pollers."""
 
-    __slots__ = ("_acceptors", "_shared_batch")
-
     _datagram_class = ReadinessDatagrams
 
     def __init__(self, poller: Any = None) -> None:
         self._acceptors: dict[int, ReadinessAcceptor] = {}
-        self._shared_batch: Batch | None = None
         super().__init__(new_poller() if poller is None else poller)
 
     def _batch(self) -> Batch | None:
         """Return the one batch of this loop, made when its first UDP endpoint is; None where there is no such thing."""
-        if self._shared_batch is None:
+        poller = self._selector
+        if poller.batch is None:
             from proactor_echo.loops import mmsg  # brings in ctypes, which a program without UDP need not wait for
 
-            self._shared_batch = mmsg.new_batch()
-        return self._shared_batch
+            poller.batch = mmsg.new_batch()
+        batch: Batch | None = poller.batch
+        return batch
 
     def _process_events(self, event_list: list[Any]) -> None:
         """Tell the channels at once when nothing else is queued, else after what is, as asyncio's order demands."""

@@ -16,30 +16,38 @@ if TYPE_CHECKING:
     from proactor_echo.loops.transport import StreamTransport
 
 
+class Dirty(deque[Any]):
+    """The transports with something written in this turn; ``running`` says that there is an end of the turn to come."""
+
+    __slots__ = ("running",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running = False
+
+
 _stock_run_once = private.StockLoop._run_once  # found once, since it is called in every turn
 
 
 class TurnLoop(private.StockLoop):
     """The stock loop of the platform with our transports. An engine's loop subclasses it and names its classes."""
 
-    # In slots, since an instance dictionary of more than 30 names loses the interpreter's fast look-up of all of them.
-    __slots__ = ("_dirty", "_in_turn")
-
     _stream_class: type[StreamTransport]
     _datagram_class: type[DatagramTransport]
 
+    # One instance attribute only: asyncio has 26 already, and near 30 the interpreter's fast look-up of them is lost.
+
     def __init__(self, *args: Any) -> None:
-        self._in_turn = False  # the loop runs, so there is an end of the turn to come
-        self._dirty: deque[Any] = deque()  # transports with something written in this turn
+        self._dirty = Dirty()
         super().__init__(*args)
 
     def run_forever(self) -> None:
         """Run until :meth:`stop` is called."""
-        self._in_turn = True
+        self._dirty.running = True
         try:
             super().run_forever()
         finally:
-            self._in_turn = False
+            self._dirty.running = False
 
     def _run_once(self) -> None:
         try:

@@ -85,8 +85,9 @@ class BufferedWriter(private.FlowControlMixin):
             self._head = data
         if not self._queued:
             self._queued = True
-            if self._loop._in_turn:
-                self._loop._dirty.append(self)
+            dirty = self._loop._dirty
+            if dirty.running:
+                dirty.append(self)
             else:
                 self._turn_over()
         if size > self._high_water:
