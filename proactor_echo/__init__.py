@@ -1,47 +1,54 @@
 """Completion-style asyncio networking, right on Windows by default and the same everywhere else.
 
-Everything an application needs is here; the modules below say how it works.
+Everything an application needs is here; the modules below say how it works. Each name is loaded when it is first used,
+so that importing the package costs next to nothing: pytest does it at every start, for the plugin.
 """
 
-from .addresses import format_address, parse_host_port
-from .echo import EchoDatagramProtocol, EchoProtocol, echo
-from .errors import (
-    BindError,
-    ConnectFailed,
-    DatagramTooLong,
-    Disconnect,
-    Disconnected,
-    DisconnectReason,
-    EndOfStream,
-    FrameCorrupt,
-    FrameTooLong,
-    FrameTruncated,
-    FramingError,
-    ProactorEchoError,
-    ProtocolStateError,
-    classify,
-)
-from .net.client import connect_tcp
-from .net.connection import Connection
-from .net.datagram_protocol import DatagramHandler
-from .net.protocol import FramedProtocol
-from .net.server import Server, serve_tcp
-from .net.stats import ConnectionStats, DatagramStats, DrainReport, ServerStats
-from .net.udp import UdpEndpoint, UdpServer, bind_udp, connect_udp, serve_udp
-from .sockopts import KeepAlive, SocketOptions
-from .wire.framing import (
-    Codec,
-    Decoder,
-    DelimiterCodec,
-    FixedCodec,
-    LengthCodec,
-    LineCodec,
-    NetstringCodec,
-    PartialFrame,
-    RawCodec,
-    VarintCodec,
-)
-from .wire.state import ConnectionState
+import importlib
+import sys
+import types
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .addresses import format_address, parse_host_port
+    from .echo import EchoDatagramProtocol, EchoProtocol, echo
+    from .errors import (
+        BindError,
+        ConnectFailed,
+        DatagramTooLong,
+        Disconnect,
+        Disconnected,
+        DisconnectReason,
+        EndOfStream,
+        FrameCorrupt,
+        FrameTooLong,
+        FrameTruncated,
+        FramingError,
+        ProactorEchoError,
+        ProtocolStateError,
+        classify,
+    )
+    from .net.client import connect_tcp
+    from .net.connection import Connection
+    from .net.datagram_protocol import DatagramHandler
+    from .net.protocol import FramedProtocol
+    from .net.server import Server, serve_tcp
+    from .net.stats import ConnectionStats, DatagramStats, DrainReport, ServerStats
+    from .net.udp import UdpEndpoint, UdpServer, bind_udp, connect_udp, serve_udp
+    from .sockopts import KeepAlive, SocketOptions
+    from .wire.framing import (
+        Codec,
+        Decoder,
+        DelimiterCodec,
+        FixedCodec,
+        LengthCodec,
+        LineCodec,
+        NetstringCodec,
+        PartialFrame,
+        RawCodec,
+        VarintCodec,
+    )
+    from .wire.state import ConnectionState
 
 __all__ = [
     "BindError",
@@ -94,3 +101,58 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+# Where each name lives. A new public name goes here, into __all__, and into the imports that type checkers see.
+_MODULES = {
+    ".addresses": "format_address parse_host_port",
+    ".echo": "EchoDatagramProtocol EchoProtocol echo",
+    ".errors": (
+        "BindError ConnectFailed DatagramTooLong Disconnect Disconnected DisconnectReason EndOfStream "
+        "FrameCorrupt FrameTooLong FrameTruncated FramingError ProactorEchoError ProtocolStateError "
+        "classify"
+    ),
+    ".net.client": "connect_tcp",
+    ".net.connection": "Connection",
+    ".net.datagram_protocol": "DatagramHandler",
+    ".net.protocol": "FramedProtocol",
+    ".net.server": "Server serve_tcp",
+    ".net.stats": "ConnectionStats DatagramStats DrainReport ServerStats",
+    ".net.udp": "UdpEndpoint UdpServer bind_udp connect_udp serve_udp",
+    ".sockopts": "KeepAlive SocketOptions",
+    ".wire.framing": (
+        "Codec Decoder DelimiterCodec FixedCodec LengthCodec LineCodec NetstringCodec PartialFrame RawCodec VarintCodec"
+    ),
+    ".wire.state": "ConnectionState",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+
+if not TYPE_CHECKING:  # a type checker would take every name for there
+
+    def __getattr__(name: str) -> Any:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(home, __name__), name)
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(types.ModuleType):
+    """The package, in which a public name means the same whether or not a submodule of that name has been imported.
+
+    Importing a submodule sets it as an attribute of its package; ``proactor_echo.echo`` would then be the module and
+    not the handler.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _HOMES and isinstance(value, types.ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

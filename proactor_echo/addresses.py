@@ -90,7 +90,8 @@ async def resolve(
     except _LiteralError as exc:
         raise error(str(exc)) from None
     except OSError as exc:
-        raise error(_unknown(host, family, exc), errno=exc.errno) from exc
+        # getaddrinfo's numbers are no errno (on macOS they look like one), so the number stays in the cause.
+        raise error(_unknown(host, family, exc)) from exc
     except (UnicodeError, ValueError) as exc:  # a label that IDNA cannot encode, a null character
         raise error(f"{host!r} is not a host name: {exc}") from exc
     return list(dict.fromkeys((info[0], type, info[2], "", info[4]) for info in found if info[0] in _INTERNET))
@@ -110,13 +111,13 @@ class _LiteralError(Exception):
 
 def _literal(host: str, port: int, family: int) -> tuple[int, tuple[Any, ...]] | None:
     """Return the family and socket address if the host is an address and not a name."""
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    ip, percent, scope = host.partition("%")
-    if not percent and _is_ip(socket.AF_INET, ip):
+    if _is_ip(socket.AF_INET, host):
         if family == socket.AF_INET6:
             raise _LiteralError(f"{host} is an IPv4 address, and only IPv6 is allowed")
-        return socket.AF_INET, (ip, port)
+        return socket.AF_INET, (host, port)
+    if host.startswith("[") and host.endswith("]"):  # as in a URL; people type it everywhere
+        host = host[1:-1]
+    ip, percent, scope = host.partition("%")
     if not _is_ip(socket.AF_INET6, ip):
         return None
     if family == socket.AF_INET:

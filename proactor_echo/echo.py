@@ -8,15 +8,46 @@ from __future__ import annotations
 
 from typing import Any
 
+from .errors import FramingError
 from .net.connection import Connection
 from .net.datagram_protocol import DatagramHandler
 from .net.protocol import FramedProtocol
+from .wire.framing import RawCodec
+from .wire.state import ConnectionState
 
 __all__ = ["EchoDatagramProtocol", "EchoProtocol", "echo"]
 
 
 class EchoProtocol(FramedProtocol):
     """Send every frame back. After the peer's end of file, everything still owed is sent, then our own end."""
+
+    def data_received(self, data: bytes) -> None:
+        """Answer a read that holds whole frames and nothing else with its own bytes, which spares encoding them."""
+        codec, decoder, stats = self.codec, self._decoder, self.stats
+        if not codec.canonical or decoder.buffered or self._lifecycle.state is not ConnectionState.OPEN:
+            super().data_received(data)
+            return
+        size = len(data)
+        stats.bytes_in += size
+        if type(codec) is RawCodec:
+            count = 1
+        else:
+            try:
+                frames = decoder.feed(data)
+            except FramingError as error:
+                self._decoding_failed(error)
+                return
+            if decoder.buffered:
+                if frames:
+                    self._deliver(frames)
+                return
+            count = len(frames)
+        stats.frames_in += count
+        stats.frames_out += count
+        stats.bytes_out += size
+        if self._idle is not None:
+            self._idle.touch()
+        self._transport.write(data)
 
     def frames_received(self, frames: list[bytes]) -> None:
         """Send the frames of one read back in one write."""

@@ -134,8 +134,8 @@ class Disconnected(ProactorEchoError, ConnectionError):
 class BindError(ProactorEchoError, OSError):
     """A socket could not be made or bound. ``str()`` is one sentence for an operator.
 
-    ``errno`` is the system's, or None when the system was not asked (a port out of range). ``winerror`` is in
-    ``__cause__``.
+    ``errno`` is the system's, or None when bind was not reached (a port out of range, an unknown host). What the
+    system said, ``winerror`` included, is in ``__cause__``.
     """
 
     def __init__(self, message: str, *, errno: int | None = None) -> None:

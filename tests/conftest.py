@@ -13,6 +13,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "loop_errors: asyncio may log errors here, because the test provokes them")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keep what is there before the first test out of the garbage collections after each."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def quiet_event_loop(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fail when asyncio logs an error ("Exception in callback", "Task exception was never retrieved", ...)."""
@@ -26,7 +32,7 @@ def quiet_event_loop(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFi
 
 @pytest_asyncio.fixture(autouse=True)
 async def nothing_left_behind() -> AsyncIterator[None]:
-    """Fail when a test leaves a task running, and make unclosed resources show themselves in the test that left them."""
+    """Fail when a test leaves a task running, and make unclosed resources show themselves where they were left."""
     before = asyncio.all_tasks()
     yield
     left = asyncio.all_tasks() - before - {asyncio.current_task()}

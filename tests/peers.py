@@ -1,9 +1,18 @@
 """Peers to test against: plain non-blocking sockets driven by the loop, independent of the code under test."""
 
 import asyncio
+import ctypes
+import os
+import random
 import socket
 import struct
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Self
+
+#: Windows as Wine shows it, which some facts of Windows are different from.
+WINE = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 
 
 class RawClient:
@@ -54,7 +63,9 @@ class RawClient:
 
     def reset(self) -> None:
         """Close with a TCP reset."""
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if _WINDOWS else "ii", 1, 0))
+        self.sock.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+        )
         self.sock.close()
 
     async def __aenter__(self) -> Self:
@@ -64,4 +75,61 @@ class RawClient:
         self.close()
 
 
-_WINDOWS = hasattr(socket, "SIO_RCVALL")
+class Pattern:
+    """Endless bytes in which every position within 1 MiB looks different; cheap to make and to compare."""
+
+    _PERIOD = (1 << 20) + 7
+    _TWICE = random.Random(20).randbytes(_PERIOD) * 2
+
+    def __init__(self, start: int = 0) -> None:
+        self.position = start
+
+    def take(self, size: int) -> bytes:
+        """Return the next ``size`` bytes, at most 1 MiB."""
+        at = self.position % self._PERIOD
+        self.position += size
+        return self._TWICE[at : at + size]
+
+
+@asynccontextmanager
+async def connected(server: Any, count: int = 1, **options: Any) -> AsyncIterator[list[RawClient]]:
+    """Connect clients to a server and see them served."""
+    before = len(server.connections)
+    clients = [await RawClient.connect(server.addresses[0], **options) for _ in range(count)]
+    try:
+        await eventually(lambda: len(server.connections) == before + count)
+        yield clients
+    finally:
+        for client in clients:
+            client.close()
+
+
+def open_handles() -> int:
+    """Count what this process holds open: descriptors, on Windows handles. 0 where the system does not tell."""
+    if sys.platform == "win32":
+        count = ctypes.c_ulong()
+        kernel32 = ctypes.WinDLL("kernel32")
+        kernel32.GetCurrentProcess.restype = ctypes.c_void_p
+        assert kernel32.GetProcessHandleCount(ctypes.c_void_p(kernel32.GetCurrentProcess()), ctypes.byref(count))
+        return count.value
+    return len(os.listdir("/dev/fd")) if os.path.isdir("/dev/fd") else 0
+
+
+async def eventually(condition: Callable[[], object], what: str = "", *, within: float = 20.0) -> None:
+    """Wait until ``condition()`` is true, for things that have no event to wait for."""
+    try:
+        async with asyncio.timeout(within):
+            while not condition():
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"not within {within:g} s: {what or condition}") from None
+
+
+async def settled(value: Callable[[], object], *, looks: int = 30, within: float = 20.0) -> None:
+    """Wait until ``value()`` has been the same for ``looks`` looks, 10 ms or more apart."""
+    async with asyncio.timeout(within):
+        last, same = value(), 0
+        while same < looks:
+            await asyncio.sleep(0.01)
+            same = same + 1 if value() == last else 0
+            last = value()

@@ -53,6 +53,14 @@ if sys.platform == "win32":
             winsock.ioctl(udp, 0x98000FFF, bytes(4))
         assert caught.value.winerror in (10022, 10045)  # WSAEINVAL, WSAEOPNOTSUPP
 
+    @pytest.mark.parametrize("first", [socket.SO_REUSEADDR, socket.SO_EXCLUSIVEADDRUSE])
+    def test_a_port_cannot_be_exclusive_and_reusable(udp: socket.socket, first: int) -> None:
+        [second] = {socket.SO_REUSEADDR, socket.SO_EXCLUSIVEADDRUSE} - {first}
+        udp.setsockopt(socket.SOL_SOCKET, first, 1)
+        with pytest.raises(OSError) as caught:
+            udp.setsockopt(socket.SOL_SOCKET, second, 1)
+        assert caught.value.winerror == 10022  # WSAEINVAL
+
     def test_a_refusal_is_one_warning_for_the_process(caplog: pytest.LogCaptureFixture) -> None:
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         sock.close()  # both controls are refused

@@ -1,36 +1,38 @@
 """The accept pipeline: connections taken from listening sockets on any asyncio loop, whatever goes wrong.
 
-How it works. A task waits until there is room, asks the loop for one connection with ``loop.sock_accept``, and hands
-the socket on. A proactor loop runs ``accepts`` such tasks a listener, so that as many AcceptEx are outstanding and a
-burst of clients completes without a round trip each. A readiness loop runs one: ``sock_accept`` there takes what is in
-the backlog without waiting, so one task accepts until it would block.
+How it works. Each listener has lanes: tasks that wait until there is room, take one connection with
+``loop.sock_accept``, and hand it on. A proactor loop runs ``accepts`` lanes a listener, so that as many AcceptEx are
+outstanding and a burst of clients completes without a round trip each. A readiness loop runs one: ``sock_accept`` there
+takes what is in the backlog without waiting, so one lane accepts until it would block.
 
 Throttling. While ``max_connections`` are served nothing new is posted; clients wait in the listen backlog, are not
 dropped, and are taken when somebody leaves. An accept that was already outstanding when the last place went is held
-until there is room.
+until there is room. (A lane does not take its place before it has a connection: the last place would then wait for a
+client of one listener while another listener has one.)
 
 Errors. A connection that died before it was accepted says so through the accept (ECONNABORTED on POSIX, WinError 64 or
-10054 on Windows): count it and go on at once. The stock ``create_server`` closes the listener instead (gh-93821).
-Being out of descriptors, memory or buffers is a state: pause, say so once, try again. Any error that keeps coming is
-paused for too, so a broken listener cannot spin.
+10054 on Windows): count it and go on at once. It was taken from the backlog, so this cannot spin, and pausing would let
+whoever resets many connections fill the backlog. The stock ``create_server`` closes the listener (gh-93821). Being out
+of descriptors, memory or buffers is a state: pause, say so once, try again. Errors that are neither may be a broken
+listener's: a few are answered at once, then they are paused for too.
 
-Cancelling. ``sock_accept`` is cancelled only when the server closes, and only while it has not completed (gh-77875: a
-task cancelled at the wrong moment drops the client and leaks its socket). What arrived meanwhile is closed.
+Cancelling. Accepts are cancelled only when the server closes, and only while they have not completed (see
+:mod:`~proactor_echo.net.accept`). What arrived meanwhile is closed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import inspect
+import contextlib
 import logging
+import math
 import socket
-import sys
-import types
-from collections.abc import Callable, Coroutine, Generator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..addresses import format_address
-from ..errors import classify, is_resource_error
+from ..errors import DisconnectReason, classify, is_resource_error
+from .accept import Accept
 from .protocol import is_proactor
 
 __all__ = ["Acceptor"]
@@ -38,203 +40,177 @@ __all__ = ["Acceptor"]
 logger = logging.getLogger("proactor_echo.net")
 
 #: Seconds to wait for descriptors, memory or buffers; Trio waits as long.
-RESOURCE_PAUSE = 0.1
-#: Errors in a row, without one connection, that are answered at once.
-PATIENCE = 100
+PAUSE = 0.1
+#: Errors of no known kind, in a row, that one lane answers at once before it pauses.
+PATIENCE = 3
+#: What ends a connection without the listener's having a part in it.
+OF_THE_PEER = frozenset(
+    {
+        DisconnectReason.PEER_RESET,
+        DisconnectReason.PEER_GONE,
+        DisconnectReason.ABORTED,
+        DisconnectReason.TIMED_OUT,
+        DisconnectReason.UNREACHABLE,
+    }
+)
 #: Connections taken in a row before the rest of the program gets a turn.
 BURST = 32
+#: Seconds without trouble after which the next pause is worth a line in the log again.
+CALM = 5.0
 
 
 class Acceptor:
-    """Accept from ``listeners`` and call ``connected(sock)`` for each connection, at most ``max_connections`` at once.
+    """Accept from ``listeners`` and call ``connected(sock, address)`` for each connection.
 
-    Call :meth:`leave` when a connection that was handed over has ended. ``failed`` is called for each accept error.
+    At most ``max_connections`` are handed over at once: call :meth:`leave` when one of them has ended. ``failed`` is
+    called for each accept error, ``refused`` for each connection that arrived too late to be handed over.
     """
 
     def __init__(
         self,
         listeners: Sequence[socket.socket],
-        connected: Callable[[socket.socket], None],
+        connected: Callable[[socket.socket, Any], None],
         *,
         accepts: int = 32,
         max_connections: int | None = None,
-        failed: Callable[[BaseException], None] = lambda error: None,
+        failed: Callable[[Exception], None] = lambda error: None,
         refused: Callable[[], None] = lambda: None,
     ) -> None:
-        self._listeners = list(listeners)
         self._connected = connected
         self._failed = failed
         self._refused = refused
-        self._depth = accepts if is_proactor(asyncio.get_running_loop()) else 1
+        lanes = accepts if is_proactor(asyncio.get_running_loop()) else 1
+        if max_connections is not None:
+            lanes = min(lanes, max_connections)
+        self._troubles = [_Trouble(listener) for listener in listeners]
+        self._lanes = [_Lane(trouble) for trouble in self._troubles for _ in range(lanes)]
         self._room = None if max_connections is None else asyncio.Semaphore(max_connections)
-        self._pending: dict[asyncio.Task[None], _Accept] = {}
         self._closing = False
-        self._starved = False
 
     def start(self) -> None:
         """Post the accepts."""
-        for listener in self._listeners:
-            for _ in range(self._depth):
-                accept = _Accept(listener)
-                task = asyncio.create_task(self._run(accept), name=f"accept {format_address(listener.getsockname())}")
-                self._pending[task] = accept
+        for lane in self._lanes:
+            lane.task = asyncio.create_task(self._run(lane), name=f"accept on {lane.trouble.where}")
 
     def leave(self) -> None:
         """Give back the place of a connection that has ended."""
         if self._room is not None:
             self._room.release()
 
+    def stop(self) -> None:
+        """Accept no more, from this moment on; :meth:`close` waits until nothing of it is left."""
+        self._closing = True
+        for lane in self._lanes:
+            lane.stop()
+
     async def close(self) -> None:
         """Accept no more, and close the listeners and whatever arrived while doing so."""
-        self._closing = True
-        for task, accept in self._pending.items():
-            # A task that waits for room or for descriptors holds nothing that cancelling could lose.
-            if not accept.cancel() and accept.waiting:
-                task.cancel()
-        if self._pending:
-            await asyncio.wait(list(self._pending))
-        for listener in self._listeners:
-            listener.close()
+        self.stop()
+        try:
+            tasks = [lane.task for lane in self._lanes if lane.task is not None]
+            if tasks:
+                await asyncio.wait(tasks)
+        finally:
+            for trouble in self._troubles:
+                trouble.listener.close()
 
-    async def _run(self, accept: _Accept) -> None:
-        errors = taken = 0
+    async def _run(self, lane: _Lane) -> None:
+        taken = 0
         while not self._closing:
             if self._room is not None:
-                accept.waiting = True
-                async with self._room:  # wait for room, but leave it to whoever gets a connection first
-                    accept.waiting = False
+                with lane.resting():
+                    await self._room.acquire()
+                self._room.release()  # there is room; it goes to whoever gets a connection first
             try:
-                sock = await accept.take()
-            except OSError as error:
-                errors += 1
-                if not self._closing:
-                    self._failed(error)
-                    await self._recover(accept, error, errors)
-                continue
+                sock, address = await lane.accept.take()
             except asyncio.CancelledError:
                 if self._closing:
                     return
                 raise
-            errors, self._starved = 0, False
-            await self._hand_over(accept, sock)
+            except Exception as error:
+                if not self._closing:
+                    self._failed(error)
+                    await self._recover(lane, error)
+                continue
+            lane.failures = 0
+            lane.trouble.ease()
+            await self._hand_over(lane, sock, address)
             taken += 1
             if taken % BURST == 0:
                 await asyncio.sleep(0)
 
-    async def _hand_over(self, accept: _Accept, sock: socket.socket) -> None:
+    async def _hand_over(self, lane: _Lane, sock: socket.socket, address: Any) -> None:
         if self._room is not None and not self._closing:
-            accept.waiting = True
             try:
-                await self._room.acquire()
+                with lane.resting():
+                    await self._room.acquire()
             except asyncio.CancelledError:
                 sock.close()
                 self._refused()
                 raise
-            accept.waiting = False
         if self._closing:
             sock.close()
             self._refused()
         else:
-            self._connected(sock)
+            self._connected(sock, address)
 
-    async def _recover(self, accept: _Accept, error: OSError, errors: int) -> None:
-        """Wait as long as this error needs, and say so once."""
-        starved = is_resource_error(error)
-        if not starved and errors < PATIENCE:
-            logger.info("accepting a connection failed: %s; going on", classify(error).text)
-            return
-        if not self._starved:
-            self._starved = True
-            logger.warning(
-                "accepting on %s is paused, trying every %.1f s: %s",
-                format_address(accept.listener.getsockname()), RESOURCE_PAUSE, error.strerror or error,
-            )  # fmt: skip
-        accept.waiting = True
-        await asyncio.sleep(RESOURCE_PAUSE)
-        accept.waiting = False
+    async def _recover(self, lane: _Lane, error: Exception) -> None:
+        """Wait as long as this error needs."""
+        what = classify(error)
+        if is_resource_error(error) or (what.reason not in OF_THE_PEER and lane.failures >= PATIENCE):
+            lane.trouble.report(error)
+            with lane.resting():
+                await asyncio.sleep(PAUSE)
+        else:
+            lane.failures += what.reason not in OF_THE_PEER
+            logger.info("%s: accepting a connection failed: %s", lane.trouble.where, what.text)
+            await asyncio.sleep(0)
 
 
-class _Accept:
-    """One accept at a time on one listener, which can be cancelled without losing a connection."""
+class _Lane:
+    """A task that accepts, and what it is doing."""
+
+    def __init__(self, trouble: _Trouble) -> None:
+        self.trouble = trouble
+        self.accept = Accept(trouble.listener)
+        #: Errors of no known kind since the last connection.
+        self.failures = 0
+        self.task: asyncio.Task[None] | None = None
+        self._resting = False
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """Mark a wait for something else than a connection: cancelling the task then loses none."""
+        self._resting = True
+        try:
+            yield
+        finally:
+            self._resting = False
+
+    def stop(self) -> None:
+        """Come to an end soon, without losing sight of a connection that has arrived."""
+        if not self.accept.cancel() and self._resting and self.task is not None:
+            self.task.cancel()
+
+
+class _Trouble:
+    """What is wrong with a listener, told once and not at every try."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.listener = listener
-        #: Whether the task waits for something else than its accept.
-        self.waiting = False
-        self._future: asyncio.Future[Any] | None = None
+        self.where = format_address(listener.getsockname())
+        self._last = -math.inf
+        self._healed = True
 
-    async def take(self) -> socket.socket:
-        """Wait for a connection; the socket returned is non-blocking."""
-        sock: socket.socket
-        sock, _ = await self._drive(asyncio.get_running_loop().sock_accept(self.listener))
-        sock.setblocking(False)
-        return sock
+    def report(self, error: Exception) -> None:
+        """Log why accepting is paused, unless that has been said and nothing has been well for long since then."""
+        now = asyncio.get_running_loop().time()
+        if self._healed and now - self._last >= CALM:
+            why = getattr(error, "strerror", None) or repr(error)
+            logger.warning("accepting on %s is paused, trying again every %.1f s: %s", self.where, PAUSE, why)
+        self._last = now
+        self._healed = False
 
-    def cancel(self) -> bool:
-        """Cancel the accept unless it has completed; tell whether there was one."""
-        if self._future is None:
-            return False
-        self._future.cancel()
-        return True
-
-    @types.coroutine
-    def _drive(self, accepting: Coroutine[Any, Any, tuple[socket.socket, Any]]) -> Generator[Any, Any, Any]:
-        """Await ``accepting``, keeping the future it waits for so that it is this which can be cancelled.
-
-        Cancelling a future that is done does nothing, while cancelling the task which waits for it would throw its
-        result away.
-        """
-        guard = _AcceptGuard() if sys.platform == "win32" else None
-        try:
-            step = guard.start(accepting) if guard else accepting.send(None)
-            while True:
-                self._future = step
-                try:
-                    yield step
-                except BaseException as error:
-                    step = accepting.throw(error)
-                else:
-                    step = accepting.send(None)
-        except StopIteration as done:
-            return done.value
-        except OSError:
-            if guard:
-                guard.close_socket()
-            raise
-        finally:
-            self._future = None
-
-
-class _AcceptGuard:
-    """Tidy up after the stock proactor's accept.
-
-    It starts a task of its own for each accept whose only work is to close the new socket when the accept is
-    cancelled. If the accept fails, nobody asks that task for its exception ("Task exception was never retrieved") and
-    nobody closes the socket ("unclosed socket"). A task factory set for the one synchronous step in which that task is
-    made lets us do both.
-    """
-
-    def __init__(self) -> None:
-        self._socket: socket.socket | None = None
-
-    def start(self, accepting: Coroutine[Any, Any, Any]) -> Any:
-        """Run the first step of ``loop.sock_accept``."""
-        loop = asyncio.get_running_loop()
-        before = loop.get_task_factory()
-
-        def factory(loop: asyncio.AbstractEventLoop, coro: Any, **options: Any) -> Any:
-            self._socket = inspect.getcoroutinelocals(coro).get("conn") if inspect.iscoroutine(coro) else None
-            task = before(loop, coro, **options) if before else asyncio.Task(coro, loop=loop, **options)
-            task.add_done_callback(lambda task: task.cancelled() or task.exception())
-            return task
-
-        loop.set_task_factory(factory)
-        try:
-            return accepting.send(None)
-        finally:
-            loop.set_task_factory(before)
-
-    def close_socket(self) -> None:
-        """Close the socket of an accept that failed."""
-        if isinstance(self._socket, socket.socket):
-            self._socket.close()
+    def ease(self) -> None:
+        """Note that a connection was accepted."""
+        self._healed = True

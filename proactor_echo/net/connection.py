@@ -16,19 +16,22 @@ has been emptied, and the peer's own flow control does the rest.
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
+from collections.abc import Callable
 from typing import Self
 
-from ..errors import Disconnect, DisconnectReason, EndOfStream, ProtocolStateError
+from ..errors import Disconnect, Disconnected, DisconnectReason, EndOfStream, FramingError, ProtocolStateError
 from ..wire.framing import Codec
 from ..wire.state import ConnectionState
+from .ending import lost_error
 from .protocol import Buffer, FramedProtocol
 
 __all__ = ["Connection"]
 
 #: Bytes sent in one turn of the loop before they leave, and before a sender that never waits lets others run.
 _GATHER = 65536
-#: What an object in the queue costs beside its payload, in bytes; keeps a queue of empty frames bounded too.
+#: What an object in a queue costs beside its payload, in bytes; keeps queues of empty frames bounded too.
 _PER_FRAME = 48
 
 
@@ -46,6 +49,8 @@ class Connection(FramedProtocol):
         read_limit: int = 262144,
         close_timeout: float = 10.0,
     ) -> None:
+        if read_limit < 0:
+            raise ValueError(f"read_limit must be 0 bytes or more, not {read_limit!r}")
         super().__init__()
         self.configure(codec, write_limit=write_limit, close_timeout=close_timeout)
         self._loop = asyncio.get_running_loop()
@@ -55,8 +60,10 @@ class Connection(FramedProtocol):
         self._out_bytes = 0
         self._read_paused = False
         self._ended = False
+        self._broken: Disconnect | None = None
+        self._told: Callable[[], BaseException | None] = lambda: None
         #: The :class:`FramingError` that ended receiving, if one did.
-        self.failure: BaseException | None = None
+        self.failure: FramingError | None = None
         self._reader: asyncio.Future[None] | None = None
         self._writers: list[asyncio.Future[None]] = []
         self._watchers: list[asyncio.Future[None]] = []
@@ -90,26 +97,27 @@ class Connection(FramedProtocol):
         """Wait until the queue may have a frame, or raise what ended it."""
         if self._ended:
             raise self._end_error()
-        if self._reader is not None:
+        # One that is done belongs to a task which was cancelled, or woken for a frame that is gone; it can look again.
+        if self._reader is not None and not self._reader.done():
             raise ProtocolStateError("another task is already receiving from this connection")
         self._flush()
         self._queued = 0
         if self._read_paused:
             self._read_paused = False
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
-        self._reader = self._loop.create_future()
+            self._resume_reading()
+        reader = self._reader = self._loop.create_future()
         try:
-            await self._reader
+            await reader
         finally:
-            self._reader = None
+            if self._reader is reader:
+                self._reader = None
 
-    def _end_error(self) -> BaseException:
+    def _end_error(self) -> Exception:
         if self.failure is not None:
-            return self.failure
-        if self.disconnect is not None and self.disconnect.reason not in _ORDERLY:
-            return self.lost_error()
-        return EndOfStream(f"{self.peer}: no more frames")
+            return self.failure.with_traceback(None)
+        error = lost_error(self.peer, self._broken) if self._broken else EndOfStream(f"{self.peer}: no more frames")
+        self._told = weakref.ref(error)
+        return error
 
     # -- sending -------------------------------------------------------------------------------------------------
 
@@ -119,22 +127,22 @@ class Connection(FramedProtocol):
         Frames sent in one turn of the loop leave together. Raises as :meth:`FramedProtocol.send_frame` does. When it
         is cancelled, nothing of this frame was sent.
         """
-        if self._out_bytes >= _GATHER:
-            self._flush()
-            await asyncio.sleep(0)
-        while self._write_paused:
-            await self._room_to_write()
+        while True:
+            if self._out_bytes >= _GATHER:
+                self._flush()
+                await asyncio.sleep(0)
+            elif self._write_paused:
+                self._check_sendable()
+                await self._next(self._writers)
+            else:
+                break
         self._check_sendable()
         encoded = self.codec.encode(frame)
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(encoded)
-        self._out_bytes += len(encoded)
+        self._out_bytes += len(encoded) + _PER_FRAME
         self.stats.frames_out += 1
-
-    async def _room_to_write(self) -> None:
-        self._check_sendable()
-        await self._next(self._writers)
 
     # -- ending --------------------------------------------------------------------------------------------------
 
@@ -181,6 +189,16 @@ class Connection(FramedProtocol):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.peer or 'unconnected'} {self.state.value}>"
 
+    def ended_by(self, error: BaseException) -> bool:
+        """Whether ``error`` is what one of the calls above raised because *this* connection has ended."""
+        return error is self.failure or error is self._told()
+
+    def lost_error(self) -> Disconnected:
+        """Return the exception that tells why the connection ended."""
+        error = super().lost_error()
+        self._told = weakref.ref(error)
+        return error
+
     @property
     def idle(self) -> bool:
         """Whether nothing is owed either way and somebody is waiting for the next frame."""
@@ -193,6 +211,7 @@ class Connection(FramedProtocol):
         self._frames.extend(frames)
         self._queued += sum(map(len, frames)) + _PER_FRAME * len(frames)
         if self._queued > self._read_limit and not self._read_paused:
+            self._read_paused = True
             self._pause_reading()
         self._wake_reader()
 
@@ -202,8 +221,7 @@ class Connection(FramedProtocol):
 
     def connection_closed(self, disconnect: Disconnect) -> None:
         """Wake everybody who waits."""
-        self._end()
-        _wake(self._writers)
+        self._end(None if disconnect.reason in _ORDERLY else disconnect)
         _wake(self._closers)
 
     def pause_writing(self) -> None:
@@ -219,21 +237,25 @@ class Connection(FramedProtocol):
         self._out_bytes = 0
         super()._flush()
 
-    def _fail(self, reason: DisconnectReason, error: BaseException) -> None:
+    def _close(self, reason: DisconnectReason) -> None:
+        super()._close(reason)
+        if reason is DisconnectReason.LOCAL_CLOSE:
+            self._end()
+
+    def _fail(self, error: FramingError) -> None:
         """Hand the error to the receiver, after the frames before it, and read no more."""
-        self._note(reason, error)
-        self.failure = self.failure or error
-        if not self._read_paused:
-            self._pause_reading()
+        self._ending.note(DisconnectReason.FRAMING, error)
+        if not self._ended:
+            self.failure = error
+        self._read_paused = True
+        self._pause_reading()
         self._end()
 
-    def _pause_reading(self) -> None:
-        self._read_paused = True
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
-
-    def _end(self) -> None:
-        self._ended = True
+    def _end(self, broken: Disconnect | None = None) -> None:
+        """Let receiving come to its end after the frames in the queue; what ended it first stays the reason."""
+        if not self._ended:
+            self._ended = True
+            self._broken = broken
         self._wake_reader()
 
     def _wake_reader(self) -> None:
@@ -242,6 +264,8 @@ class Connection(FramedProtocol):
 
     def _state_changed(self, before: ConnectionState, after: ConnectionState) -> None:
         _wake(self._watchers)
+        if not self._lifecycle.can_send:
+            _wake(self._writers)
 
 
 def _wake(waiters: list[asyncio.Future[None]]) -> None:

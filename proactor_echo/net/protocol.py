@@ -19,14 +19,16 @@ import asyncio
 import contextlib
 import logging
 import socket
+import struct
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
 
 from ..addresses import format_address
-from ..errors import Disconnect, Disconnected, DisconnectReason, FramingError, ProtocolStateError, classify
+from ..errors import Disconnect, Disconnected, DisconnectReason, FramingError, ProtocolStateError
 from ..wire.framing import Codec, Decoder, RawCodec
 from ..wire.state import ConnectionState, Event, Lifecycle
+from .ending import Ending, log_level, lost_error
 from .stats import ConnectionStats
 from .timers import IdleTimer, StallTimer
 
@@ -68,12 +70,13 @@ class FramedProtocol(asyncio.Protocol):
         self.disconnect: Disconnect | None = None
         self._lifecycle = Lifecycle(self._state_changed)
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
-        self._decoder: Decoder
+        self._decoder: Decoder = cast("Decoder", None)
         self._out: list[bytes] = []
         self._gathering = False
         self._write_paused = False
-        self._peer_ended = False
-        self._cause: tuple[DisconnectReason, BaseException | None] | None = None
+        self._resetting = False
+        self._end_told = False
+        self._ending = Ending()
         self._peer: str = ""
         self._owner: Owner | None = None
         self._socket: socket.socket | None = None
@@ -113,7 +116,7 @@ class FramedProtocol(asyncio.Protocol):
         self._check_sendable()
         encoded = self.codec.encode(frame)
         self.stats.frames_out += 1
-        if self._gathering:
+        if self._gathering or self._out:
             self._out.append(encoded)
         else:
             self._write(encoded)
@@ -123,19 +126,23 @@ class FramedProtocol(asyncio.Protocol):
         self._check_sendable()
         encoded = self.codec.encode_many(frames)
         self.stats.frames_out += len(frames)
-        if self._gathering and self._out:
+        if self._out:
             self._out.append(encoded)
         else:
             self._write(encoded)
 
     def send_eof(self) -> None:
         """Send our end of file after everything sent so far; receiving goes on. Doing it twice is harmless."""
-        if self._lifecycle.state is ConnectionState.OUR_EOF or self._transport.is_closing():
+        if self._lifecycle.state is ConnectionState.OPENING:
+            raise ProtocolStateError("cannot send an end of file: the connection is opening")
+        if not self._lifecycle.can_send or self._transport.is_closing():
             return
         if not self._transport.can_write_eof():
             raise ProtocolStateError("this transport (TLS) cannot send an end of file and go on receiving")
         self._flush()
-        self._transport.write_eof()
+        # The stock transports let the shutdown() of a socket fail that the peer has just reset. Reading tells why.
+        with contextlib.suppress(OSError):
+            self._transport.write_eof()
         if self._lifecycle.on(Event.SEND_EOF) is ConnectionState.CLOSING:
             self._close(DisconnectReason.LOCAL_CLOSE)
 
@@ -146,6 +153,17 @@ class FramedProtocol(asyncio.Protocol):
     def abort(self) -> None:
         """End the connection at once; what was not sent yet is dropped."""
         self.cut(DisconnectReason.ABORTED)
+
+    def reset(self) -> None:
+        """End the connection at once with a TCP reset: the peer gets an error where :meth:`abort` may look orderly."""
+        if self._lifecycle.state is ConnectionState.CLOSED:
+            return
+        # Closing a socket that lingers for 0 seconds sends a reset, unless it has been shut down before.
+        linger = struct.pack("HH" if sys.platform == "win32" else "ii", 1, 0)
+        with contextlib.suppress(OSError):
+            self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        self._resetting = True
+        self.abort()
 
     # -- looking -------------------------------------------------------------------------------------------------
 
@@ -162,7 +180,7 @@ class FramedProtocol(asyncio.Protocol):
     @property
     def local(self) -> str:
         """Our own address as text."""
-        return _address(self._transport, "sockname")
+        return _address(self._transport, "sockname") if self._transport else ""
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -172,6 +190,8 @@ class FramedProtocol(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Whether nothing is owed either way: no frame half received, nothing waiting to be sent."""
+        if self._decoder is None:
+            return True
         return not (self._decoder.buffered or self._out or self._transport.get_write_buffer_size())
 
     # -- for whoever made the protocol, before and while it is connected -----------------------------------------
@@ -187,32 +207,41 @@ class FramedProtocol(asyncio.Protocol):
         if codec is not None:
             self.codec = codec
         if write_limit is not None:
+            high, low = write_limit
+            if not high >= low >= 0:
+                raise ValueError(f"write_limit is (high, low) with high >= low >= 0, not {write_limit!r}")
             self.write_limit = write_limit
         if close_timeout is not None:
             self.close_timeout = close_timeout
 
-    def own(self, owner: Owner | None, sock: socket.socket | None = None) -> None:
-        """Tell ``owner`` about the connection's beginning and end; close ``sock`` when it has ended."""
+    def own(self, owner: Owner | None, sock: socket.socket | None = None, *, peer: str = "") -> None:
+        """Tell ``owner`` about the connection's beginning and end; close ``sock`` when it has ended.
+
+        ``peer`` is the peer's address as it was accepted: a socket that was reset since does not know it any more.
+        """
         self._owner = owner
         self._socket = sock
+        self._peer = peer
 
     def limit_idle(self, seconds: float) -> None:
         """End the connection once nothing passed either way for so many seconds."""
         self._idle = IdleTimer(seconds, self._idle_expired)
 
     def finish(self) -> None:
-        """Come to an end as if the peer had sent its end of file here."""
-        self._call(self.end_received)
+        """Come to an end as if the peer had sent its end of file here, unless it is coming to one already."""
+        if self._lifecycle.can_receive:
+            self._tell_end()
 
-    def cut(self, reason: DisconnectReason, error: Exception | None = None) -> None:
+    def cut(self, reason: DisconnectReason, error: BaseException | None = None) -> None:
         """Abort for ``reason``."""
-        self._note(reason, error, force=True)
+        self._ending.note(reason, error, forced=True)
         if self._lifecycle.state is not ConnectionState.CLOSED:
             self._out.clear()
             self._lifecycle.on(Event.ABORT)
-            self._transport.abort()
+            if self._transport is not None:
+                self._transport.abort()
 
-    def crashed(self, error: Exception) -> None:
+    def crashed(self, error: BaseException) -> None:
         """End this connection because of an exception in the code that serves it, with one log record."""
         who = self._peer or "connection"
         logger.error("%s: serving the connection failed; it is closed", who, exc_info=error)
@@ -223,52 +252,46 @@ class FramedProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the connection (called by the event loop)."""
         self._transport = cast("asyncio.Transport", transport)
-        self._decoder = self.codec.decoder()
-        self._peer = _address(transport, "peername")
-        if self.write_limit is not None:
-            self._transport.set_write_buffer_limits(*self.write_limit)
+        self._peer = self._peer or _address(transport, "peername")
+        if self._lifecycle.state is not ConnectionState.OPENING:
+            self._transport.abort()  # closed before it was there
+            return
         self._lifecycle.on(Event.CONNECTED)
         if self._owner is not None:
             self._owner.connection_opened(self)
-        self._call(self.connection_opened)
+        self._call(self._begin)
 
     def data_received(self, data: bytes) -> None:
         """Decode the bytes of one read and hand the frames on (called by the transport)."""
+        if not self._lifecycle.can_receive:
+            return  # the stock proactor transport hands over a read that had completed when it was closed
         stats = self.stats
         stats.bytes_in += len(data)
         if self._idle is not None:
             self._idle.touch()
-        failure = None
         try:
             frames = self._decoder.feed(data)
-        except FramingError as error:
-            frames, failure = error.frames, error
-        if frames:
-            stats.frames_in += len(frames)
-            self._deliver(frames)
-        if failure is not None:
-            self._fail(DisconnectReason.FRAMING, failure)
+        except Exception as error:
+            self._decoding_failed(error)
+        else:
+            if frames:
+                self._deliver(frames)
 
     def eof_received(self) -> bool:
-        """Note the peer's end of file, once (gh: a paused proactor transport reports it twice)."""
-        if self._peer_ended or not self._lifecycle.can_receive:
-            return False
-        self._peer_ended = True
-        failure = None
-        try:
-            frames = self._decoder.eof()
-        except FramingError as error:
-            frames, failure = error.frames, error
-        if frames:
-            self.stats.frames_in += len(frames)
-            self._deliver(frames)
-        if failure is not None:
-            self._fail(DisconnectReason.FRAMING, failure)
-        elif self._lifecycle.on(Event.PEER_EOF) is ConnectionState.CLOSING:
-            self._call(self.end_received)
-            self._close(DisconnectReason.LOCAL_CLOSE)
-        else:
-            self._call(self.end_received)
+        """Note the peer's end of file, once: a paused proactor transport of the standard library reports it twice."""
+        if self._lifecycle.can_receive:
+            self._ending.peer_ended = True
+            both_ended = self._lifecycle.on(Event.PEER_EOF) is ConnectionState.CLOSING
+            try:
+                frames = self._decoder.eof()
+            except Exception as error:
+                self._decoding_failed(error)
+            else:
+                if frames:
+                    self._deliver(frames)
+                self._tell_end()
+            if both_ended:
+                self._close(DisconnectReason.LOCAL_CLOSE)
         # Keeping the transport open is ours to decide; TLS cannot be half closed and asyncio warns when asked to.
         return self._transport.get_extra_info("sslcontext") is None
 
@@ -279,14 +302,15 @@ class FramedProtocol(asyncio.Protocol):
         for timer in (self._idle, self._closer):
             if timer is not None:
                 timer.cancel()
-        self.disconnect = disconnect = self._why(exc)
+        self.disconnect = disconnect = self._ending.disconnect(exc)
         if self._socket is not None:
             # The stock proactor transport shuts the socket down after this call, unguarded: an error there leaves the
             # socket open and logs "Exception in callback" (gh-83191). It skips that for a socket already closed.
             with contextlib.suppress(OSError):
-                self._socket.shutdown(socket.SHUT_RDWR)
+                if not self._resetting:
+                    self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
-        logger.log(_level(disconnect), "%s: %s", self._peer or "connection", disconnect.text)
+        logger.log(log_level(disconnect), "%s: %s", self._peer or "connection", disconnect.text)
         self._call(self.connection_closed, disconnect)
         if self._owner is not None:
             self._owner.connection_closed(self, disconnect)
@@ -294,23 +318,42 @@ class FramedProtocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Stop reading from a peer that does not read (called by the transport)."""
         self._write_paused = True
-        if not self._transport.is_closing():
-            self._transport.pause_reading()
+        self._pause_reading()
 
     def resume_writing(self) -> None:
         """Read on (called by the transport)."""
         self._write_paused = False
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
+        self._resume_reading()
 
     # -- below: how the pieces above do it -----------------------------------------------------------------------
 
+    def _begin(self) -> None:
+        self._decoder = self.codec.decoder()
+        if self.write_limit is not None:
+            self._transport.set_write_buffer_limits(*self.write_limit)
+        self.connection_opened()
+
     def _deliver(self, frames: list[bytes]) -> None:
+        self.stats.frames_in += len(frames)
         self._gathering = True
         self._call(self.frames_received, frames)
         self._gathering = False
         if self._out:
             self._flush()
+
+    def _tell_end(self) -> None:
+        if not self._end_told:
+            self._end_told = True
+            self._call(self.end_received)
+
+    def _decoding_failed(self, error: Exception) -> None:
+        if not isinstance(error, FramingError):
+            self.crashed(error)
+            return
+        frames, error.frames = error.frames, []  # handed over here, so nobody else may find them
+        if frames:
+            self._deliver(frames)
+        self._fail(error)
 
     def _flush(self) -> None:
         if out := self._out:
@@ -318,10 +361,21 @@ class FramedProtocol(asyncio.Protocol):
             self._write(b"".join(out))
 
     def _write(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            return  # it broke, and connection_lost() is on its way; asyncio would warn
         self.stats.bytes_out += len(data)
         if self._idle is not None:
             self._idle.touch()
         self._transport.write(data)
+
+    def _pause_reading(self) -> None:
+        if self._lifecycle.can_receive and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        # Not after the end of file: the stock transports would find and report it once more.
+        if self._lifecycle.can_receive and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def _check_sendable(self) -> None:
         if self._lifecycle.can_send:
@@ -332,47 +386,33 @@ class FramedProtocol(asyncio.Protocol):
 
     def lost_error(self) -> Disconnected:
         """Return the exception that tells why the connection ended."""
-        disconnect = self.disconnect or Disconnect(DisconnectReason.OTHER, None, "the connection has not ended")
-        return Disconnected(f"{self._peer}: {disconnect.text}", reason=disconnect.reason, number=disconnect.number)
+        return lost_error(self._peer, self.disconnect or self._ending.disconnect(None))
 
     def _close(self, reason: DisconnectReason) -> None:
-        if self._transport.is_closing():
-            return
-        self._note(reason, None)
-        self._flush()
-        self._lifecycle.on(Event.CLOSE)
-        self._transport.close()
-        if self._transport.get_write_buffer_size():
-            self._closer = StallTimer(self.close_timeout, self._transport.get_write_buffer_size, self.abort)
+        self._ending.note(reason)
+        if self._transport is None:
+            self._lifecycle.on(Event.CLOSE)
+        elif not self._transport.is_closing():
+            self._flush()
+            self._lifecycle.on(Event.CLOSE)
+            self._transport.close()
+            if self._transport.get_write_buffer_size():
+                self._closer = StallTimer(self.close_timeout, self._transport.get_write_buffer_size, self.abort)
 
-    def _fail(self, reason: DisconnectReason, error: BaseException) -> None:
+    def _fail(self, error: FramingError) -> None:
         """End the connection because of what the peer sent; what is owed to it still goes out."""
-        self._note(reason, error)
-        self._close(reason)
+        self._ending.note(DisconnectReason.FRAMING, error)
+        self._close(DisconnectReason.FRAMING)
 
     def _idle_expired(self) -> None:
-        self._note(DisconnectReason.IDLE_TIMEOUT, None)
         self._close(DisconnectReason.IDLE_TIMEOUT)
-
-    def _note(self, reason: DisconnectReason, error: BaseException | None, *, force: bool = False) -> None:
-        """Keep the first cause: what follows from it (a reset after our abort) is not the reason."""
-        if self._cause is None or (force and self._cause[0] is DisconnectReason.LOCAL_CLOSE):
-            self._cause = (reason, error)
-
-    def _why(self, exc: Exception | None) -> Disconnect:
-        if self._cause is not None:
-            reason, error = self._cause
-            if reason is DisconnectReason.LOCAL_CLOSE and exc is not None:
-                return classify(exc)
-            if reason is DisconnectReason.LOCAL_CLOSE and self._peer_ended:
-                return Disconnect(DisconnectReason.END_OF_FILE, None, "end of file")
-            return Disconnect(reason, None, f"{reason.value}: {error}" if error else reason.value)
-        return classify(exc)
 
     def _call(self, callback: Callable[..., None], *args: object) -> None:
         try:
             callback(*args)
-        except Exception as error:
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # CancelledError too: the result of a cancelled future raises it
             self.crashed(error)
 
     def _state_changed(self, before: ConnectionState, after: ConnectionState) -> None:
@@ -397,14 +437,3 @@ def is_proactor(loop: asyncio.AbstractEventLoop) -> bool:
 def _address(transport: asyncio.BaseTransport, name: str) -> str:
     address = transport.get_extra_info(name)
     return format_address(address) if address else ""
-
-
-def _level(disconnect: Disconnect) -> int:
-    """How loudly an end is logged: a hostile peer costs one line, a normal end none unless asked for."""
-    if disconnect.reason in (DisconnectReason.END_OF_FILE, DisconnectReason.LOCAL_CLOSE):
-        return logging.DEBUG
-    if disconnect.reason is DisconnectReason.HANDLER_FAILED:
-        return logging.DEBUG  # crashed() has logged it
-    if disconnect.reason is DisconnectReason.FRAMING:
-        return logging.WARNING
-    return logging.INFO

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
+import functools
 import inspect
 import logging
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+import ssl as tls
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from ..addresses import format_address
 from ..binding import adopt_listeners, listen_tcp
-from ..errors import Disconnect, Disconnected, DisconnectReason, EndOfStream, FramingError, classify
+from ..errors import Disconnect, DisconnectReason, ProtocolStateError
 from ..sockopts import SocketOptions
 from ..wire.framing import Codec
 from .acceptor import Acceptor
 from .connection import Connection
-from .protocol import FramedProtocol, is_proactor
+from .protocol import FramedProtocol
+from .session import Handler, Session, SessionOwner
 from .stats import DrainReport, ServerStats
 
 __all__ = ["Server", "serve_tcp"]
 
 logger = logging.getLogger("proactor_echo.net")
-
-Handler = Callable[[Connection], Awaitable[object]]
 
 #: Seconds without traffic after which a closing server takes a connection with nothing owed for finished.
 QUIET = 0.02
@@ -39,6 +41,7 @@ async def serve_tcp(
     *,
     protocol_factory: Callable[[], FramedProtocol] | None = None,
     codec: Codec | None = None,
+    ssl: tls.SSLContext | None = None,
     options: SocketOptions | None = None,
     sockets: Sequence[socket.socket] | None = None,
     backlog: int = 1024,
@@ -57,6 +60,7 @@ async def serve_tcp(
     ``host``, ``port``    a name, several, or ``None`` for every interface; every address a name has is bound to one
                           port, and port 0 takes a free one.
     ``codec``             how bytes become frames; default: the pieces in which they arrive.
+    ``ssl``               a server's context: every connection begins with a TLS handshake.
     ``options``           :class:`SocketOptions` for the listeners and every connection.
     ``sockets``           listening sockets made elsewhere, instead of host and port; the server closes them.
     ``backlog``           connections the system may hold that are not accepted yet.
@@ -74,14 +78,19 @@ async def serve_tcp(
         raise TypeError("serve_tcp() needs a handler or a protocol_factory, and not both")
     if handler is not None and (inspect.isclass(handler) or not callable(handler)):
         raise TypeError(f"handler must be a coroutine function, not {handler!r}; give a class as protocol_factory=")
-    for name, value in (("backlog", backlog), ("accepts", accepts), ("max_connections", max_connections)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
+    if sockets is not None and port:
+        raise ValueError("serve_tcp() takes a port or sockets that are bound to theirs, not both")
+    _check_at_least_one(backlog=backlog, accepts=accepts, max_connections=max_connections, read_limit=read_limit)
+    _check_seconds(idle_timeout=idle_timeout, close_timeout=close_timeout)
+    if drain < 0:
+        raise ValueError(f"drain must be 0 seconds or more, not {drain}")
+    if write_limit is not None and not write_limit[0] >= write_limit[1] >= 0:
+        raise ValueError(f"write_limit is (high, low) with high >= low >= 0, not {write_limit!r}")
     options = options or SocketOptions()
     if sockets is None:
         listeners = await listen_tcp(host, port, options=options, backlog=backlog)
     else:
-        listeners = adopt_listeners(sockets)
+        listeners = adopt_listeners(sockets, backlog=backlog)
 
     def connection() -> FramedProtocol:
         return Connection(codec, write_limit=write_limit, read_limit=read_limit, close_timeout=close_timeout)
@@ -89,19 +98,32 @@ async def serve_tcp(
     def protocol() -> FramedProtocol:
         assert protocol_factory is not None
         made = protocol_factory()
+        if not isinstance(made, FramedProtocol):
+            raise TypeError(f"protocol_factory must make a FramedProtocol, not {made!r}")
         made.configure(codec, write_limit=write_limit, close_timeout=close_timeout)
         return made
 
-    server = Server(
-        listeners,
-        connection if handler else protocol,
+    session = functools.partial(
+        Session,
+        factory=protocol if handler is None else connection,
         handler=handler,
+        ssl=ssl,
         options=options,
         idle_timeout=idle_timeout,
-        drain=drain,
     )
-    server._start(accepts=accepts, max_connections=max_connections)
-    return server
+    return Server(listeners, session, drain=drain, accepts=accepts, max_connections=max_connections)
+
+
+def _check_at_least_one(**values: int | None) -> None:
+    for name, value in values.items():
+        if value is not None and value < 1:
+            raise ValueError(f"{name} must be at least 1, not {value}")
+
+
+def _check_seconds(**values: float | None) -> None:
+    for name, value in values.items():
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be more than 0 seconds, not {value}")
 
 
 class Server:
@@ -114,29 +136,31 @@ class Server:
     def __init__(
         self,
         listeners: Sequence[socket.socket],
-        factory: Callable[[], FramedProtocol],
+        session: Callable[[SessionOwner, socket.socket, Any], Session],
         *,
-        handler: Handler | None,
-        options: SocketOptions,
-        idle_timeout: float | None,
         drain: float,
+        accepts: int,
+        max_connections: int | None,
     ) -> None:
-        self._listeners = list(listeners)
-        self._factory = factory
-        self._handler = handler
-        self._options = options
-        self._idle_timeout = idle_timeout
+        self._addresses = [sock.getsockname() for sock in listeners]
+        self._make_session = session
         self._drain = drain
         self._loop = asyncio.get_running_loop()
-        self._addresses = [sock.getsockname() for sock in self._listeners]
-        self._open: set[FramedProtocol] = set()
-        self._tasks: dict[asyncio.Task[None], FramedProtocol | None] = {}
+        self._sessions: set[Session] = set()
         self._total = ServerStats()
-        self._acceptor: Acceptor
         self._closing: asyncio.Task[DrainReport] | None = None
         self._deadline = 0.0
-        self._change = asyncio.Event()
+        self._empty = asyncio.Event()
         self._closed = asyncio.Event()
+        self._acceptor = Acceptor(
+            listeners,
+            self._accepted,
+            accepts=accepts,
+            max_connections=max_connections,
+            failed=self._accept_failed,
+            refused=self._refused,
+        )
+        self._acceptor.start()
 
     @property
     def addresses(self) -> list[Any]:
@@ -146,22 +170,14 @@ class Server:
     @property
     def connections(self) -> set[FramedProtocol]:
         """The connections being served now; a copy."""
-        return set(self._open)
+        return {session.protocol for session in self._sessions if session.open and session.protocol}
 
     @property
     def stats(self) -> ServerStats:
         """A snapshot of the counters."""
-        total = self._total
-        now = ServerStats(
-            accepted=total.accepted,
-            open=len(self._open),
-            refused=total.refused,
-            failed=total.failed,
-            accept_errors=total.accept_errors,
-            disconnects=total.disconnects.copy(),
-        )
-        now.add(total)
-        for protocol in self._open:
+        connections = self.connections
+        now = dataclasses.replace(self._total, open=len(connections), disconnects=self._total.disconnects.copy())
+        for protocol in connections:
             now.add(protocol.stats)
         return now
 
@@ -175,24 +191,24 @@ class Server:
         A connection has finished when nothing is owed either way and it has been silent for a moment; handlers then
         come to the end of their ``async for`` as if the peer had ended. ``drain=0`` aborts at once. ``None`` takes the
         value given to :func:`serve_tcp`. A second call while the first is under way may shorten it, and returns the
-        same report.
+        same report; cancelling a call shortens it to nothing.
+
+        Raises :class:`ProtocolStateError` in a handler of this server, which would wait for its own end: start
+        ``close()`` in a task of its own there.
         """
-        deadline = self._loop.time() + (self._drain if drain is None else drain)
+        task = asyncio.current_task()
+        if any(session.runs(task) for session in self._sessions):
+            raise ProtocolStateError("a handler cannot wait for its own server to close; give close() its own task")
+        self._end_by(self._loop.time() + (self._drain if drain is None else drain))
         if self._closing is None:
-            self._deadline = deadline
             self._closing = asyncio.create_task(self._close(), name="close server")
             self._closing.add_done_callback(lambda task: self._closed.set())
-        else:
-            self._deadline = min(self._deadline, deadline)
-            self._change.set()
         try:
             return await asyncio.shield(self._closing)
         except asyncio.CancelledError:
             # Whoever waited has no more time: do not leave the rest running behind its back.
-            self._deadline = self._loop.time()
-            self._change.set()
-            if not self._closing.done():
-                await asyncio.wait([self._closing], timeout=CANCEL_GRACE)
+            self._end_by(self._loop.time())
+            await asyncio.wait([self._closing])
             raise
 
     async def __aenter__(self) -> Self:
@@ -203,142 +219,73 @@ class Server:
 
     def __repr__(self) -> str:
         where = ", ".join(map(format_address, self._addresses))
-        return f"<Server {where} open={len(self._open)}>"
+        return f"<Server {where} open={len(self.connections)}>"
 
-    # -- one connection: accepted, served, counted out -----------------------------------------------------------
+    # -- told by the acceptor and the sessions -------------------------------------------------------------------
 
-    def _start(self, *, accepts: int, max_connections: int | None) -> None:
-        self._acceptor = Acceptor(
-            self._listeners,
-            self._accepted,
-            accepts=accepts,
-            max_connections=max_connections,
-            failed=self._accept_failed,
-            refused=self._refused,
-        )
-        self._acceptor.start()
+    def _accepted(self, sock: socket.socket, address: Any) -> None:
+        self._total.accepted += 1
+        self._sessions.add(self._make_session(self, sock, address))
+        self._empty.clear()
 
-    def _accepted(self, sock: socket.socket) -> None:
-        task = asyncio.create_task(self._serve(sock), name="serve connection")
-        self._tasks[task] = None
-        task.add_done_callback(self._served)
-
-    def _served(self, task: asyncio.Task[None]) -> None:
-        del self._tasks[task]
-        self._change.set()
-        if not task.cancelled() and (error := task.exception()):
-            logger.error("serving a connection failed", exc_info=error)
-
-    def _accept_failed(self, error: BaseException) -> None:
+    def _accept_failed(self, error: Exception) -> None:
         self._total.accept_errors += 1
 
     def _refused(self) -> None:
         self._total.accepted += 1
         self._total.refused += 1
 
-    async def _serve(self, sock: socket.socket) -> None:
-        """Carry one connection from its socket to its end."""
-        protocol = await self._connect(sock)
-        if protocol is None:
-            self._acceptor.leave()
-        elif self._handler is not None and isinstance(protocol, Connection):
-            task = asyncio.current_task()
-            assert task is not None
-            self._tasks[task] = protocol
-            await self._handle(self._handler, protocol)
-
-    async def _connect(self, sock: socket.socket) -> FramedProtocol | None:
-        self._total.accepted += 1
-        try:
-            self._options.apply_stream(sock)
-            protocol = self._factory()
-            protocol.own(self, sock if is_proactor(self._loop) else None)
-            await self._loop.connect_accepted_socket(lambda: protocol, sock)
-        except Exception as error:
-            sock.close()
-            self._total.refused += 1
-            if isinstance(error, OSError):
-                logger.info("a connection ended while it was set up: %s", classify(error).text)
-            else:
-                logger.error("a connection could not be set up and is closed", exc_info=error)
-            return None
-        except asyncio.CancelledError:
-            sock.close()
-            self._total.refused += 1
-            self._acceptor.leave()
-            raise
-        return protocol
-
-    async def _handle(self, handler: Handler, conn: Connection) -> None:
-        try:
-            await handler(conn)
-        except EndOfStream:
-            pass
-        except (Disconnected, FramingError) as error:
-            # The peer's doing, and connection_lost() says why; unless it is about another connection or our own frame.
-            if conn.disconnect is None and conn.failure is not error:
-                conn.crashed(error)
-        except asyncio.CancelledError:
-            conn.abort()
-            raise
-        except Exception as error:
-            conn.crashed(error)
-        await conn.close()
-
-    def connection_opened(self, protocol: FramedProtocol) -> None:
-        """Count a connection in (called by the protocol)."""
-        self._open.add(protocol)
-        if self._idle_timeout is not None:
-            protocol.limit_idle(self._idle_timeout)
-
     def connection_closed(self, protocol: FramedProtocol, disconnect: Disconnect) -> None:
-        """Count a connection out (called by the protocol)."""
-        self._open.discard(protocol)
+        """Count a connection out."""
         self._total.add(protocol.stats)
         self._total.disconnects[disconnect.reason] += 1
         if disconnect.reason is DisconnectReason.HANDLER_FAILED:
             self._total.failed += 1
+
+    def session_ended(self, session: Session) -> None:
+        """Free its place."""
+        if session.protocol is None:
+            self._total.refused += 1
+        self._sessions.discard(session)
         self._acceptor.leave()
-        self._change.set()
+        if not self._sessions:
+            self._empty.set()
 
     # -- closing -------------------------------------------------------------------------------------------------
 
+    def _end_by(self, deadline: float) -> None:
+        self._deadline = deadline if self._closing is None else min(self._deadline, deadline)
+
     async def _close(self) -> DrainReport:
         started = self._loop.time()
-        await self._acceptor.close()
-        before = self._unfinished()
-        progress: dict[FramedProtocol, tuple[int, int]] = {}
-        while self._unfinished() and (left := self._deadline - self._loop.time()) > 0:
-            progress = self._finish_quiet(progress)
-            await self._change_within(min(left, QUIET))
-        aborted = self._unfinished()
-        for protocol in self._open.copy():
-            protocol.cut(DisconnectReason.DRAIN_DEADLINE)
-        for task in self._tasks:
-            task.cancel()
-        grace = self._loop.time() + CANCEL_GRACE
-        while self._unfinished() and self._loop.time() < grace:
-            await self._change_within(QUIET)
-        if left_behind := len(self._tasks):
-            logger.warning("%d handlers did not end when cancelled; the server closed without them", left_behind)
-        return DrainReport(len(before - aborted), len(aborted), self._loop.time() - started)
+        before = len(self._sessions)
+        try:
+            await self._acceptor.close()
+            await self._let_finish()
+        finally:
+            aborted = len(self._sessions)
+            for session in list(self._sessions):
+                session.cut()
+        await self._all_ended(CANCEL_GRACE)
+        if stubborn := sum(not session.handled for session in self._sessions):
+            logger.warning("%d handlers did not end when cancelled; the server closed without them", stubborn)
+        return DrainReport(before - aborted, aborted, self._loop.time() - started)
 
-    def _unfinished(self) -> set[object]:
-        """Open connections, and the tasks of handlers whose connection has ended before them."""
-        return {*self._open, *(protocol or task for task, protocol in self._tasks.items())}
+    async def _let_finish(self) -> None:
+        """Until the deadline, end the connections that owe nothing and where nothing passed between two looks."""
+        last: dict[FramedProtocol, tuple[int, int]] = {}
+        while self._sessions and (left := self._deadline - self._loop.time()) > 0:
+            now = {}
+            for protocol in self.connections:
+                now[protocol] = (protocol.stats.bytes_in, protocol.stats.bytes_out)
+                if protocol.idle and last.get(protocol) == now[protocol]:
+                    protocol.finish()
+            last = now
+            await self._all_ended(min(left, QUIET))
 
-    def _finish_quiet(self, before: dict[FramedProtocol, tuple[int, int]]) -> dict[FramedProtocol, tuple[int, int]]:
-        """End the connections that owe nothing and where nothing passed since the last look."""
-        now = {}
-        for protocol in self._open.copy():
-            now[protocol] = (protocol.stats.bytes_in, protocol.stats.bytes_out)
-            if protocol.idle and before.get(protocol) == now[protocol]:
-                protocol.finish()
-        return now
-
-    async def _change_within(self, seconds: float) -> None:
-        """Wait until a connection or a handler has ended, or a second ``close()`` came, at most so long."""
-        self._change.clear()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._change.wait()
+    async def _all_ended(self, within: float) -> None:
+        """Wait until no session is left, for ``within`` seconds at most."""
+        if self._sessions:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(within):
+                    await self._empty.wait()

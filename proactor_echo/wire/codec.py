@@ -35,6 +35,12 @@ class Codec(ABC):
     max_frame_length: int | None = None
     """The longest payload, in bytes, that is sent or handed to the user. None: the codec has no bound of its own."""
 
+    canonical: bool = False
+    """Whether bytes that hold whole frames and nothing else are what encoding their payloads again would give.
+
+    Then whoever passes frames on unchanged, as echo does, may pass on the bytes. False is always right.
+    """
+
     @abstractmethod
     def encode(self, payload: BytesLike) -> bytes:
         """Return the bytes that carry one payload.
@@ -124,16 +130,13 @@ class Decoder(ABC):
     def _fail(self, error: FramingError, frames: list[bytes]) -> None:
         """Remember an error: without the frames, so that nobody gets them twice, and without a traceback's locals."""
         self._error = copy.copy(error)
-        self._error.frames = []
         error.frames = frames
         self._over = True
         self.pending.clear()
 
     def _refuse(self) -> None:
         if self._error is not None:
-            again = copy.copy(self._error)
-            again.frames = []
-            raise again
+            raise copy.copy(self._error)
         raise ProtocolStateError("the decoder was told that the stream has ended, and cannot be fed any more")
 
 
@@ -152,6 +155,8 @@ class RawCodec(Codec):
     Its one promise is that the pieces, joined, are the bytes that were sent. An empty payload is therefore nothing at
     all, and how long a piece is depends on the size of the reads alone.
     """
+
+    canonical = True
 
     def __repr__(self) -> str:
         return "RawCodec()"
@@ -184,7 +189,7 @@ def join(separator: bytes, payloads: Sequence[BytesLike]) -> bytes:
     """Join payloads of any kind."""
     try:
         return separator.join(payloads)
-    except BufferError:  # a memoryview with gaps
+    except TypeError:  # which it raises for a memoryview with gaps, and not only for what is no bytes at all
         return separator.join(map(as_bytes, payloads))
 
 

@@ -19,6 +19,7 @@ class FixedCodec(Codec):
     """
 
     max_frame_length: int
+    canonical = True
 
     def __init__(self, length: int) -> None:
         if length < 1:

@@ -96,18 +96,23 @@ class LengthCodec(SizedCodec):
         longest = (1 << 8 * length_field_length) - 1 + self._bias
         self.min_frame_length = max(self._kept, self._bias, 0)
         """The shortest payload, in bytes, that these parameters can carry."""
+        if longest < self.min_frame_length:
+            raise ValueError(
+                f"with these parameters a payload has {self.min_frame_length} bytes or more, "
+                f"but a {length_field_length}-byte length field can announce no more than {longest}"
+            )
         if max_frame_length is None:
-            max_frame_length = min(DEFAULT_MAX_FRAME_LENGTH, max(longest, 0))
+            max_frame_length = min(max(DEFAULT_MAX_FRAME_LENGTH, self.min_frame_length), longest)
         self.max_frame_length = check_limit(max_frame_length)
         if max_frame_length > longest:
             raise ValueError(
-                f"max_frame_length is {max_frame_length}, but with these parameters a length field of "
-                f"{length_field_length} bytes can announce no more than {longest}"
+                f"max_frame_length is {max_frame_length}, but with these parameters "
+                f"a {length_field_length}-byte length field can announce no more than {longest}"
             )
         if max_frame_length < self.min_frame_length:
             raise ValueError(
-                f"with these parameters a payload has {self.min_frame_length} bytes or more, "
-                f"which is over the max_frame_length of {max_frame_length}"
+                f"max_frame_length is {max_frame_length}, "
+                f"but with these parameters a payload has {self.min_frame_length} bytes or more"
             )
 
         before = min(strip, length_field_offset)
@@ -123,6 +128,8 @@ class LengthCodec(SizedCodec):
         self._before = self.header_bytes[:before]
         self._after = self.header_bytes[before:]
         self._field_stripped = min(max(0, strip - length_field_offset), length_field_length)
+        # Header bytes that are stripped are not compared with ours.
+        self.canonical = not self.header_bytes and on_too_long == "raise"
         self._is_plain = not (self.header_bytes or self._kept)
         order = ">" if byteorder == "big" else "<"
         if length_field_length == 3:

@@ -67,6 +67,7 @@ class DelimiterCodec(Codec):
         self.max_frame_length = check_limit(max_frame_length)
         self.on_too_long = check_choice("on_too_long", on_too_long, ("raise", "skip"))
         self.partial = check_choice("partial", partial, ("error", "deliver"))
+        self.canonical = not strip_delimiter and on_too_long == "raise"
         self._longest = max(map(len, self.delimiters))
         if not strip_delimiter and max_frame_length < self._longest:
             raise ValueError(
@@ -103,13 +104,9 @@ class DelimiterCodec(Codec):
         delimiter = self.delimiters[0] if self.strip_delimiter else b""
         frames = join(delimiter, payloads) + delimiter
         # Decoding at once is quicker than searching each payload, and leaves no doubt.
-        arrived = self._split(frames)
+        arrived = self._split(frames)[:-1]
         limit = self.max_frame_length
-        if (
-            arrived.pop() == b""
-            and arrived == list(payloads)
-            and (len(frames) <= limit or max(map(len, arrived)) <= limit)
-        ):
+        if arrived == list(payloads) and (len(frames) <= limit or max(map(len, arrived)) <= limit):
             return frames
         return super().encode_many(payloads)
 
@@ -155,10 +152,9 @@ class LineCodec(DelimiterCodec):
             newline = self.delimiters[0]
             frames = join(newline, payloads) + newline
             # No newline but ours, and no carriage return that one of ours would take along.
-            if frames.count(b"\n") == len(payloads) and (newline == b"\r\n" or b"\r" not in frames):
-                limit = self.max_frame_length
-                if len(frames) <= limit or max(map(len, payloads)) <= limit:
-                    return frames
+            is_clean = frames.count(b"\n") == len(payloads) and (newline == b"\r\n" or b"\r" not in frames)
+            if is_clean and len(frames) <= self.max_frame_length:
+                return frames
         return super().encode_many(payloads)
 
     def __repr__(self) -> str:

@@ -5,6 +5,7 @@ a length has no leading zeros: there is one way to write each netstring, and eve
 """
 
 import re
+from collections.abc import Iterable
 from typing import Any, Final, Literal
 
 from ..errors import FrameCorrupt
@@ -37,6 +38,7 @@ class NetstringCodec(SizedCodec):
     ) -> None:
         self.max_frame_length = check_limit(max_frame_length)
         self.on_too_long = check_choice("on_too_long", on_too_long, ("raise", "skip"))
+        self.canonical = on_too_long == "raise"
         self._runs = Runs(_shape)
 
     def __repr__(self) -> str:
@@ -45,6 +47,10 @@ class NetstringCodec(SizedCodec):
     def header(self, length: int) -> bytes:
         """Return the digits and the colon."""
         return b"%d:" % length
+
+    def headers(self, lengths: Iterable[int]) -> Iterable[bytes]:
+        """Return the headers of payloads of these lengths."""
+        return map(b"%d:".__mod__, lengths)
 
     def decoder(self) -> Decoder:
         """Return a new decoder, for one stream."""

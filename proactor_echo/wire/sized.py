@@ -25,6 +25,9 @@ Measure = tuple[int, int]
 """How many bytes come before the payload, and how many the whole frame takes."""
 
 
+_LEN_COUNTS_BYTES: Final = frozenset((bytes, bytearray))
+
+
 class SizedCodec(Codec):
     """Puts a header before each payload, and the trailer behind it."""
 
@@ -50,8 +53,10 @@ class SizedCodec(Codec):
 
     def encode_many(self, payloads: Sequence[BytesLike]) -> bytes:
         """Return the frames that carry the payloads; fastest when all of them have the same length."""
+        if len(payloads) < 2:
+            return self.encode(payloads[0]) if payloads else b""
         lengths = list(map(len, payloads))
-        length = lengths[0] if lengths else -1
+        length = lengths[0]
         is_uniform = lengths.count(length) == len(lengths) and not self.trailer
         if is_uniform and self.min_frame_length <= length <= self.max_frame_length:
             header = self.header(length)
@@ -59,16 +64,13 @@ class SizedCodec(Codec):
             # Not so if a payload is a memoryview or an array: their length counts items.
             if len(frames) == len(lengths) * (len(header) + length):
                 return frames
-        return self._encode_mixed(payloads)
-
-    def _encode_mixed(self, payloads: Sequence[BytesLike]) -> bytes:
-        if not {bytes, bytearray}.issuperset(map(type, payloads)):
+        if not _LEN_COUNTS_BYTES.issuperset(map(type, payloads)):
             payloads = list(map(as_bytes, payloads))
-        lengths = list(map(len, payloads))
+            lengths = list(map(len, payloads))
         # A total within the limit saves looking for the longest.
         if sum(lengths) > self.max_frame_length and (longest := max(lengths)) > self.max_frame_length:
             self.refuse(longest)
-        if self.min_frame_length and lengths and (shortest := min(lengths)) < self.min_frame_length:
+        if self.min_frame_length and (shortest := min(lengths)) < self.min_frame_length:
             self.refuse(shortest)
         width = 3 if self.trailer else 2
         parts: list[BytesLike] = [self.trailer] * (width * len(lengths))

@@ -1,0 +1,5 @@
+"""``python -m proactor_echo`` is the command line."""
+
+from .cli import main
+
+main()

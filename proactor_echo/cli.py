@@ -1,0 +1,240 @@
+"""The command line, ``proactor-echo``: read the options, start what they ask for, print."""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Sequence
+
+import click
+
+from . import __version__
+from .cli_framing import FRAMINGS, LONGEST_FRAME, make_codec
+from .cli_options import address_options, output_options
+from .cli_output import logging_to_stderr, note, print_line
+from .cli_serve import run, serve_tcp_until_stopped, serve_udp_until_stopped
+from .cli_types import ByteSize, KeepAliveTimes, LimitOrOff, Seconds
+from .demo import run_demo
+from .echo import EchoDatagramProtocol, EchoProtocol
+from .hexdump import DumpingEchoDatagramProtocol, DumpingEchoProtocol
+from .net.datagram import MAX_DATAGRAM
+from .net.datagram_protocol import Oversize
+from .net.server import serve_tcp
+from .net.udp import serve_udp
+from .sockopts import KeepAlive, SocketOptions
+
+__all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="proactor-echo %(version)s")
+def main() -> None:
+    """RFC 862 echo servers: whatever is sent to them comes back.
+
+    They listen on this machine alone (127.0.0.1) unless told otherwise, and
+    stop gracefully on Ctrl+C.
+
+    \b
+    Examples:
+      proactor-echo demo                      see it work
+      proactor-echo tcp                       echo bytes on port 9000
+      proactor-echo tcp --framing length      echo frames
+      proactor-echo udp --host 0.0.0.0        echo datagrams for everybody
+    """  # noqa: D301
+
+
+@main.command()
+@address_options
+@click.option(
+    "--framing",
+    type=click.Choice(list(FRAMINGS)),
+    default="raw",
+    show_default=True,
+    help="How bytes become frames. length is a 4-byte big-endian length before each.",
+)
+@click.option(
+    "--max-frame-length",
+    metavar="SIZE",
+    type=ByteSize(1, LONGEST_FRAME),
+    help="A longer frame ends its connection.  [default: 1m, for lines 64k]",
+)
+@click.option(
+    "--backlog",
+    metavar="N",
+    type=click.IntRange(1, 65535),
+    default=1024,
+    show_default=True,
+    help="Connections that may wait to be accepted.",
+)
+@click.option(
+    "--accepts",
+    metavar="N",
+    type=click.IntRange(1, 1024),
+    default=32,
+    show_default=True,
+    help="Accepts outstanding per address, on Windows.",
+)
+@click.option(
+    "--max-connections",
+    metavar="N|off",
+    type=LimitOrOff(),
+    default=10_000,
+    show_default=True,
+    help="Connections served at once; more of them wait.",
+)
+@click.option(
+    "--idle-timeout",
+    metavar="SECONDS|off",
+    type=Seconds(can_be_off=True),
+    default="off",
+    show_default=True,
+    help="End connections that are silent for so long.",
+)
+@click.option(
+    "--keepalive",
+    metavar="IDLE,INTERVAL,COUNT|off",
+    type=KeepAliveTimes(),
+    default="60,5,10",
+    show_default=True,
+    help="Probe a peer that is silent for IDLE seconds, every INTERVAL seconds; it is gone after COUNT probes.",
+)
+@click.option("--no-nodelay", is_flag=True, help="Let the system gather small writes (Nagle's algorithm).")
+@click.option(
+    "--drain",
+    metavar="SECONDS",
+    type=Seconds(),
+    default=5.0,
+    show_default=True,
+    help="How long connections may take to finish when the server is stopped.",
+)
+@output_options
+def tcp(
+    hosts: Sequence[str],
+    port: int,
+    ipv6_only: bool,
+    no_exclusive: bool,
+    framing: str,
+    max_frame_length: int | None,
+    backlog: int,
+    accepts: int,
+    max_connections: int | None,
+    idle_timeout: float | None,
+    keepalive: KeepAlive | None,
+    no_nodelay: bool,
+    drain: float,
+    hex_dump: bool,
+    stats: bool,
+    verbose: bool,
+    quiet: bool,
+) -> None:
+    """Echo over TCP, byte for byte or frame for frame.
+
+    A client that ends its side still gets everything it is owed. Ctrl+C,
+    Ctrl+Break and SIGTERM stop the server gracefully, a second one at once.
+
+    \b
+    Examples:
+      proactor-echo tcp --host 0.0.0.0 --host :: -p 7
+      proactor-echo tcp --framing length --max-frame-length 64k
+      proactor-echo tcp -p 0 --keepalive 30,5,4 --idle-timeout 300 --stats
+    """  # noqa: D301
+    try:
+        codec = make_codec(framing, max_frame_length)
+    except ValueError as error:
+        raise click.BadOptionUsage(
+            "max_frame_length", f"--max-frame-length with --framing {framing}: {error}."
+        ) from None
+    options = SocketOptions(
+        nodelay=not no_nodelay, keepalive=keepalive, exclusive=not no_exclusive, ipv6_only=ipv6_only
+    )
+    with _errors_as_sentences(), logging_to_stderr(_level(verbose, quiet)):
+        starting = serve_tcp(
+            protocol_factory=(lambda: DumpingEchoProtocol(note)) if hex_dump else EchoProtocol,
+            host=_hosts(hosts, ipv6_only),
+            port=port,
+            codec=codec,
+            options=options,
+            backlog=backlog,
+            accepts=accepts,
+            max_connections=max_connections,
+            idle_timeout=idle_timeout,
+        )
+        run(serve_tcp_until_stopped(starting, drain=drain, stats=stats))
+
+
+@main.command()
+@address_options
+@click.option(
+    "--max-datagram",
+    metavar="SIZE",
+    type=ByteSize(1, MAX_DATAGRAM),
+    default=str(MAX_DATAGRAM),
+    show_default=True,
+    help="Longest datagram to echo.",
+)
+@click.option(
+    "--oversize",
+    type=click.Choice(["truncate", "drop"]),
+    default="truncate",
+    show_default=True,
+    help="What to do with a longer one.",
+)
+@output_options
+def udp(
+    hosts: Sequence[str],
+    port: int,
+    ipv6_only: bool,
+    no_exclusive: bool,
+    max_datagram: int,
+    oversize: Oversize,
+    hex_dump: bool,
+    stats: bool,
+    verbose: bool,
+    quiet: bool,
+) -> None:
+    """Echo over UDP: every datagram, an empty one too, is answered by one.
+
+    \b
+    Examples:
+      proactor-echo udp --port 7
+      proactor-echo udp -p 0 --max-datagram 1472 --oversize drop --stats
+    """  # noqa: D301
+
+    def protocol() -> EchoDatagramProtocol:
+        if hex_dump:
+            return DumpingEchoDatagramProtocol(note, max_datagram=max_datagram, oversize=oversize)
+        return EchoDatagramProtocol(max_datagram=max_datagram, oversize=oversize)
+
+    options = SocketOptions(exclusive=not no_exclusive, ipv6_only=ipv6_only)
+    with _errors_as_sentences(), logging_to_stderr(_level(verbose, quiet)):
+        starting = serve_udp(protocol, _hosts(hosts, ipv6_only), port, options=options)
+        run(serve_udp_until_stopped(starting, stats=stats))
+
+
+@main.command()
+def demo() -> None:
+    """Start servers on free ports, send real traffic, show what came back.
+
+    The exit status is 0 if everything worked, and 1 if not.
+    """
+    with _errors_as_sentences(), logging_to_stderr(logging.ERROR):
+        worked = run(run_demo(print_line))
+    if not worked:
+        raise click.exceptions.Exit(1)
+
+
+def _hosts(hosts: Sequence[str], ipv6_only: bool) -> Sequence[str]:
+    return hosts or ["::1" if ipv6_only else "127.0.0.1"]
+
+
+def _level(verbose: bool, quiet: bool) -> int:
+    if verbose and quiet:
+        raise click.UsageError("--verbose and --quiet exclude each other.")
+    return logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
+
+
+@contextlib.contextmanager
+def _errors_as_sentences() -> Iterator[None]:
+    """Show what the system refused (a port in use, no permission, an unknown host) without a traceback."""
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(error.strerror or str(error)) from error

@@ -1,0 +1,56 @@
+"""Options that several commands have in common."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+__all__ = ["address_options", "output_options"]
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def address_options(command: Command) -> Command:
+    """Add the options that say where to listen: ``hosts``, ``port``, ``ipv6_only``, ``no_exclusive``."""
+    return _add(command, _ADDRESS)
+
+
+def output_options(command: Command) -> Command:
+    """Add the options that say what to print: ``hex_dump``, ``stats``, ``verbose``, ``quiet``."""
+    return _add(command, _OUTPUT)
+
+
+def _add(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
+    for option in reversed(options):  # as a stack of decorators: the last one is the first in the help
+        command = option(command)
+    return command
+
+
+_ADDRESS = (
+    click.option(
+        "--host",
+        "hosts",
+        metavar="HOST",
+        multiple=True,
+        help="Address or name to listen on; repeat it for several. 0.0.0.0 is all of IPv4, :: is all of IPv6 and IPv4."
+        "  [default: 127.0.0.1]",
+    ),
+    click.option(
+        "-p",
+        "--port",
+        metavar="PORT",
+        type=click.IntRange(0, 65535),
+        default=9000,
+        show_default=True,
+        help="Port to listen on; 0 takes a free one.",
+    ),
+    click.option("--ipv6-only", is_flag=True, help="Take IPv6 alone; the default host is then ::1."),
+    click.option("--no-exclusive", is_flag=True, help="On Windows, let other programs bind the port too."),
+)
+
+_OUTPUT = (
+    click.option("--hex-dump", is_flag=True, help="Show every byte that comes and goes, on stderr."),
+    click.option("--stats", is_flag=True, help="Print all counters at the end, as a line of JSON on stderr."),
+    click.option("-v", "--verbose", is_flag=True, help="Print how every connection ended, not only the bad ones."),
+    click.option("-q", "--quiet", is_flag=True, help="Print the listening and stopped lines and errors only."),
+)

@@ -1,0 +1,111 @@
+"""What the command line writes: lines on standard output, notes and the log on standard error.
+
+Nothing here ends a server because nobody reads what it says. A reader that has gone away (``proactor-echo tcp | head
+-1``) is survived silently; a character that the stream's encoding lacks (a pipe on Windows is often cp1252) is escaped.
+Colour goes to terminals only, and to none while NO_COLOR is set (https://no-color.org) or TERM is ``dumb``.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any, Final, TextIO
+
+import click
+
+__all__ = ["logging_to_stderr", "note", "print_line", "styled"]
+
+#: A closed pipe; Windows' C library says "invalid argument" for it.
+_READER_GONE: Final = (errno.EPIPE, errno.EINVAL) if sys.platform == "win32" else (errno.EPIPE,)
+
+
+def print_line(text: str = "") -> None:
+    """Write a line to standard output and flush it. Raises click.ClickException if that fails (a full disk)."""
+    stream = sys.stdout
+    if stream is None:  # pythonw, or a closed descriptor; click says nothing then from 8.1.1 on
+        return
+    try:
+        click.echo(_encodable(text, stream), color=_colour())
+    except OSError as exc:
+        # Python writes what is left in the buffer once more when it ends, and would complain then.
+        _discard(stream)
+        if exc.errno not in _READER_GONE:
+            raise click.ClickException(f"cannot write to standard output: {exc.strerror}") from exc
+
+
+def note(text: str) -> None:
+    """Write a line to standard error; if that is impossible there is nobody to tell."""
+    stream = sys.stderr
+    if stream is None:
+        return
+    with contextlib.suppress(OSError):
+        click.echo(_encodable(text, stream), err=True, color=_colour())
+
+
+def styled(text: str, **style: Any) -> str:
+    """Return ``text`` with the codes of a colour; :func:`print_line` and :func:`note` leave them out where unwanted."""
+    return click.style(text, **style)
+
+
+@contextlib.contextmanager
+def logging_to_stderr(level: int) -> Iterator[None]:
+    """Send this package's log from ``level`` on, and asyncio's warnings, to standard error while the block runs."""
+    handler = _NoteHandler()
+    handler.setFormatter(_LineFormatter())
+    levels = {"proactor_echo": level, "asyncio": max(level, logging.WARNING)}
+    before = {name: logging.getLogger(name).level for name in levels}
+    for name, wanted in levels.items():
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(wanted)
+    try:
+        yield
+    finally:
+        for name, old in before.items():
+            logging.getLogger(name).removeHandler(handler)
+            logging.getLogger(name).setLevel(old)
+
+
+class _NoteHandler(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        note(self.format(record))
+
+
+class _LineFormatter(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(word)s %(message)s", "%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.word = _WORDS[min(record.levelno // 10, 4)]
+        return super().format(record)
+
+
+_WORDS: Final = (
+    "debug:",
+    "debug:",
+    "info:",
+    styled("warning:", fg="yellow"),
+    styled("error:", fg="red"),
+)
+
+
+def _colour() -> bool | None:
+    """Return False where colour is unwanted, None for click to look whether it writes to a terminal."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return None
+
+
+def _encodable(text: str, stream: TextIO) -> str:
+    """Return ``text`` with what the stream cannot encode escaped as in a string literal."""
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _discard(stream: TextIO) -> None:
+    """Point a stream that cannot be written at the null device, as Python's documentation of SIGPIPE advises."""
+    with contextlib.suppress(OSError, ValueError):  # in a test it may be no real file
+        descriptor = stream.fileno()
+        with open(os.devnull, "wb") as null:
+            os.dup2(null.fileno(), descriptor)

@@ -1,0 +1,93 @@
+"""Run a server for the command line: say where it listens, serve until a stop signal, say how it ended."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from .addresses import format_address
+from .cli_output import note, print_line
+from .net.server import Server
+from .net.udp import UdpServer
+from .stop_signals import StopSignals
+
+__all__ = ["run", "serve_tcp_until_stopped", "serve_udp_until_stopped"]
+
+logger = logging.getLogger("proactor_echo.cli")
+
+T = TypeVar("T")
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run ``work`` on the event loop that the command line uses: asyncio's own default one for this system."""
+    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+        return runner.run(work)
+
+
+async def serve_tcp_until_stopped(starting: Awaitable[Server], *, drain: float, stats: bool) -> None:
+    """Start a TCP server, serve until a stop signal, drain for at most ``drain`` seconds; a second signal ends that.
+
+    Raises what starting raises (:class:`~proactor_echo.BindError`).
+    """
+    with StopSignals() as signals:
+        async with await starting as server:
+            addresses = _announce("tcp", server.addresses)
+            signal = await signals.next()
+            open_now = len(server.connections)
+            if open_now and drain:
+                logger.info(
+                    "%s: waiting up to %g s for %d connection%s to finish; a second signal stops at once",
+                    signal.name, drain, open_now, "" if open_now == 1 else "s",
+                )  # fmt: skip
+            report = await _or_at_once(server.close(drain), signals, lambda: server.close(0))
+            print_line(f"stopped: {report}")
+            if stats:
+                ended = {"finished": report.finished, "aborted": report.aborted, "seconds": round(report.seconds, 3)}
+                _print_stats("tcp", addresses, server.stats.as_dict() | {"drain": ended})
+
+
+async def serve_udp_until_stopped(starting: Awaitable[UdpServer], *, stats: bool) -> None:
+    """Start a UDP server, serve until a stop signal, send what is queued; a second signal drops it.
+
+    Raises what starting raises (:class:`~proactor_echo.BindError`).
+    """
+    with StopSignals() as signals:
+        async with await starting as server:
+            addresses = _announce("udp", server.addresses)
+            await signals.next()
+
+            async def at_once() -> None:
+                server.abort()
+
+            await _or_at_once(server.close(), signals, at_once)
+            seen = server.stats
+            print_line(f"stopped: {seen.datagrams_in} datagrams in, {seen.datagrams_out} out, {seen.dropped} dropped")
+            if stats:
+                _print_stats("udp", addresses, seen.as_dict())
+
+
+async def _or_at_once(
+    closing: Coroutine[Any, Any, T], signals: StopSignals, at_once: Callable[[], Awaitable[object]]
+) -> T:
+    """Return what ``closing`` returns; when a signal comes before that, have it hurry by calling ``at_once``."""
+    close = asyncio.create_task(closing)
+    again = asyncio.create_task(signals.next())
+    try:
+        await asyncio.wait({close, again}, return_when=asyncio.FIRST_COMPLETED)
+        if not close.done():
+            await at_once()
+        return await close
+    finally:
+        again.cancel()
+
+
+def _announce(protocol: str, addresses: Sequence[Any]) -> list[str]:
+    texts = [format_address(address) for address in addresses]
+    for text in texts:
+        print_line(f"listening {protocol} {text}")
+    return texts
+
+
+def _print_stats(protocol: str, addresses: list[str], counters: dict[str, Any]) -> None:
+    note(json.dumps({"protocol": protocol, "listening": addresses} | counters))

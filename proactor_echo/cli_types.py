@@ -1,0 +1,107 @@
+"""Types of command line options: sizes, times, limits that can be off, keepalive."""
+
+import math
+import re
+from typing import Any, Final
+
+import click
+
+from .sockopts import KeepAlive
+
+__all__ = ["ByteSize", "KeepAliveTimes", "LimitOrOff", "Seconds", "format_size"]
+
+OFF: Final = "off"
+
+_FACTORS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+
+
+class ByteSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A number of bytes: ``512``, ``64k``, ``1m``, ``2g`` (of 1024), from ``low`` to ``high`` bytes."""
+
+    name = "size"
+
+    def __init__(self, low: int, high: int) -> None:
+        self.low = low
+        self.high = high
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the bytes, or fail with a usage error."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"([0-9]+)([kmg]?)", value.strip().lower())
+        if found is None:
+            self.fail(f"{value!r} is not a size: write bytes, or k, m or g after the number, as in 64k.", param, ctx)
+        size = int(found[1]) * _FACTORS[found[2]]
+        if not self.low <= size <= self.high:
+            self.fail(
+                f"{value!r} is not between {format_size(self.low)} and {format_size(self.high)} bytes.", param, ctx
+            )
+        return size
+
+
+def format_size(size: int) -> str:
+    """Write a number of bytes as short as :class:`ByteSize` reads it: ``64k`` for 65536."""
+    for letter, factor in reversed(_FACTORS.items()):
+        if size and size % factor == 0:
+            return f"{size // factor}{letter}"
+    return str(size)
+
+
+class Seconds(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A time in seconds, with fractions: ``5``, ``0.5``. With ``can_be_off``, 0 is not one, and ``off`` is None."""
+
+    name = "seconds"
+
+    def __init__(self, *, can_be_off: bool = False) -> None:
+        self.can_be_off = can_be_off
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        """Return the seconds, or fail with a usage error."""
+        if self.can_be_off and value == OFF:
+            return None
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0 <= seconds < math.inf or (self.can_be_off and not seconds):
+            allowed = "a number of seconds above 0, or off" if self.can_be_off else "a number of seconds, 0 or more"
+            self.fail(f"{value!r} is not {allowed}.", param, ctx)
+        return seconds
+
+
+class LimitOrOff(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A whole number of 1 or more, or ``off``, which is None."""
+
+    name = "limit"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Return the limit, or fail with a usage error."""
+        if isinstance(value, int):
+            return value
+        if value == OFF:
+            return None
+        if not re.fullmatch(r"[0-9]+", value) or not int(value):
+            self.fail(f"{value!r} is not a whole number of 1 or more, or off.", param, ctx)
+        return int(value)
+
+
+class KeepAliveTimes(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """``IDLE,INTERVAL,COUNT`` (seconds, seconds, probes) as a :class:`KeepAlive`, or ``off``, which is None."""
+
+    name = "keepalive"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> KeepAlive | None:
+        """Return the value, or fail with a usage error."""
+        if isinstance(value, KeepAlive):
+            return value
+        if value == OFF:
+            return None
+        try:
+            idle, interval, count = value.split(",")
+            numbers = float(idle), float(interval), int(count)
+        except ValueError:
+            self.fail(f"{value!r} is not IDLE,INTERVAL,COUNT, as in 60,5,10, or off.", param, ctx)
+        try:
+            return KeepAlive(*numbers)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)

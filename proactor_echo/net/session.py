@@ -1,0 +1,153 @@
+"""One connection of a server, from its accepted socket until it and its handler have ended.
+
+A session has two halves that end in any order: the connection, which the protocol reports, and the task which sets it
+up and runs the handler. Its place among ``max_connections`` is free when both have ended, so that handlers which go on
+working for clients that have left cannot pile up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl as tls
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from ..addresses import format_address
+from ..errors import Disconnect, Disconnected, DisconnectReason, EndOfStream, FramingError, classify
+from ..sockopts import SocketOptions
+from .connection import Connection
+from .protocol import FramedProtocol, is_proactor
+
+__all__ = ["Handler", "Session", "SessionOwner"]
+
+logger = logging.getLogger("proactor_echo.net")
+
+Handler = Callable[[Connection], Awaitable[object]]
+
+
+class SessionOwner(Protocol):
+    """What a server is told by its sessions."""
+
+    def connection_closed(self, protocol: FramedProtocol, disconnect: Disconnect) -> None:
+        """Note that the connection of a session has ended; its handler may go on."""
+
+    def session_ended(self, session: Session) -> None:
+        """Note that connection and handler have ended."""
+
+
+class Session:
+    """Serve the connection of ``sock``, with the handler if there is one."""
+
+    def __init__(
+        self,
+        owner: SessionOwner,
+        sock: socket.socket,
+        address: Any,
+        *,
+        factory: Callable[[], FramedProtocol],
+        handler: Handler | None,
+        ssl: tls.SSLContext | None = None,
+        options: SocketOptions,
+        idle_timeout: float | None,
+    ) -> None:
+        #: The connection, once it has been made.
+        self.protocol: FramedProtocol | None = None
+        #: Whether the task, and the handler in it, has ended.
+        self.handled = False
+        self._owner = owner
+        self._socket = sock
+        self._peer = format_address(address) if address else "connection"
+        self._factory = factory
+        self._handler = handler
+        self._ssl = ssl
+        self._options = options
+        self._idle_timeout = idle_timeout
+        self._task = asyncio.create_task(self._run(), name=f"serve {self._peer}")
+        self._task.add_done_callback(self._task_done)
+
+    @property
+    def open(self) -> bool:
+        """Whether the connection has been made and has not ended."""
+        return self.protocol is not None and self.protocol.disconnect is None
+
+    def runs(self, task: asyncio.Task[Any] | None) -> bool:
+        """Tell whether ``task`` is the one that runs the handler."""
+        return task is self._task
+
+    def cut(self) -> None:
+        """Abort the connection and cancel the handler: the server's time to drain is over."""
+        if self.protocol is not None:
+            self.protocol.cut(DisconnectReason.DRAIN_DEADLINE)
+        self._task.cancel()
+
+    # -- told by the protocol ------------------------------------------------------------------------------------
+
+    def connection_opened(self, protocol: FramedProtocol) -> None:
+        """Note that the connection has been made."""
+        self.protocol = protocol
+        if self._idle_timeout is not None:
+            protocol.limit_idle(self._idle_timeout)
+
+    def connection_closed(self, protocol: FramedProtocol, disconnect: Disconnect) -> None:
+        """Note that the connection has ended."""
+        if self.protocol is None:
+            return  # it was closed before it was made; that it was refused is noted at the end of the task
+        self._owner.connection_closed(protocol, disconnect)
+        if self.handled:
+            self._owner.session_ended(self)
+
+    # -- the task ------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            await self._connect()
+        except OSError as error:
+            logger.info("%s: the connection ended while it was set up: %s", self._peer, classify(error).text)
+            return
+        except Exception as error:
+            logger.error("%s: the connection could not be set up and is closed", self._peer, exc_info=error)
+            return
+        if self._handler is not None and isinstance(self.protocol, Connection):
+            await self._handle(self._handler, self.protocol)
+
+    async def _connect(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._options.apply_stream(self._socket)
+        protocol = self._factory()
+        protocol.own(self, self._socket if is_proactor(loop) else None, peer=self._peer)
+        await loop.connect_accepted_socket(lambda: protocol, self._socket, ssl=self._ssl)
+
+    async def _handle(self, handler: Handler, conn: Connection) -> None:
+        try:
+            await handler(conn)
+        except (EndOfStream, Disconnected, FramingError) as error:
+            # The peer's doing, and connection_lost() says why; unless it is about another connection or our own frame.
+            if not conn.ended_by(error):
+                conn.crashed(error)
+        except asyncio.CancelledError as error:
+            if _cancelled_from_outside():
+                conn.abort()
+                raise
+            # Something that the handler waited for was cancelled. The handler is not, and has failed.
+            conn.crashed(error)
+        except Exception as error:
+            conn.crashed(error)
+        await conn.close()
+
+    def _task_done(self, task: asyncio.Task[None]) -> None:
+        self.handled = True
+        if self.protocol is None:
+            self._socket.close()
+        elif task.cancelled():
+            self.protocol.abort()
+        if not task.cancelled() and (error := task.exception()):
+            logger.error("%s: serving the connection failed", self._peer, exc_info=error)
+        if not self.open:
+            self._owner.session_ended(self)
+
+
+def _cancelled_from_outside() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,61 @@
+"""For tests: servers and faults as pytest fixtures, checks that codecs, transports and echo servers keep promises.
+
+:mod:`~proactor_echo.testing.faults` describes what a network does to connections and datagrams. The fixtures are in
+:mod:`~proactor_echo.testing.plugin`, which pytest finds by itself. The names here are those for annotations, and are
+loaded when they are used: pytest loads the plugin at every start.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .datagram_proxy import UdpFaultProxy
+    from .proxied import ProxiedConnection
+    from .proxy import FaultProxy
+    from .resources import (
+        FaultProxyFactory,
+        TcpClientFactory,
+        TcpServerFactory,
+        UdpFaultProxyFactory,
+        UdpServerFactory,
+    )
+    from .runners import LeftOpenWarning
+    from .servers import TcpTestServer, UdpTestServer
+    from .thread import FaultProxyThread, ServerThreadFactory, TcpServerThread, UdpServerThread
+
+__all__ = [
+    "FaultProxy",
+    "FaultProxyFactory",
+    "FaultProxyThread",
+    "LeftOpenWarning",
+    "ProxiedConnection",
+    "ServerThreadFactory",
+    "TcpClientFactory",
+    "TcpServerFactory",
+    "TcpServerThread",
+    "TcpTestServer",
+    "UdpFaultProxy",
+    "UdpFaultProxyFactory",
+    "UdpServerFactory",
+    "UdpServerThread",
+    "UdpTestServer",
+]
+
+_MODULES = {
+    ".datagram_proxy": "UdpFaultProxy",
+    ".proxied": "ProxiedConnection",
+    ".proxy": "FaultProxy",
+    ".resources": "FaultProxyFactory TcpClientFactory TcpServerFactory UdpFaultProxyFactory UdpServerFactory",
+    ".runners": "LeftOpenWarning",
+    ".servers": "TcpTestServer UdpTestServer",
+    ".thread": "FaultProxyThread ServerThreadFactory TcpServerThread UdpServerThread",
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
+
+if not TYPE_CHECKING:  # a type checker would take every name for there
+
+    def __getattr__(name: str) -> Any:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return getattr(importlib.import_module(home, __name__), name)

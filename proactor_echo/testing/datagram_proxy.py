@@ -1,0 +1,244 @@
+"""A UDP proxy that carries datagrams one by one, and does to them what the faults say."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from typing import Any, Self
+
+from ..addresses import format_address, resolve
+from ..binding import open_socket
+from ..net.datagram_protocol import DatagramHandler
+from ..net.udp import UdpServer, serve_udp
+from ..sockopts import SocketOptions
+from .active import ActiveFault, ActiveFaults, DatagramDice, Direction
+from .datagram_pipe import DatagramPipe
+from .faults import DatagramFault
+from .waiting import Waiters
+
+__all__ = ["UdpFaultProxy"]
+
+
+class UdpFaultProxy:
+    """A UDP port on which faults can be switched on, in front of ``upstream``. Use it in ``async with``.
+
+    Each client gets a socket of its own towards the server, so that answers find their way back.
+    """
+
+    def __init__(self, upstream: tuple[str, int], seed: int) -> None:
+        #: Where datagrams lead.
+        self.upstream = upstream
+        self._faults: ActiveFaults[DatagramFault] = ActiveFaults(seed)
+        self._received: list[bytes] = []
+        self._sent: list[bytes] = []
+        self._clients: dict[Any, _Client] = {}
+        self._waiters = Waiters()
+        self._front: UdpServer
+        self._family: int
+        self._target: Any
+
+    @classmethod
+    async def open(
+        cls, upstream: tuple[str, int], *, host: str = "127.0.0.1", port: int = 0, seed: int = 0
+    ) -> UdpFaultProxy:
+        """Bind, and return the running proxy. Raises :class:`~proactor_echo.BindError`."""
+        proxy = cls(upstream, seed)
+        await proxy._open(host, port)
+        return proxy
+
+    async def _open(self, host: str, port: int) -> None:
+        self._family, _, _, _, self._target = (await resolve(*self.upstream, type=socket.SOCK_DGRAM))[0]
+        self._front = await serve_udp(lambda: _Front(self), host, port)
+
+    # -- what a test asks ----------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """``(host, port)`` for clients to send to."""
+        return self.host, self.port
+
+    @property
+    def host(self) -> str:
+        """The address it is bound to."""
+        return str(self._front.addresses[0][0])
+
+    @property
+    def port(self) -> int:
+        """The port it is bound to."""
+        return int(self._front.addresses[0][1])
+
+    @property
+    def clients(self) -> list[str]:
+        """The addresses that have sent something, ``host:port``, in the order in which they came."""
+        return [format_address(address) for address in self._clients]
+
+    @property
+    def received(self) -> list[bytes]:
+        """Every datagram that has got through to the server, in the order in which it did."""
+        return list(self._received)
+
+    @property
+    def sent(self) -> list[bytes]:
+        """Every datagram that has got through to clients."""
+        return list(self._sent)
+
+    @property
+    def seed(self) -> int:
+        """The number from which faults without a seed of their own get theirs."""
+        return self._faults.seed
+
+    @property
+    def faults(self) -> list[ActiveFault[DatagramFault]]:
+        """The faults that are switched on."""
+        return list(self._faults)
+
+    @property
+    def fault_history(self) -> list[ActiveFault[DatagramFault]]:
+        """Every fault that has been switched on."""
+        return list(self._faults.history)
+
+    def fault(self, fault: DatagramFault) -> ActiveFault[DatagramFault]:
+        """Switch a fault on at once; in ``with`` it is switched off at the end.
+
+        It works on datagrams that come from now on. Several faults work in the order in which they were added.
+        """
+        if not isinstance(fault, DatagramFault):
+            raise TypeError(f"not a fault of UDP datagrams: {fault!r}")
+        active = self._faults.add(fault, self._fault_removed)
+        for client in self._clients.values():
+            client.add(active)
+        return active
+
+    async def wait_for(self, condition: Callable[[], object], timeout: float = 5.0) -> None:
+        """Wait until ``condition()`` is true; it is tried whenever a datagram has got through.
+
+        Raises TimeoutError after ``timeout`` seconds.
+        """
+        await self._waiters.wait_for(condition, timeout, str(self))
+
+    async def close(self) -> None:
+        """Close; what is held back is dropped."""
+        for client in self._clients.values():
+            await client.close()
+        await self._front.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} {format_address(self.address)}"
+
+    def __repr__(self) -> str:
+        return f"<{self} clients={len(self._clients)}>"
+
+    # -- below: how it is done -----------------------------------------------------------------------------------
+
+    def _fault_removed(self, active: ActiveFault[DatagramFault]) -> None:
+        for client in self._clients.values():
+            client.remove(active)
+
+    def _from_client(self, front: DatagramHandler, data: bytes, address: Any) -> None:
+        client = self._clients.get(address)
+        if client is None:
+            client = self._clients[address] = self._make_client(front, address)
+        client.pipes["server"].arrived(data)
+
+    def _make_client(self, front: DatagramHandler, address: Any) -> _Client:
+        sock = open_socket(self._family, socket.SOCK_DGRAM, SocketOptions())
+        try:
+            sock.connect(self._target)
+        except BaseException:
+            sock.close()
+            raise
+
+        def to_client(data: bytes) -> None:
+            front.send(data, address)
+            self._sent.append(data)
+            self._waiters.look()
+
+        def to_server(data: bytes) -> None:
+            self._received.append(data)
+            self._waiters.look()
+
+        client = _Client(len(self._clients) + 1, sock, to_client=to_client, to_server=to_server)
+        for active in self._faults:
+            client.add(active)
+        return client
+
+
+class _Front(DatagramHandler):
+    """The port that clients send to."""
+
+    def __init__(self, proxy: UdpFaultProxy) -> None:
+        super().__init__()
+        self._proxy = proxy
+
+    def handle(self, data: bytes, addr: Any) -> None:
+        self._proxy._from_client(self, data, addr)
+
+
+class _Client:
+    """One client: its socket towards the server, and the two directions."""
+
+    def __init__(
+        self,
+        number: int,
+        sock: socket.socket,
+        *,
+        to_client: Callable[[bytes], None],
+        to_server: Callable[[bytes], None],
+    ) -> None:
+        self._number = number
+        answers = DatagramPipe(to_client)
+        back = _Back(answers.arrived)
+        self._server = UdpServer([sock], lambda: back)
+
+        def send(data: bytes) -> None:
+            back.send_when_open(data)
+            to_server(data)
+
+        self.pipes: dict[Direction, DatagramPipe] = {"server": DatagramPipe(send), "client": answers}
+
+    def add(self, active: ActiveFault[DatagramFault]) -> None:
+        for direction, pipe in self.pipes.items():
+            if active.works(direction):
+                pipe.add(active, DatagramDice(active, self._number, direction))
+
+    def remove(self, active: ActiveFault[DatagramFault]) -> None:
+        for pipe in self.pipes.values():
+            pipe.remove(active)
+
+    async def close(self) -> None:
+        for pipe in self.pipes.values():
+            pipe.close()
+        self._server.abort()
+        await self._server.close()
+
+
+class _Back(DatagramHandler):
+    """A client's socket towards the server."""
+
+    def __init__(self, received: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self._received = received
+        self._early: list[bytes] | None = []
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        early, self._early = self._early or [], None
+        for data in early:
+            self.send(data)
+
+    def handle(self, data: bytes, addr: Any) -> None:
+        self._received(data)
+
+    def send_when_open(self, data: bytes) -> None:
+        """Send, or keep it until the transport is there."""
+        if self._early is None:
+            self.send(data)
+        else:
+            self._early.append(data)

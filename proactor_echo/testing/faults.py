@@ -1,0 +1,423 @@
+"""What a network does to a connection or a datagram: descriptions of faults, to be given to ``server.fault()``.
+
+::
+
+    with server.fault(Latency(0.1, jitter=0.02)), server.fault(Slice(1)):
+        ...
+
+A fault works in one direction: ``towards="client"`` (the default), ``"server"``, or ``"both"``. Its ``probability`` is
+the share of connections it hits, or of datagrams. Everything that is left to chance comes from its ``seed``, from the
+connection's number and from the place in the stream (or the datagram's number), never from the clock or from how the
+bytes happen to arrive: the same seed gives the same schedule. Without a seed the fault gets one from its server; it is
+shown when a test fails.
+
+Nothing here does any I/O or looks at a clock.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import TYPE_CHECKING, Literal
+
+from . import datagram_faults as datagrams
+from . import stream_faults as streams
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from .datagram_proxy import UdpFaultProxy
+    from .proxy import FaultProxy
+
+__all__ = [
+    "Bandwidth",
+    "Coalesce",
+    "Corrupt",
+    "DatagramFault",
+    "Duplicate",
+    "Fault",
+    "HalfClose",
+    "Latency",
+    "Limit",
+    "Loss",
+    "Refuse",
+    "Reorder",
+    "Reset",
+    "Silent",
+    "Slice",
+    "SlowClose",
+    "Stall",
+    "StreamFault",
+    "Towards",
+    "Truncate",
+    "fault_proxy",
+    "udp_fault_proxy",
+]
+
+Towards = Literal["client", "server", "both"]
+
+
+async def fault_proxy(upstream: tuple[str, int], *, host: str = "127.0.0.1", seed: int = 0) -> FaultProxy:
+    """Put a TCP proxy on a free port in front of ``upstream``, a ``(host, port)``, and return it.
+
+    Use it in ``async with``. ``seed`` is what faults without a seed of their own get theirs from.
+    Raises :class:`~proactor_echo.BindError`.
+    """
+    from .proxy import FaultProxy
+
+    return await FaultProxy.open(upstream, host=host, seed=seed)
+
+
+async def udp_fault_proxy(upstream: tuple[str, int], *, host: str = "127.0.0.1", seed: int = 0) -> UdpFaultProxy:
+    """Put a UDP proxy on a free port in front of ``upstream``; the rest is as for :func:`fault_proxy`."""
+    from .datagram_proxy import UdpFaultProxy
+
+    return await UdpFaultProxy.open(upstream, host=host, seed=seed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Fault:
+    """What all faults have in common.
+
+    ``towards``      the direction in which it works.
+    ``probability``  the share of connections (TCP) or datagrams (UDP) that it hits, 0 to 1.
+    ``seed``         a number from which its schedule comes; ``None``: one from the server's seed.
+
+    Raises ValueError for what makes no sense; sizes are bytes, times are seconds, rates are per second.
+    """
+
+    towards: Towards = "client"
+    probability: float = 1.0
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.towards not in ("client", "server", "both"):
+            raise ValueError(f'towards must be "client", "server" or "both", not {self.towards!r}')
+        if not 0 <= self.probability <= 1:
+            raise ValueError(f"probability must be from 0 to 1, not {self.probability!r}")
+
+    def __str__(self) -> str:
+        """Return the fault as it would be written, without what is at its default."""
+        fields = sorted(dataclasses.fields(self), key=lambda field: bool(field.kw_only))
+        said = [f"{f.name}={value!r}" for f in fields if (value := getattr(self, f.name)) != f.default]
+        return f"{type(self).__name__}({', '.join(said)})"
+
+
+class StreamFault(Fault):
+    """A fault of TCP connections."""
+
+    def stream_effect(self, random: Random) -> streams.Effect:
+        """Return what it does to one direction of one connection."""
+        raise NotImplementedError
+
+
+class DatagramFault(Fault):
+    """A fault of UDP datagrams."""
+
+    def datagram_effect(self) -> datagrams.Effect:
+        """Return what it does to the datagrams between one client and the server, in one direction."""
+        raise NotImplementedError
+
+
+# -- for both ----------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency(StreamFault, DatagramFault):
+    """Everything comes ``delay`` seconds late, give or take up to ``jitter`` seconds.
+
+    A stream stays in order; datagrams with jitter may overtake each other, as they do in a network.
+    """
+
+    delay: float
+    jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_seconds(delay=self.delay, jitter=self.jitter)
+
+    def stream_effect(self, random: Random) -> streams.Effect:
+        """Delay every piece."""
+        return streams.Late(self.delay, self.jitter, random)
+
+    def datagram_effect(self) -> datagrams.Effect:
+        """Delay every datagram by itself."""
+        return datagrams.Late(self.delay, self.jitter)
+
+
+@dataclasses.dataclass(frozen=True)
+class Corrupt(StreamFault, DatagramFault):
+    """Change bytes: a share ``rate`` of those of a stream; of a datagram that is hit the same, but one at least."""
+
+    rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.rate <= 1:
+            raise ValueError(f"rate must be more than 0 and at most 1, not {self.rate!r}")
+
+    def stream_effect(self, random: Random) -> streams.Effect:
+        """Change bytes at places drawn beforehand."""
+        return streams.Corruption(self.rate, random)
+
+    def datagram_effect(self) -> datagrams.Effect:
+        """Change bytes of each datagram."""
+        return datagrams.Corruption(self.rate)
+
+
+# -- TCP ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Bandwidth(StreamFault):
+    """Let no more than ``rate`` bytes a second through."""
+
+    rate: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.rate > 0:
+            raise ValueError(f"rate must be more than 0 bytes a second, not {self.rate!r}")
+
+    def stream_effect(self, random: Random) -> streams.Effect:
+        """Send in portions of a hundredth of a second."""
+        return streams.Throttle(self.rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Slice(StreamFault):
+    """Cut what is written into pieces of ``size`` bytes, or of ``(least, most)``, ``gap`` seconds apart.
+
+    With ``gap=0`` the receiver may find several pieces in one read: TCP keeps no boundaries.
+    """
+
+    size: int | tuple[int, int] = 1
+    gap: float = 0.002
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_seconds(gap=self.gap)
+        least, most = _range(self.size)
+        if not 1 <= least <= most:
+            raise ValueError(f"size must be at least 1 byte, or (least, most), not {self.size!r}")
+
+    def stream_effect(self, random: Random) -> streams.Effect:
+        """Cut at places drawn beforehand."""
+        return streams.Slicer(*_range(self.size), self.gap, random)
+
+
+@dataclasses.dataclass(frozen=True)
+class Coalesce(StreamFault):
+    """Hold what is written for ``delay`` seconds; whatever is written meanwhile leaves in the same write."""
+
+    delay: float = 0.05
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_seconds(delay=self.delay)
+
+    def stream_effect(self, random: Random) -> streams.Effect:
+        """Gather."""
+        return streams.Gather(self.delay)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stall(StreamFault):
+    """After ``after_bytes``, let nothing through for ``duration`` seconds, once; ``None``: until it is removed."""
+
+    duration: float | None = None
+    after_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_size(after_bytes=self.after_bytes)
+        if self.duration is not None:
+            _check_seconds(duration=self.duration)
+
+    def stream_effect(self, random: Random) -> streams.Effect:
+        """Hold back."""
+        return streams.Standstill(self.after_bytes, math.inf if self.duration is None else self.duration)
+
+
+@dataclasses.dataclass(frozen=True)
+class Silent(StreamFault):
+    """Accept, take everything and say nothing: what comes this way is thrown away, an end of file included."""
+
+    def stream_effect(self, random: Random) -> streams.Effect:
+        """Swallow."""
+        return streams.Swallow()
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit(StreamFault):
+    """Let ``after_bytes`` through, then close the connection in good order; ``(least, most)`` draws the number."""
+
+    after_bytes: int | tuple[int, int]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_place(self.after_bytes)
+
+    def stream_effect(self, random: Random) -> streams.Effect:
+        """Count, then end."""
+        return streams.CutOff(streams.End.CLOSE, random.randint(*_range(self.after_bytes)), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class _After(StreamFault):
+    """Something that happens after so many bytes or after so many seconds, whichever comes first.
+
+    ``after_bytes`` may be ``(least, most)``. Seconds count from the connection's beginning, or from when the fault was
+    added. With neither it happens at once.
+    """
+
+    after_bytes: int | tuple[int, int] | None = None
+    after: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.after_bytes is not None:
+            _check_place(self.after_bytes)
+        if self.after is not None:
+            _check_seconds(after=self.after)
+
+    def _cut_off(self, end: streams.End, random: Random) -> streams.Effect:
+        place = None if self.after_bytes is None else random.randint(*_range(self.after_bytes))
+        return streams.CutOff(end, 0 if place is None and self.after is None else place, self.after)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reset(_After):
+    """End the connection with a TCP reset, of both sides, ``after_bytes`` this way or ``after`` seconds.
+
+    Bytes that a system has received and the program has not read may be lost with it; Windows does that.
+    """
+
+    def stream_effect(self, random: Random) -> streams.Effect:
+        """Count, then reset."""
+        return self._cut_off(streams.End.RESET, random)
+
+
+@dataclasses.dataclass(frozen=True)
+class HalfClose(_After):
+    """Say end of file this way early, ``after_bytes`` or ``after`` seconds; the other direction goes on."""
+
+    def stream_effect(self, random: Random) -> streams.Effect:
+        """Count, then end this direction."""
+        return self._cut_off(streams.End.EOF, random)
+
+
+@dataclasses.dataclass(frozen=True)
+class SlowClose(StreamFault):
+    """Let the end of the stream come ``delay`` seconds late."""
+
+    delay: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_seconds(delay=self.delay)
+
+    def stream_effect(self, random: Random) -> streams.Effect:
+        """Delay the end."""
+        return streams.LateEnd(self.delay)
+
+
+@dataclasses.dataclass(frozen=True)
+class Refuse(StreamFault):
+    """Refuse new connections: nothing listens on the port until it is removed. Open connections go on.
+
+    It has no direction and no probability.
+    """
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.probability != 1 or self.towards != "client":
+            raise ValueError("Refuse has no direction and no probability: either something listens or nothing does")
+
+
+# -- UDP ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss(DatagramFault):
+    """Lose datagrams: ``Loss(probability=0.1)`` loses a tenth of them."""
+
+    def datagram_effect(self) -> datagrams.Effect:
+        """Lose."""
+        return datagrams.Lost()
+
+
+@dataclasses.dataclass(frozen=True)
+class Duplicate(DatagramFault):
+    """Deliver datagrams ``copies`` times more than once, ``gap`` seconds apart."""
+
+    copies: int = 1
+    gap: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_seconds(gap=self.gap)
+        if self.copies < 1:
+            raise ValueError(f"copies must be at least 1, not {self.copies!r}")
+
+    def datagram_effect(self) -> datagrams.Effect:
+        """Repeat."""
+        return datagrams.Repeat(self.copies, self.gap)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reorder(DatagramFault):
+    """Let datagrams be overtaken by the next ``depth``; after ``timeout`` seconds without so many they come anyway."""
+
+    depth: int = 1
+    timeout: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_seconds(timeout=self.timeout)
+        if self.depth < 1:
+            raise ValueError(f"depth must be at least 1, not {self.depth!r}")
+
+    def datagram_effect(self) -> datagrams.Effect:
+        """Hold back until others have passed."""
+        return datagrams.Overtaken(self.depth, self.timeout)
+
+
+@dataclasses.dataclass(frozen=True)
+class Truncate(DatagramFault):
+    """Cut datagrams to ``size`` bytes."""
+
+    size: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_size(size=self.size)
+
+    def datagram_effect(self) -> datagrams.Effect:
+        """Cut short."""
+        return datagrams.Cut(self.size)
+
+
+# -- checks ------------------------------------------------------------------------------------------------------------
+
+
+def _range(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else value
+
+
+def _check_place(value: int | tuple[int, int]) -> None:
+    least, most = _range(value)
+    if not 0 <= least <= most:
+        raise ValueError(f"after_bytes must be 0 or more, or (least, most), not {value!r}")
+
+
+def _check_size(**values: int) -> None:
+    for name, value in values.items():
+        if value < 0:
+            raise ValueError(f"{name} must be 0 or more bytes, not {value!r}")
+
+
+def _check_seconds(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 <= value < math.inf:  # not so for NaN either
+            raise ValueError(f"{name} must be 0 or more seconds, not {value!r}")

@@ -1,0 +1,171 @@
+"""A TCP proxy that carries connections faithfully, and does to them what the faults say."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any, Self
+
+from ..addresses import format_address
+from ..sockopts import SocketOptions
+from .active import ActiveFault, ActiveFaults
+from .faults import Refuse, StreamFault
+from .listener import Listener
+from .proxied import ProxiedConnection
+from .record import Record
+from .waiting import Waiters
+
+__all__ = ["FaultProxy"]
+
+
+class FaultProxy:
+    """A TCP port on which faults can be switched on, in front of ``upstream``.
+
+    An end of file, an abort and a reset of one side reach the other as what they are. Use it in ``async with``.
+    """
+
+    def __init__(self, upstream: tuple[str, int], seed: int) -> None:
+        #: Where connections lead.
+        self.upstream = upstream
+        self._faults: ActiveFaults[StreamFault] = ActiveFaults(seed)
+        self._listener: Listener
+        self._links: list[ProxiedConnection] = []
+        self._accepted = 0
+        self._waiters = Waiters()
+        self._record = Record(self._waiters.look)
+        self._options = SocketOptions(exclusive=False)  # or Windows keeps the port from us while connections are open
+        self._closing = False
+
+    @classmethod
+    async def open(
+        cls, upstream: tuple[str, int], *, host: str = "127.0.0.1", port: int = 0, seed: int = 0
+    ) -> FaultProxy:
+        """Listen, and return the running proxy. Raises :class:`~proactor_echo.BindError`."""
+        proxy = cls(upstream, seed)
+        await proxy._listen(host, port)
+        return proxy
+
+    async def _listen(self, host: str, port: int) -> None:
+        self._listener = await Listener.open(host, port, self._options, self._connected)
+
+    # -- what a test asks ----------------------------------------------------------------------------------------
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """``(host, port)`` for clients to connect to."""
+        return self.host, self.port
+
+    @property
+    def host(self) -> str:
+        """The address it listens on."""
+        return str(self._listener.address[0])
+
+    @property
+    def port(self) -> int:
+        """The port it listens on."""
+        return int(self._listener.address[1])
+
+    @property
+    def connections(self) -> list[ProxiedConnection]:
+        """The connections that are open, oldest first."""
+        return [link for link in self._links if link.open]
+
+    @property
+    def accepted(self) -> int:
+        """How many connections there were."""
+        return self._accepted
+
+    @property
+    def received(self) -> bytes:
+        """Every byte that has got through to the server, of all connections, in the order in which it did.
+
+        Raises RuntimeError when more has passed than is kept (64 MiB).
+        """
+        return self._record.of("server")
+
+    @property
+    def sent(self) -> bytes:
+        """Every byte that has got through to clients; raises as :attr:`received` does."""
+        return self._record.of("client")
+
+    @property
+    def seed(self) -> int:
+        """The number from which faults without a seed of their own get theirs."""
+        return self._faults.seed
+
+    @property
+    def faults(self) -> list[ActiveFault[StreamFault]]:
+        """The faults that are switched on."""
+        return list(self._faults)
+
+    @property
+    def fault_history(self) -> list[ActiveFault[StreamFault]]:
+        """Every fault that has been switched on."""
+        return list(self._faults.history)
+
+    def fault(self, fault: StreamFault) -> ActiveFault[StreamFault]:
+        """Switch a fault on at once, for open connections and for new ones; in ``with`` it is switched off at the end.
+
+        It works on what passes from now on. Several faults work one after the other, in the order they were added.
+        """
+        if not isinstance(fault, StreamFault):
+            raise TypeError(f"not a fault of TCP connections: {fault!r}")
+        active = self._faults.add(fault, self._fault_removed)
+        if isinstance(fault, Refuse):
+            active.hits += 1
+            self._listener.refuse()
+        for link in self._links:
+            link.add(active)
+        return active
+
+    async def wait_for(self, condition: Callable[[], object], timeout: float = 5.0) -> None:
+        """Wait until ``condition()`` is true; it is tried whenever something passes, begins or ends.
+
+        ::
+
+            await server.wait_for(lambda: b"hello" in server.received)
+
+        Raises TimeoutError after ``timeout`` seconds.
+        """
+        await self._waiters.wait_for(condition, timeout, str(self))
+
+    async def close(self) -> None:
+        """Stop listening and abort every connection."""
+        self._closing = True
+        await self._listener.close()
+        for link in self._links.copy():
+            await link.end()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__} {format_address(self.address)}"
+
+    def __repr__(self) -> str:
+        return f"<{self} connections={len(self.connections)}>"
+
+    # -- below: how it is done -----------------------------------------------------------------------------------
+
+    def _connected(self, sock: socket.socket, address: Any) -> None:
+        self._accepted += 1
+        link = ProxiedConnection(
+            self._accepted, sock, address, upstream=self.upstream, faults=self._faults, record=self._record
+        )
+        self._links.append(link)
+        link.start(self._ended)
+        self._waiters.look()
+
+    def _fault_removed(self, active: ActiveFault[StreamFault]) -> None:
+        refusing = any(isinstance(other.fault, Refuse) for other in self._faults)
+        if isinstance(active.fault, Refuse) and not refusing and not self._closing:
+            self._listener.accept_again()
+        for link in self._links:
+            link.remove(active)
+
+    def _ended(self, link: ProxiedConnection) -> None:
+        self._links.remove(link)
+        self._waiters.look()

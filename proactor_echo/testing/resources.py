@@ -1,0 +1,244 @@
+"""What one test has opened on one event loop: made by the factories, closed last in, first out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl as tls
+import zlib
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from ..echo import EchoDatagramProtocol
+from ..net.client import connect_tcp
+from ..net.connection import Connection
+from ..net.datagram_protocol import DatagramHandler
+from ..net.protocol import FramedProtocol
+from ..net.session import Handler
+from ..sockopts import SocketOptions
+from ..wire.framing import Codec
+from .active import ActiveFault
+from .datagram_proxy import UdpFaultProxy
+from .proxy import FaultProxy
+from .servers import TcpTestServer, UdpTestServer
+
+__all__ = [
+    "FaultProxyFactory",
+    "Resources",
+    "TcpClientFactory",
+    "TcpServerFactory",
+    "UdpFaultProxyFactory",
+    "UdpServerFactory",
+]
+
+#: Seconds a client of the factory gets to close in good order before it is aborted.
+CLOSE_TIMEOUT = 1.0
+
+
+class Resources:
+    """Everything that one test's factories have made on the running loop.
+
+    ``seed`` is a number for the test; servers get theirs from it, in the order in which they are made. With
+    ``tell_tasks``, tasks that the test has left running are told too; that is for loops that end with the test.
+    """
+
+    def __init__(self, seed: int, *, tell_tasks: bool = False) -> None:
+        self._seed = seed
+        self._made = 0
+        self._stack: list[Callable[[], Awaitable[None]]] = []
+        self._faulty: list[FaultProxy | UdpFaultProxy] = []
+        self._errors: list[list[Exception]] = []
+        self._left: list[str] = []
+        self._tell_tasks = tell_tasks
+        self._tasks = asyncio.all_tasks()
+
+    @property
+    def tcp_server(self) -> TcpServerFactory:
+        """Make TCP servers."""
+        return TcpServerFactory(self)
+
+    @property
+    def udp_server(self) -> UdpServerFactory:
+        """Make UDP servers."""
+        return UdpServerFactory(self)
+
+    @property
+    def tcp_client(self) -> TcpClientFactory:
+        """Make TCP connections."""
+        return TcpClientFactory(self)
+
+    @property
+    def fault_proxy(self) -> FaultProxyFactory:
+        """Make TCP proxies."""
+        return FaultProxyFactory(self)
+
+    @property
+    def udp_fault_proxy(self) -> UdpFaultProxyFactory:
+        """Make UDP proxies."""
+        return UdpFaultProxyFactory(self)
+
+    def faults(self) -> Iterator[tuple[str, ActiveFault[Any]]]:
+        """Yield every fault there was, with the server that had it."""
+        for proxy in self._faulty:
+            for active in proxy.fault_history:
+                yield str(proxy), active
+
+    async def close(self) -> list[str]:
+        """Close everything, the last one first; return what the test had left open.
+
+        Raises what a handler raised, or several of them in a group.
+        """
+        problems: list[Exception] = []
+        while self._stack:
+            try:
+                await self._stack.pop()()
+            except Exception as error:
+                problems.append(error)
+        if self._tell_tasks:
+            await self._look_for_tasks()
+        problems += [error for errors in self._errors for error in errors]
+        if len(problems) == 1:
+            raise problems[0]
+        if problems:
+            raise ExceptionGroup("in the servers of this test", problems)
+        return self._left
+
+    # -- for the factories ---------------------------------------------------------------------------------------
+
+    def next_seed(self) -> int:
+        """Return a seed for the next server."""
+        self._made += 1
+        return zlib.crc32(f"{self._seed}/{self._made}".encode())
+
+    def opened_proxy(self, proxy: FaultProxy | UdpFaultProxy) -> None:
+        """Close a proxy or server at the end, and note what clients have left open."""
+        self._faulty.append(proxy)
+
+        async def close() -> None:
+            if isinstance(proxy, TcpTestServer):
+                self._left += await proxy.left_open()
+                self._errors.append(proxy.handler_errors)
+            await proxy.close()
+
+        self._stack.append(close)
+
+    def opened_client(self, conn: Connection) -> None:
+        """Close a connection at the end."""
+
+        async def close() -> None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CLOSE_TIMEOUT):
+                    await conn.close()
+            conn.abort()
+            await conn.wait_closed()
+
+        self._stack.append(close)
+
+    async def _look_for_tasks(self) -> None:
+        """Note tasks that are still there though the servers are not, after some turns of the loop."""
+        for _ in range(5):
+            await asyncio.sleep(0)
+        for task in asyncio.all_tasks() - self._tasks - {asyncio.current_task()}:
+            self._left.append(f"the task {task.get_name()} running {getattr(task.get_coro(), '__qualname__', '?')}()")
+
+
+class TcpServerFactory:
+    """``server = await tcp_server_factory(handler, codec=…)``: a TCP server that is closed after the test."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+
+    async def __call__(
+        self,
+        handler: Handler | None = None,
+        *,
+        protocol_factory: Callable[[], FramedProtocol] | None = None,
+        codec: Codec | None = None,
+        ssl: tls.SSLContext | None = None,
+        options: SocketOptions | None = None,
+        host: str = "127.0.0.1",
+        **settings: Any,
+    ) -> TcpTestServer:
+        """Serve ``handler``, a coroutine function that gets a Connection, or protocols, or else echo.
+
+        ``codec``     how bytes become frames.
+        ``ssl``       a server's context for TLS; faults work on what is encrypted.
+        ``settings``  further ones of :func:`~proactor_echo.serve_tcp`.
+        """
+        server = await TcpTestServer.serve(
+            handler,
+            protocol_factory=protocol_factory,
+            codec=codec,
+            ssl=ssl,
+            options=options,
+            host=host,
+            seed=self._resources.next_seed(),
+            **settings,
+        )
+        self._resources.opened_proxy(server)
+        return server
+
+
+class UdpServerFactory:
+    """``server = await udp_server_factory(MyProtocol)``: a UDP server that is closed after the test."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+
+    async def __call__(
+        self,
+        protocol_factory: Callable[[], DatagramHandler] = EchoDatagramProtocol,
+        *,
+        options: SocketOptions | None = None,
+        host: str = "127.0.0.1",
+    ) -> UdpTestServer:
+        """Serve a DatagramHandler, or else echo."""
+        seed = self._resources.next_seed()
+        server = await UdpTestServer.serve(protocol_factory, options=options, host=host, seed=seed)
+        self._resources.opened_proxy(server)
+        return server
+
+
+class TcpClientFactory:
+    """``conn = await tcp_client_factory(server)``: a connection that is closed after the test."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+
+    async def __call__(
+        self, server: FaultProxy | tuple[str, int], *, codec: Codec | None = None, **settings: Any
+    ) -> Connection:
+        """Connect to a server of this test or to a ``(host, port)``.
+
+        ``settings`` are those of :func:`~proactor_echo.connect_tcp`. Raises :class:`~proactor_echo.ConnectFailed`.
+        """
+        address = server.address if isinstance(server, FaultProxy) else server
+        conn = await connect_tcp(*address, codec=codec, **settings)
+        self._resources.opened_client(conn)
+        return conn
+
+
+class FaultProxyFactory:
+    """``proxy = await fault_proxy(("127.0.0.1", 5432))``: a TCP proxy for faults, closed after the test."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+
+    async def __call__(self, upstream: tuple[str, int], *, host: str = "127.0.0.1") -> FaultProxy:
+        """Put a proxy in front of ``upstream``."""
+        proxy = await FaultProxy.open(upstream, host=host, seed=self._resources.next_seed())
+        self._resources.opened_proxy(proxy)
+        return proxy
+
+
+class UdpFaultProxyFactory:
+    """``proxy = await udp_fault_proxy(("127.0.0.1", 53))``: a UDP proxy for faults, closed after the test."""
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+
+    async def __call__(self, upstream: tuple[str, int], *, host: str = "127.0.0.1") -> UdpFaultProxy:
+        """Put a proxy in front of ``upstream``."""
+        proxy = await UdpFaultProxy.open(upstream, host=host, seed=self._resources.next_seed())
+        self._resources.opened_proxy(proxy)
+        return proxy

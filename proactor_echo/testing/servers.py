@@ -1,0 +1,169 @@
+"""Servers made for tests: the real ones, on a free port, behind a port on which faults can be switched on."""
+
+from __future__ import annotations
+
+import ssl as tls
+from collections.abc import Callable
+from typing import Any
+
+from ..echo import EchoDatagramProtocol, EchoProtocol
+from ..errors import Disconnected, EndOfStream, FramingError
+from ..net.connection import Connection
+from ..net.datagram_protocol import DatagramHandler
+from ..net.protocol import FramedProtocol
+from ..net.server import Server, serve_tcp
+from ..net.session import Handler
+from ..net.stats import DatagramStats, ServerStats
+from ..net.udp import UdpServer, serve_udp
+from ..sockopts import SocketOptions
+from ..wire.framing import Codec
+from .datagram_proxy import UdpFaultProxy
+from .proxy import FaultProxy
+
+__all__ = ["TcpTestServer", "UdpTestServer"]
+
+#: Seconds that connections get, at the end of a test, to end by themselves: the news may still be under way.
+GRACE = 0.5
+
+
+class TcpTestServer(FaultProxy):
+    """A TCP server and its fault proxy, on the running event loop.
+
+    ``address`` is what clients connect to; ``connections``, ``received`` and ``sent`` are the clients'. (What a
+    handler sees as ``conn.peer`` is the proxy.) ``handler_errors`` are exceptions that left the handler: those still in
+    the list at the end of the test fail it.
+    """
+
+    def __init__(self, server: Server, seed: int) -> None:
+        super().__init__(server.addresses[0][:2], seed)
+        #: The server behind the proxy.
+        self.server = server
+        #: Exceptions of the handler.
+        self.handler_errors: list[Exception] = []
+
+    @classmethod
+    async def serve(
+        cls,
+        handler: Handler | None = None,
+        *,
+        protocol_factory: Callable[[], FramedProtocol] | None = None,
+        codec: Codec | None = None,
+        ssl: tls.SSLContext | None = None,
+        options: SocketOptions | None = None,
+        host: str = "127.0.0.1",
+        seed: int = 0,
+        **settings: Any,
+    ) -> TcpTestServer:
+        """Start a server with this handler or protocol, or else an echo server.
+
+        ``settings`` are further ones of :func:`~proactor_echo.serve_tcp`. Raises :class:`~proactor_echo.BindError`.
+        """
+        errors: list[Exception] = []
+        if handler is None and protocol_factory is None:
+            protocol_factory = EchoProtocol
+        server = await serve_tcp(
+            None if handler is None else _watched(handler, errors),
+            host,
+            protocol_factory=None if protocol_factory is None else _watched_protocol(protocol_factory, errors),
+            codec=codec,
+            ssl=ssl,
+            options=options,
+            **settings,
+        )
+        made = cls(server, seed)
+        made.handler_errors = errors
+        try:
+            await made._listen(host, 0)
+        except BaseException:
+            await server.close(0)
+            raise
+        return made
+
+    @property
+    def stats(self) -> ServerStats:
+        """The server's counters."""
+        return self.server.stats
+
+    async def left_open(self) -> list[str]:
+        """Tell which clients have not closed their connection, after giving them a moment."""
+        if self.connections:
+            try:
+                await self.wait_for(lambda: not self.connections, GRACE)
+            except TimeoutError:
+                return [f"a connection from {link.peer} to {self}" for link in self.connections]
+        return []
+
+    async def close(self) -> None:
+        """Stop listening, abort every connection, cancel handlers."""
+        await super().close()
+        await self.server.close(0)
+
+
+class UdpTestServer(UdpFaultProxy):
+    """A UDP server and its fault proxy, on the running event loop.
+
+    (What the protocol sees as a client's address is the proxy's.)
+    """
+
+    def __init__(self, server: UdpServer, seed: int) -> None:
+        super().__init__(server.addresses[0][:2], seed)
+        #: The server behind the proxy.
+        self.server = server
+
+    @classmethod
+    async def serve(
+        cls,
+        protocol_factory: Callable[[], DatagramHandler] = EchoDatagramProtocol,
+        *,
+        options: SocketOptions | None = None,
+        host: str = "127.0.0.1",
+        seed: int = 0,
+    ) -> UdpTestServer:
+        """Start a server with this protocol, or else an echo server. Raises :class:`~proactor_echo.BindError`."""
+        server = await serve_udp(protocol_factory, host, options=options)
+        made = cls(server, seed)
+        try:
+            await made._open(host, 0)
+        except BaseException:
+            await server.close()
+            raise
+        return made
+
+    @property
+    def stats(self) -> DatagramStats:
+        """The server's counters."""
+        return self.server.stats
+
+    async def close(self) -> None:
+        """Close; what is held back is dropped."""
+        await super().close()
+        await self.server.close()
+
+
+def _watched(handler: Handler, errors: list[Exception]) -> Handler:
+    async def watched(conn: Connection) -> None:
+        try:
+            await handler(conn)
+        except (EndOfStream, Disconnected, FramingError):
+            raise  # the client's doing
+        except Exception as error:
+            errors.append(error)
+            raise
+
+    return watched
+
+
+def _watched_protocol(factory: Callable[[], FramedProtocol], errors: list[Exception]) -> Callable[[], FramedProtocol]:
+    def make() -> FramedProtocol:
+        protocol = factory()
+        crashed = protocol.crashed
+
+        def noted(error: BaseException) -> None:
+            if isinstance(error, Exception):
+                errors.append(error)
+            crashed(error)
+
+        protocol.crashed = noted  # type: ignore[method-assign]
+        return protocol
+
+    return make

@@ -1,0 +1,34 @@
+"""Waiting for something to become true that has no event of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+__all__ = ["Waiters"]
+
+
+class Waiters:
+    """Those who wait; :meth:`look` is called whenever something has happened."""
+
+    def __init__(self) -> None:
+        self._waiting: set[asyncio.Event] = set()
+
+    def look(self) -> None:
+        """Let everybody try their condition again."""
+        for event in self._waiting:
+            event.set()
+
+    async def wait_for(self, condition: Callable[[], object], timeout: float, where: str) -> None:
+        """Wait until ``condition()`` is true. Raises TimeoutError after ``timeout`` seconds."""
+        event = asyncio.Event()
+        self._waiting.add(event)
+        try:
+            async with asyncio.timeout(timeout):
+                while not condition():
+                    event.clear()
+                    await event.wait()
+        except TimeoutError:
+            raise TimeoutError(f"{where}: what was waited for did not happen within {timeout:g} s") from None
+        finally:
+            self._waiting.discard(event)

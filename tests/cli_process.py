@@ -1,0 +1,138 @@
+"""The command line in a process of its own: read its lines, stop it with signals, get what it left."""
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import IO, Any, NamedTuple, Self
+
+PATIENCE = 60.0
+
+# Nobody can send a signal to a process on Windows. There a thread of the process raises it when told to, which is how
+# Windows itself delivers Ctrl+C: in a thread of its own.
+_OBEYING = """
+import os, signal, threading
+def obey():
+    while number := os.read(0, 1):
+        signal.raise_signal(number[0])
+threading.Thread(target=obey, daemon=True).start()
+import proactor_echo.__main__
+"""
+
+
+class Ended(NamedTuple):
+    """What a process left: its exit status and what it wrote."""
+
+    status: int
+    out: str
+    err: str
+
+
+class CliProcess:
+    """``proactor-echo`` with these arguments, killed at the end of the ``with`` block if it still runs.
+
+    ``host``: a program, to be run with the arguments by Python, that starts the command line itself.
+    """
+
+    def __init__(self, *arguments: str, env: Mapping[str, str] | None = None, host: str | None = None) -> None:
+        program = [host] if host else ["-c", _OBEYING] if sys.platform == "win32" else ["-m", "proactor_echo"]
+        self._process = subprocess.Popen(
+            [sys.executable, *program, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+        )
+        assert self._process.stdin is not None
+        self._stdin = self._process.stdin
+        self._out = _Lines(self._process.stdout)
+        self._err = _Lines(self._process.stderr)
+
+    def line(self) -> str:
+        """Wait for the next line on standard output; empty at its end."""
+        return self._out.next()
+
+    def error_line(self) -> str:
+        """Wait for the next line on standard error; empty at its end."""
+        return self._err.next()
+
+    def listening(self) -> tuple[str, int]:
+        """Wait for the line that says where it listens on IPv4; return that."""
+        words = self.line().split()
+        assert words[:1] == ["listening"], (words, self.end())
+        host, _, port = words[2].rpartition(":")
+        return host, int(port)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        if sys.platform == "win32":
+            self.write(bytes([number]))
+        else:
+            self._process.send_signal(number)
+
+    def write(self, data: bytes) -> None:
+        """Write to standard input."""
+        self._stdin.write(data)
+        self._stdin.flush()
+
+    def end(self) -> Ended:
+        """Wait for its end."""
+        self._stdin.close()
+        status = self._process.wait(PATIENCE)
+        return Ended(status, self._out.all(), self._err.all())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._stdin.close()
+        self._process.wait()
+        self._out.close()
+        self._err.close()
+
+
+class _Lines:
+    """The lines of a pipe, read by a thread so that waiting for one can end."""
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        assert pipe is not None
+        self._pipe = pipe
+        self._queue: queue.Queue[str] = queue.Queue()
+        self._seen: list[str] = []
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def next(self) -> str:
+        line = self._queue.get(timeout=PATIENCE)
+        self._seen.append(line)
+        return line.rstrip("\r\n")
+
+    def all(self) -> str:
+        """Return everything up to the end of the pipe, with what was read before."""
+        self._thread.join(PATIENCE)
+        while not self._queue.empty():
+            self._seen.append(self._queue.get())
+        return "".join(self._seen).replace("\r\n", "\n")
+
+    def close(self) -> None:
+        self._thread.join(PATIENCE)
+        self._pipe.close()
+
+    def _read(self) -> None:
+        for line in self._pipe:
+            self._queue.put(line.decode("cp1252" if sys.platform == "win32" else "utf-8"))
+        self._queue.put("")
+
+
+def run_python(*arguments: str, **options: Any) -> Ended:
+    """Run Python to its end."""
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
+    return Ended(done.returncode, done.stdout, done.stderr)

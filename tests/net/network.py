@@ -1,0 +1,67 @@
+"""A network made to order for a client: names have the addresses a test gives them, and addresses may stay silent.
+
+It stands at the two public calls of the event loop through which a client meets the network, ``getaddrinfo`` and
+``sock_connect``; everything else is real.
+"""
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+Address = tuple[Any, ...]
+
+
+class Network:
+    """What the loop of the running test sees of the network."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        loop = asyncio.get_running_loop()
+        self._resolve, self._connect = loop.getaddrinfo, loop.sock_connect
+        self.names: dict[str, list[Address] | BaseException] = {}
+        self.silent: set[Address] = set()
+        self.refusing: set[Address] = set()
+        #: Called with the address and before an answer is passed on.
+        self.before: Callable[[Address], Any] | None = None
+        #: In the order of the attempts.
+        self.tried: list[Address] = []
+        self.sockets: list[socket.socket] = []
+        monkeypatch.setattr(loop, "getaddrinfo", self.getaddrinfo)
+        monkeypatch.setattr(loop, "sock_connect", self.sock_connect)
+
+    async def getaddrinfo(self, host: str, port: int, **options: Any) -> list[Any]:
+        if host not in self.names:
+            return await self._resolve(host, port, **options)
+        found = self.names[host]
+        if isinstance(found, BaseException):
+            raise found
+        return [(_family(address), socket.SOCK_STREAM, 6, "", address) for address in found]
+
+    async def sock_connect(self, sock: socket.socket, address: Address) -> None:
+        self.tried.append(address)
+        self.sockets.append(sock)
+        if address in self.silent:
+            await asyncio.get_running_loop().create_future()
+        if address in self.refusing:
+            raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+        await self._connect(sock, address)
+        if self.before is not None:
+            await self.before(address)
+
+    @property
+    def open_sockets(self) -> list[socket.socket]:
+        return [sock for sock in self.sockets if sock.fileno() != -1]
+
+
+def _family(address: Address) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+
+
+def closed_port(host: str = "127.0.0.1") -> int:
+    """Return a port that refuses: it was free just now, and is not one that the system gives out again at once."""
+    with socket.create_server((host, 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

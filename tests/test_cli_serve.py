@@ -1,0 +1,72 @@
+"""Stopping a server that is slow to stop; real signals, raised in this process."""
+
+import asyncio
+import signal
+from typing import Any
+
+import pytest
+
+import proactor_echo as pe
+from proactor_echo.cli_serve import run, serve_tcp_until_stopped, serve_udp_until_stopped
+
+
+class Stuck:
+    """A UDP server with datagrams that the system does not take, which no real one can be made to have at will."""
+
+    addresses = (("127.0.0.1", 9),)
+    stats = pe.DatagramStats(datagrams_in=2, datagrams_out=1)
+
+    def __init__(self) -> None:
+        self._aborted = asyncio.Event()
+
+    async def close(self) -> None:
+        signal.raise_signal(signal.SIGTERM)  # the second one
+        await self._aborted.wait()
+
+    def abort(self) -> None:
+        self._aborted.set()
+
+    async def __aenter__(self) -> "Stuck":
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        pass
+
+
+def test_a_second_signal_drops_what_udp_could_not_send(capsys: pytest.CaptureFixture[str]) -> None:
+    async def starting() -> Any:
+        asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGTERM)
+        return Stuck()
+
+    async def main() -> None:
+        async with asyncio.timeout(10):
+            await serve_udp_until_stopped(starting(), stats=False)
+
+    run(main())
+    assert capsys.readouterr().out == "listening udp 127.0.0.1:9\nstopped: 2 datagrams in, 1 out, 0 dropped\n"
+
+
+def test_a_signal_that_comes_while_it_starts_stops_it_once_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+    async def starting() -> pe.Server:
+        signal.raise_signal(signal.SIGTERM)
+        return await pe.serve_tcp(protocol_factory=pe.EchoProtocol)
+
+    run(serve_tcp_until_stopped(starting(), drain=5, stats=False))
+    assert "\nstopped: 0 finished, 0 aborted in " in capsys.readouterr().out
+
+
+def test_a_start_that_fails_gives_the_signals_back() -> None:
+    async def starting() -> pe.Server:
+        raise pe.BindError("cannot bind")
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(pe.BindError):
+        run(serve_tcp_until_stopped(starting(), drain=5, stats=False))
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+async def test_the_command_line_runs_on_the_default_loop_of_the_system() -> None:
+    async def kind() -> type[asyncio.AbstractEventLoop]:
+        return type(asyncio.get_running_loop())
+
+    assert await asyncio.to_thread(run, kind()) is type(asyncio.get_running_loop())

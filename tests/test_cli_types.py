@@ -1,0 +1,87 @@
+"""Sizes, times, limits and keepalive, as they are written on a command line."""
+
+import click
+import pytest
+
+from proactor_echo import KeepAlive
+from proactor_echo.cli_types import ByteSize, KeepAliveTimes, LimitOrOff, Seconds, format_size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("1", 1), ("512", 512), ("64k", 65536), ("64K", 65536), ("1m", 1 << 20), ("2g", 2 << 30), (" 1k ", 1024)],
+)
+def test_a_size_is_bytes_or_a_multiple_of_1024(text: str, size: int) -> None:
+    assert ByteSize(1, 1 << 40).convert(text, None, None) == size
+
+
+@pytest.mark.parametrize("text", ["", "k", "1.5k", "-1", "64kb", "1_000", "0x10", "64 q", "²", "٣"])
+def test_what_is_no_size_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(
+        click.BadParameter, match="is not a size: write bytes, or k, m or g after the number, as in 64k"
+    ):
+        ByteSize(1, 1 << 40).convert(text, None, None)
+
+
+@pytest.mark.parametrize("text", ["0", "3k", "2049"])
+def test_a_size_out_of_bounds_is_refused_with_the_bounds(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=f"'{text}' is not between 1 and 2k bytes"):
+        ByteSize(1, 2048).convert(text, None, None)
+
+
+@pytest.mark.parametrize(("size", "text"), [(0, "0"), (1, "1"), (1000, "1000"), (65536, "64k"), (1 << 20, "1m")])
+def test_a_size_is_written_as_it_is_read(size: int, text: str) -> None:
+    assert format_size(size) == text
+    assert ByteSize(0, 1 << 40).convert(text, None, None) == size
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("5", 5.0), ("0.25", 0.25), ("0", 0.0), ("1e3", 1000.0)])
+def test_a_time_is_seconds_with_fractions(text: str, seconds: float) -> None:
+    assert Seconds().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "-1", "nan", "inf", "5s", "off"])
+def test_what_is_no_time_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a number of seconds, 0 or more"):
+        Seconds().convert(text, None, None)
+
+
+def test_a_time_that_can_be_off_is_none_then() -> None:
+    assert Seconds(can_be_off=True).convert("off", None, None) is None
+    assert Seconds(can_be_off=True).convert("0.5", None, None) == 0.5
+
+
+@pytest.mark.parametrize("text", ["0", "no"])
+def test_a_time_that_can_be_off_is_not_0(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a number of seconds above 0, or off"):
+        Seconds(can_be_off=True).convert(text, None, None)
+
+
+@pytest.mark.parametrize(("text", "limit"), [("1", 1), ("10000", 10000), ("off", None)])
+def test_a_limit_is_a_number_or_off(text: str, limit: int | None) -> None:
+    assert LimitOrOff().convert(text, None, None) == limit
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", "²"])
+def test_what_is_no_limit_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a whole number of 1 or more, or off"):
+        LimitOrOff().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "keepalive"),
+    [("60,5,10", KeepAlive(60, 5, 10)), ("1.5,0.5,3", KeepAlive(1.5, 0.5, 3)), ("off", None)],
+)
+def test_keepalive_is_three_numbers_or_off(text: str, keepalive: KeepAlive | None) -> None:
+    assert KeepAliveTimes().convert(text, None, None) == keepalive
+
+
+@pytest.mark.parametrize("text", ["", "60", "60,5", "60,5,10,1", "60,5,ten", "60,5,1.5", "on"])
+def test_what_is_no_keepalive_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not IDLE,INTERVAL,COUNT, as in 60,5,10, or off"):
+        KeepAliveTimes().convert(text, None, None)
+
+
+def test_keepalive_that_no_system_takes_is_refused_with_the_reason() -> None:
+    with pytest.raises(click.BadParameter, match="keepalive idle must be more than 0 and at most 32767 seconds"):
+        KeepAliveTimes().convert("0,5,10", None, None)
