@@ -1,10 +1,11 @@
-"""Rows of the defect table: what connections, cancelled receives, signals and closing do on the stock loop and on ours."""
+"""Rows of the defect table: connections, cancelled receives, signals and closing, on the stock loop and on ours."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import gc
+import importlib
 import signal
 import socket
 import sys
@@ -180,11 +181,8 @@ def test_a_protocol_receives_bytes(kind: str) -> None:
 @on_each
 def test_fifty_completions_are_taken_in_one_call(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
-    module, name = (
-        (winapi, "GetQueuedCompletionStatusEx")
-        if kind == "ours"
-        else (overlapped_module(), "GetQueuedCompletionStatus")
-    )
+    module: Any = winapi if kind == "ours" else importlib.import_module("_overlapped")
+    name = "GetQueuedCompletionStatusEx" if kind == "ours" else "GetQueuedCompletionStatus"
     original = getattr(module, name)
 
     def counted(*args: Any) -> Any:
@@ -213,10 +211,6 @@ def test_fifty_completions_are_taken_in_one_call(kind: str, monkeypatch: pytest.
 
     count = run(bench(kind), main())
     assert count <= 10 if kind == "ours" else count >= 50, count
-
-
-def overlapped_module() -> Any:
-    return sys.modules["_overlapped"]
 
 
 # -- row 16 ----------------------------------------------------------------------------------------------------------
@@ -269,8 +263,13 @@ def test_a_signal_handler_can_be_added_and_is_taken_away_at_the_end(kind: str) -
         loop = asyncio.get_running_loop()
         seen: list[int] = []
         arrived = asyncio.Event()
+
+        def handler(number: int) -> None:
+            seen.append(number)
+            arrived.set()
+
         for number in numbers:
-            loop.add_signal_handler(number, lambda n=number: (seen.append(int(n)), arrived.set()))
+            loop.add_signal_handler(number, handler, int(number))
         for number in numbers:
             arrived.clear()
             threading.Thread(target=signal.raise_signal, args=(number,)).start()  # the loop waits in the kernel

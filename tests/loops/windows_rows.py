@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
@@ -38,10 +38,10 @@ def run(here: Bench, main: Coroutine[Any, Any, T]) -> T:
         gc.collect()
 
 
-async def within(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T | None:
+async def within(seconds: float, awaitable: Awaitable[T]) -> T | None:
     """The result, or None when it does not come: how the stock loop shows that it has gone deaf."""
     try:
         async with asyncio.timeout(seconds):
-            return await coroutine
+            return await awaitable
     except TimeoutError:
         return None
