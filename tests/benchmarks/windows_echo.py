@@ -24,7 +24,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 if sys.platform == "win32":
@@ -36,7 +36,8 @@ WARM_UP = 0.2  # seconds
 
 
 def main() -> int:
-    options = _parse()
+    options = parse()
+    os.sched_setaffinity(0, {1})
     servers = {"ours": ["ours"], "stock": ["stock"]}
     if options.winloop:
         servers["winloop"] = ["winloop"]
@@ -44,7 +45,7 @@ def main() -> int:
     rates: dict[str, list[float]] = {name: [] for name in names}
     costs: dict[str, list[float]] = {name: [] for name in names}
     with contextlib.ExitStack() as stack:
-        running = {name: stack.enter_context(_server(name, options)) for name in names}
+        running = {name: stack.enter_context(serve(name, options)) for name in names}
         for _ in range(options.rounds):
             for name, (port, prefix) in running.items():
                 rate, cost = load(port, options.connections, options.size, options.seconds, prefix)
@@ -128,7 +129,8 @@ def _prefix_of(pid: int) -> str:
 
 
 @contextlib.contextmanager
-def _server(name: str, options: argparse.Namespace) -> Iterator[tuple[int, str]]:
+def serve(name: str, options: argparse.Namespace) -> Iterator[tuple[int, str]]:
+    """Start a server under Wine, pinned to one CPU; its port, and the prefix of its Wine session."""
     port = 0
     for exe, command, free in options.exe:
         if exe == name:
@@ -184,7 +186,8 @@ def _exe(text: str) -> tuple[str, str, int]:
     return name, command.format(port=port), port
 
 
-def _parse() -> argparse.Namespace:
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--connections", type=int, default=50)
     parser.add_argument("--size", type=int, default=1024, help="bytes of a message")
@@ -202,9 +205,8 @@ def _parse() -> argparse.Namespace:
         help="another Python server, which prints `listening PORT`",
     )
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     options.script = dict(options.script)
-    os.sched_setaffinity(0, {1})
     return options
 
 
