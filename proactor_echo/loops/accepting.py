@@ -6,12 +6,12 @@ of the system (no descriptors, no memory, no buffers) costs a pause, logged once
 
 from __future__ import annotations
 
-import errno
 import logging
 import socket
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
+from proactor_echo.errors import DisconnectReason, classify, is_resource_error
 from proactor_echo.loops import private
 
 if TYPE_CHECKING:
@@ -23,9 +23,7 @@ logger = logging.getLogger("asyncio")
 FIRST_PAUSE = 0.1  # seconds without accepting after the system ran out of something; doubled up to LONGEST_PAUSE
 LONGEST_PAUSE = 1.0
 
-# Winsock: "Windows Sockets Error Codes" (10024, 10055); Win32: "System Error Codes" (8, 14, 1450, 1455).
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, 10024, 10055}
-_EXHAUSTED_WIN32 = {8, 14, 1450, 1455}
+PATIENCE = 64  # accepts that may fail in a row for a reason that is not a peer's, before that is a cause to pause too
 
 
 class Acceptor:
@@ -34,6 +32,7 @@ class Acceptor:
     __slots__ = (
         "_context",
         "_factory",
+        "_failures",
         "_handshake_timeout",
         "_loop",
         "_pause",
@@ -62,6 +61,7 @@ class Acceptor:
         self._handshake_timeout = handshake_timeout
         self._shutdown_timeout = shutdown_timeout
         self._context = copy_context()
+        self._failures = 0  # in a row, of the listener's own
         self._pause = 0.0
         self._retry: asyncio.TimerHandle | None = None
 
@@ -75,6 +75,7 @@ class Acceptor:
 
     def accepted(self, conn: socket.socket, peer: Any) -> None:
         """Engine: a connection, already non-blocking. Makes its transport and opens it, or closes it."""
+        self._failures = 0
         self._pause = 0.0
         if self._loop.get_debug():
             logger.debug("%r got a new connection from %r: %r", self._server, peer, conn)
@@ -109,14 +110,16 @@ class Acceptor:
 
     def failed(self, exc: OSError) -> bool:
         """Engine: an accept failed. True: accept again at once. False: accepting is paused, :meth:`start` follows."""
-        if not _is_exhausted(exc):
+        if classify(exc).reason is DisconnectReason.OTHER:  # not a peer that went away: those may be any number
+            self._failures += 1
+        if self._failures < PATIENCE and not is_resource_error(exc):
             if self._loop.get_debug():
                 logger.debug("accept failed on %r", self._sock, exc_info=exc)
             return True
         if not self._pause:
             self._loop.call_exception_handler(
                 {
-                    "message": "socket.accept() out of system resource; accepting is paused",
+                    "message": "socket.accept() fails; accepting is paused",
                     "exception": exc,
                     "socket": private.TransportSocket(self._sock),
                 }
@@ -136,7 +139,3 @@ class Acceptor:
             self._retry.cancel()
             self._retry = None
         self.stop()
-
-
-def _is_exhausted(exc: OSError) -> bool:
-    return exc.errno in _EXHAUSTED or getattr(exc, "winerror", None) in _EXHAUSTED | _EXHAUSTED_WIN32

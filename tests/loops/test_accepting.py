@@ -148,6 +148,36 @@ def test_an_error_of_one_connection_is_passed_over(ours: Bench, number: int) -> 
     assert not ours.errors
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the Windows engine accepts otherwise; it has its own test")
+def test_a_listener_that_only_fails_is_not_tried_without_end(ours: Bench) -> None:
+    class Failing:
+        def __init__(self, sock: socket.socket) -> None:
+            self.sock = sock
+            self.calls = 0
+
+        def accept(self) -> Any:
+            self.calls += 1
+            raise OSError(errno.EINVAL, "injected")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.sock, name)
+
+    async def main() -> int:
+        loop: Any = asyncio.get_running_loop()
+        server, address = await listen()
+        (acceptor,) = loop._acceptors.values()
+        acceptor._sock = failing = Failing(acceptor._sock)
+        client = socket.create_connection(address)
+        while not ours.errors:
+            await asyncio.sleep(0)
+        client.close()
+        await closed(server)
+        return failing.calls
+
+    assert ours.run(main()) == accepting.PATIENCE
+    assert len(ours.errors) == 1
+
+
 def test_a_thousand_connections_at_once_are_all_served(ours: Bench) -> None:
     async def main() -> None:
         server, address = await listen(backlog=1024)
