@@ -1,0 +1,341 @@
+"""The datagram transport both engines share: queue, flow control, errors, closing.
+
+UDP has no connection to lose, so nothing that happens to one datagram ends the endpoint: an error, of a send or
+reported for an earlier one (ICMP), goes to ``error_received`` once, and both reading and sending go on (gh-91227,
+gh-127057, gh-156698). ``close`` sends what is queued first (gh-82652). An empty datagram is a datagram.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import warnings
+from collections import deque
+from contextvars import Context, copy_context
+from typing import TYPE_CHECKING, Any
+
+from proactor_echo.loops import private
+from proactor_echo.loops.transport import HIGH_WATER, LOW_WATER
+from proactor_echo.loops.writing import LOG_AFTER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+logger = logging.getLogger("asyncio")
+
+OVERHEAD = 8  # bytes a queued datagram counts beside its own, as in asyncio from 3.14: empty ones take room too
+
+
+class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
+    """A datagram socket, driven by completions. Abstract: an engine subclasses it. Made by the loop."""
+
+    def __init__(
+        self,
+        loop: Any,
+        sock: socket.socket,
+        protocol: asyncio.DatagramProtocol,
+        address: Any = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        context: Context | None = None,
+    ) -> None:
+        self._extra = {"socket": private.TransportSocket(sock), "sockname": None, "peername": None} | (extra or {})
+        with contextlib.suppress(OSError):
+            self._extra["sockname"] = sock.getsockname()
+        with contextlib.suppress(OSError):
+            self._extra["peername"] = sock.getpeername()
+        self._connected = self._extra["peername"] is not None
+        self._loop = loop
+        self._protocol_paused = False
+        self._high_water = HIGH_WATER
+        self._low_water = LOW_WATER
+        self._sock: socket.socket | None = sock
+        self._protocol: Any = protocol
+        self._address = address
+        self._context = copy_context() if context is None else context
+        self._queue: deque[tuple[bytes, Any]] = deque()
+        self._size = 0
+        self._queued = False  # somebody will flush: a callback on its return, the end of the turn, or a completion
+        self._sending = False  # the engine has the first of the queue
+        self._closing = False
+        self._paused = False
+        self._conn_lost = 0
+        self._failure: BaseException | None = None
+        self._held: deque[tuple[bytes, Any]] = deque()  # arrived while paused
+
+    # -- starting ------------------------------------------------------------------------------------------------
+
+    def _open_soon(self, waiter: asyncio.Future[None] | None) -> None:
+        self._loop.call_soon(self._open, waiter, context=self._context)
+
+    def _open(self, waiter: asyncio.Future[None] | None) -> None:
+        try:
+            if self._protocol is not None:
+                self._protocol.connection_made(self)
+        finally:
+            if not (self._paused or self._closing):
+                try:
+                    self._start_receiving()
+                except Exception as exc:  # the system has no room to watch one more, say
+                    self._fatal_error(exc, "Fatal error on starting to receive")
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    # -- what the engine reports ---------------------------------------------------------------------------------
+
+    def _received(self, datagrams: Iterable[tuple[bytes, Any]]) -> None:
+        """Engine: these arrived, each with its source address. A batch is answered with a batch."""
+        queued = self._queued
+        self._queued = True
+        try:
+            self._context.run(self._deliver, datagrams)
+        finally:
+            if not queued and not self._sending:
+                self._turn_over()
+
+    def _deliver(self, datagrams: Iterable[tuple[bytes, Any]]) -> None:
+        received = self._protocol.datagram_received
+        for data, address in datagrams:
+            if self._paused or self._closing:
+                if not self._closing:
+                    self._held.append((data, address))
+                continue
+            try:
+                received(data, address)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                self._callback_failed(exc, "datagram_received")
+
+    def _errored(self, exc: OSError) -> None:
+        """Engine: a receive, or a send, brought this error; the endpoint goes on."""
+        if self._conn_lost or self._protocol is None:
+            return
+        try:
+            self._context.copy().run(self._protocol.error_received, exc)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as failure:
+            self._callback_failed(failure, "error_received")
+
+    def _sent(self, count: int) -> None:
+        """Engine: the first `count` of the queue are with the system, or (0) there is room again; none is pending."""
+        self._queued = self._sending = False
+        self._take(count)
+        self._flush()
+
+    def _send_failed(self, exc: OSError) -> None:
+        """Engine: the first of the queue could not be sent; the rest still can."""
+        self._queued = self._sending = False
+        self._take(1)
+        self._errored(exc)
+        self._flush()
+
+    def _quiet(self) -> None:
+        """Engine: after :meth:`_withdraw` returned False, the last pending operation has come back."""
+        self._loop.call_soon(self._call_connection_lost, self._failure, context=self._context)
+
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    def sendto(self, data: bytes | bytearray | memoryview[Any], addr: Any = None) -> None:
+        """Send one datagram, to `addr` or to the address this endpoint is connected to. It may be empty."""
+        if type(data) is not bytes:
+            if not isinstance(data, bytes | bytearray | memoryview):
+                raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+            data = bytes(data)
+        if self._address and addr is not None and addr != self._address:
+            raise ValueError(f"Invalid address: must be None or {self._address}")
+        if self._closing:
+            if self._address and self._conn_lost:
+                if self._conn_lost >= LOG_AFTER:
+                    logger.warning("socket.send() raised exception.")
+                self._conn_lost += 1
+            return
+        self._queue.append((data, addr))
+        self._size += len(data) + OVERHEAD
+        if not self._queued:
+            self._queued = True
+            dirty = self._loop._dirty
+            if dirty.running:
+                dirty.append(self)
+            else:
+                self._turn_over()
+        if self._size > self._high_water:
+            if not self._sending:
+                self._flush()
+            self._maybe_pause_protocol()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes queued, and 8 for each datagram."""
+        return self._size
+
+    def _turn_over(self) -> None:
+        """Loop: the turn in which this was put in ``_dirty`` is over."""
+        if not self._sending:
+            self._queued = False
+            if self._queue:
+                self._flush()
+
+    def _flush(self) -> None:
+        """Offer the system what is queued; give the engine the first it does not take now.
+
+        Lifetime: the queue keeps a datagram until the engine's :meth:`_sent` or :meth:`_send_failed`.
+        """
+        while self._queue and self._sock is not None:
+            try:
+                count = self._offer()
+            except (BlockingIOError, InterruptedError):
+                count = 0
+            except OSError as exc:
+                self._take(1)
+                self._errored(exc)
+                continue
+            except Exception as exc:  # an address the socket module cannot use
+                self._take(1)
+                self._fatal_error(exc, "Fatal write error on datagram transport")
+                return
+            if not count:
+                self._queued = self._sending = True
+                self._submit_send()
+                break
+            self._take(count)
+        if self._protocol_paused:
+            self._maybe_resume_protocol()
+        if self._closing and not self._queue and not self._conn_lost:
+            self._finish(None)
+
+    def _take(self, count: int) -> None:
+        queue = self._queue
+        if count >= len(queue):
+            queue.clear()
+            self._size = 0
+            return
+        for _ in range(count):
+            self._size -= len(queue.popleft()[0]) + OVERHEAD
+
+    def _offer(self) -> int:
+        """Send as many of the queue as the system takes without blocking: how many, or an error of the first."""
+        data, address = self._queue[0]
+        sock: Any = self._sock
+        if self._connected:
+            sock.send(data)
+        else:
+            sock.sendto(data, self._address if address is None else address)
+        return 1
+
+    # -- reading -------------------------------------------------------------------------------------------------
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Hand what arrives from now on to `protocol`."""
+        self._protocol = protocol
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Return the current protocol; None when the endpoint is closed."""
+        protocol: asyncio.BaseProtocol = self._protocol
+        return protocol
+
+    def is_reading(self) -> bool:
+        """Whether datagrams that arrive go to the protocol."""
+        return not (self._paused or self._closing)
+
+    def pause_reading(self) -> None:
+        """Leave datagrams with the system, whose buffer is bounded, until :meth:`resume_reading`."""
+        if not (self._paused or self._closing):
+            self._paused = True
+            self._stop_receiving()
+
+    def resume_reading(self) -> None:
+        """Undo :meth:`pause_reading`."""
+        if self._paused and not self._closing:
+            self._paused = False
+            self._loop.call_soon(self._deliver_held)
+
+    def _deliver_held(self) -> None:
+        if self._held and not self._paused and not self._closing:
+            held, self._held = self._held, deque()
+            self._received(held)
+        if not (self._paused or self._closing):
+            self._start_receiving()
+
+    # -- closing -------------------------------------------------------------------------------------------------
+
+    def is_closing(self) -> bool:
+        """Whether the endpoint is closing or closed."""
+        return self._closing
+
+    def close(self) -> None:
+        """Send what is queued, then close. Nothing more is received."""
+        if self._closing:
+            return
+        self._closing = True
+        self._held.clear()
+        self._stop_receiving()
+        if not self._queue:
+            self._finish(None)
+
+    def abort(self) -> None:
+        """Close now; what is queued is lost."""
+        self._force_close(None)
+
+    def _fatal_error(self, exc: BaseException, message: str) -> None:
+        self._loop.call_exception_handler(
+            {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
+        )
+        self._force_close(exc)
+
+    def _callback_failed(self, exc: BaseException, name: str) -> None:
+        # One datagram that a protocol chokes on must not deafen the endpoint to all the others.
+        self._loop.call_exception_handler(
+            {
+                "message": f"protocol.{name}() call failed.",
+                "exception": exc,
+                "transport": self,
+                "protocol": self._protocol,
+            }
+        )
+
+    def _force_close(self, exc: BaseException | None) -> None:
+        if self._conn_lost:
+            return
+        self._queue.clear()
+        self._held.clear()
+        self._size = 0
+        if not self._closing:
+            self._closing = True
+            self._stop_receiving()
+        self._finish(exc)
+
+    def _finish(self, exc: BaseException | None) -> None:
+        self._conn_lost += 1
+        self._failure = exc
+        if self._withdraw():
+            self._loop.call_soon(self._call_connection_lost, exc, context=self._context)
+
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
+        try:
+            if self._protocol is not None:
+                self._protocol.connection_lost(exc)
+        finally:
+            sock, self._sock = self._sock, None
+            if sock is not None:
+                sock.close()
+            self._protocol = None
+
+    def __del__(self) -> None:
+        sock = getattr(self, "_sock", None)
+        if sock is not None:
+            warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self, stacklevel=2)
+            sock.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._sock is None else "closing" if self._closing else f"fd={self._sock.fileno()}"
+        return f"<{type(self).__name__} {state} queued={len(self._queue)}>"
+
+    # -- what the engine adds ------------------------------------------------------------------------------------
+
+    _start_receiving: Callable[[], None]
+    _stop_receiving: Callable[[], None]
+    _submit_send: Callable[[], None]
+    _withdraw: Callable[[], bool]

@@ -1,0 +1,215 @@
+"""The completion engine's loop: ``asyncio.ProactorEventLoop`` without its known defects.
+
+::
+
+    BatchProactor.select   takes up to 256 completions in one call                            (iocp_poll)
+    EventLoop              hands each to its operation, in the turn it was taken
+    Receive, Send, Accept  know what the completion means                      (iocp_stream, iocp_udp, overlapped)
+    IocpStream, …          the shared transports, told that it is done                   (transport, datagram)
+
+Pipes, subprocesses and ``sendfile`` are asyncio's own and unchanged.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.platform != "win32":
+    raise ImportError("proactor_echo.loops.iocp is for Windows only")
+
+import contextlib
+import logging
+import signal
+import socket
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any, TypeVarTuple
+
+from proactor_echo.loops.iocp_accept import AcceptQueue, IocpAcceptor
+from proactor_echo.loops.iocp_poll import BatchProactor, Operation
+from proactor_echo.loops.iocp_stream import BufferPool, IocpStream
+from proactor_echo.loops.iocp_udp import IocpDatagrams
+from proactor_echo.loops.signals import SignalHandlers
+from proactor_echo.loops.turns import TurnLoop
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections import deque
+    from collections.abc import Callable
+
+Ts = TypeVarTuple("Ts")
+
+logger = logging.getLogger("asyncio")
+
+
+class EventLoop(TurnLoop):
+    """``asyncio.ProactorEventLoop`` with our transports and servers, batched completions and signal handlers."""
+
+    _proactor: BatchProactor
+    _csock: socket.socket
+    _self_reading_future: asyncio.Future[bytes] | None
+
+    def __init__(self, proactor: BatchProactor | None = None) -> None:
+        self._acceptors: dict[int, IocpAcceptor] = {}
+        self._accept_queues: weakref.WeakKeyDictionary[socket.socket, AcceptQueue] = weakref.WeakKeyDictionary()
+        self._stream_class = IocpStream
+        self._datagram_class = IocpDatagrams
+        self._buffers = BufferPool()
+        self._signals = SignalHandlers(self)
+        super().__init__(BatchProactor() if proactor is None else proactor)
+
+    # -- turns ---------------------------------------------------------------------------------------------------
+
+    def run_forever(self) -> None:
+        """Run until :meth:`stop` is called."""
+        # A signal must wake the loop that waits, not the one that was made last: CPython sets this once, when a loop is
+        # made, and takes it away when any loop is closed.
+        main = threading.current_thread() is threading.main_thread()
+        before = signal.set_wakeup_fd(self._csock.fileno()) if main and not self.is_closed() else -1
+        try:
+            super().run_forever()
+        finally:
+            if main and self._csock is not None and before != self._csock.fileno():
+                with contextlib.suppress(ValueError, OSError):  # its loop may be closed by now
+                    signal.set_wakeup_fd(before)
+
+    def _run_once(self) -> None:
+        try:
+            super()._run_once()
+        finally:
+            self._proactor.submit_due()
+
+    def _process_events(self, event_list: deque[tuple[Operation, int]]) -> None:
+        take = event_list.popleft
+        try:
+            if self._debug:
+                while event_list:
+                    self._timed(*take())
+            else:
+                while event_list:
+                    operation, count = take()
+                    operation.done(count)
+        finally:
+            if event_list:  # a protocol raised KeyboardInterrupt: those behind it are for the next turn
+                self._proactor.put_back(event_list)
+
+    def _timed(self, operation: Operation, count: int) -> None:
+        """Debug mode: what takes long is named, as asyncio does for its callbacks."""
+        start = self.time()
+        operation.done(count)
+        took = self.time() - start
+        if took >= self.slow_callback_duration:
+            logger.warning("Executing %r took %.3f seconds", operation, took)
+
+    # -- waking --------------------------------------------------------------------------------------------------
+
+    def _write_to_self(self) -> None:
+        # A packet of our own instead of a byte through a socket; the socket remains for signals.
+        proactor = self._proactor
+        if proactor is not None:
+            with contextlib.suppress(OSError):  # closed by another thread just now
+                proactor.wake()
+
+    def _loop_self_reading(self, f: asyncio.Future[bytes] | None = None) -> None:
+        if f is not None and f is self._self_reading_future and not f.cancelled() and (f.exception() or not f.result()):
+            # CPython would read this end of file again at once, for ever (gh-156333), or after an error never again.
+            self.call_exception_handler(
+                {
+                    "message": "The self-pipe of the event loop was broken from outside; it has a new one",
+                    "exception": f.exception() or EOFError("end of file on the self-pipe"),
+                    "loop": self,
+                }
+            )
+            self._renew_self_pipe()
+            f = None
+        super()._loop_self_reading(f)
+
+    def _renew_self_pipe(self) -> None:
+        self._close_self_pipe()
+        self._make_self_pipe()
+        if threading.current_thread() is threading.main_thread():
+            signal.set_wakeup_fd(self._csock.fileno())
+
+    # -- servers -------------------------------------------------------------------------------------------------
+
+    def _start_serving(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        **later: Any,
+    ) -> None:
+        acceptor = IocpAcceptor(
+            self, protocol_factory, sock, sslcontext, server, ssl_handshake_timeout, ssl_shutdown_timeout
+        )
+        self._acceptors[sock.fileno()] = acceptor
+        acceptor.start()
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        acceptor = self._acceptors.pop(sock.fileno(), None)
+        if acceptor is not None:
+            acceptor.close()
+        super()._stop_serving(sock)
+
+    # -- sockets -------------------------------------------------------------------------------------------------
+
+    async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
+        """Accept a connection. Cancelling loses none: the next call gets it."""
+        queue = self._accept_queues.get(sock)
+        if queue is None:
+            self._accept_queues[sock] = queue = AcceptQueue(self, self._proactor, sock)
+        return await queue.accept(sock)
+
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+        """Receive up to `n` bytes. Cancelling loses none: awaited is that there are some, not they themselves."""
+        if not _is_plain_stream(sock):
+            return await super().sock_recv(sock, n)
+        while True:
+            try:
+                return sock.recv(n)
+            except (BlockingIOError, InterruptedError):
+                await self._proactor.recv(sock, 0)
+
+    async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
+        """Receive into `buf`; as :meth:`sock_recv`."""
+        if not _is_plain_stream(sock):
+            return await super().sock_recv_into(sock, buf)
+        while True:
+            try:
+                return sock.recv_into(buf)
+            except (BlockingIOError, InterruptedError):
+                await self._proactor.recv(sock, 0)
+
+    # -- signals -------------------------------------------------------------------------------------------------
+
+    def add_signal_handler(self, sig: int, callback: Callable[[*Ts], object], *args: *Ts) -> None:
+        """Call ``callback(*args)`` in the loop at SIGINT (Ctrl+C), SIGBREAK (Ctrl+Break) or SIGTERM.
+
+        Raises as the Unix loop: TypeError, ValueError, and RuntimeError for another signal or another thread. What
+        handled the signal before is put back by :meth:`remove_signal_handler` and when the loop is closed.
+        """
+        self._check_closed()
+        self._signals.add(sig, callback, *args)
+
+    def remove_signal_handler(self, sig: int) -> bool:
+        """Undo :meth:`add_signal_handler`; False when there was no handler."""
+        return self._signals.remove(sig)
+
+    def close(self) -> None:
+        """Close the loop: signal handlers put back, everything pending cancelled and awaited for a bounded time."""
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if not self.is_closed():
+            self._signals.close()
+            for acceptor in self._acceptors.values():
+                acceptor.close()
+            self._acceptors.clear()
+        super().close()
+
+
+def _is_plain_stream(sock: socket.socket) -> bool:
+    return sock.type == socket.SOCK_STREAM and sock.gettimeout() == 0

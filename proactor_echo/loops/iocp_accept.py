@@ -1,0 +1,203 @@
+"""Accepting with AcceptEx: several accepts wait with the kernel, as many as the rate of connections asks for."""
+
+from __future__ import annotations
+
+import sys
+
+if sys.platform != "win32":
+    raise ImportError("proactor_echo.loops.iocp_accept is for Windows only")
+
+import weakref
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from proactor_echo.loops.accepting import FIRST_PAUSE, Acceptor
+from proactor_echo.loops.overlapped import Accept
+from proactor_echo.loops.transport import set_nodelay
+
+if TYPE_CHECKING:
+    import asyncio
+    import socket
+
+    from proactor_echo.loops.iocp_poll import BatchProactor
+
+FLOOR = 4
+"""Accepts a quiet listener leaves with the kernel; each holds a socket."""
+
+CEILING = 64
+"""Most accepts of one listener: the kernel's backlog holds the connections of a longer burst."""
+
+CALM_TURNS = 64
+"""Turns in a row that used a quarter of the accepts or less, before there are half as many."""
+
+ERRORS_IN_A_ROW = 64
+"""Failed accepts in a row, each of one connection's making, before a pause: the fault may be the listener's."""
+
+
+class IocpAcceptor(Acceptor):
+    """A listening socket served by a pipeline of AcceptEx."""
+
+    __slots__ = ("_accepting", "_accepts", "_calm", "_closed", "_depth", "_errors", "_fill_due", "_taken")
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._accepts: set[Accept] = set()
+        self._accepting = False
+        self._closed = False
+        self._depth = FLOOR
+        self._calm = 0  # turns
+        self._errors = 0  # in a row
+        self._taken = 0  # accepts that came back since the last refill
+        self._fill_due = False
+        self._loop._proactor.watch(self._sock)
+
+    def start(self) -> None:
+        """Keep the pipeline full from now on."""
+        if not self._closed:
+            self._accepting = True
+            self._fill()
+
+    def stop(self) -> None:
+        """Submit no more. What is with the kernel stays there: it has its socket already."""
+        self._accepting = False
+
+    def close(self) -> None:
+        """Have every accept back; a connection that arrived first is closed."""
+        self._closed = True
+        super().close()
+        for accept in self._accepts:
+            accept.cancel()
+
+    def _fill(self) -> None:
+        """Submit accepts up to the depth, which follows how many the last turn took.
+
+        Lifetime: as :meth:`Accept.submit`; this object is held by each accept until its completion.
+        """
+        self._fill_due = False
+        self._adapt()
+        loop = self._loop
+        while self._accepting and len(self._accepts) < self._depth and self._sock.fileno() != -1:
+            try:
+                accept = Accept(self._sock, self._finished)
+                accept.submit(loop._proactor)
+            except OSError as exc:
+                self._go_on_after(exc)
+                return
+            self._accepts.add(accept)
+
+    def _adapt(self) -> None:
+        taken, self._taken = self._taken, 0
+        if taken >= self._depth:
+            self._depth = min(self._depth * 2, CEILING)
+            self._calm = 0
+        elif taken * 4 > self._depth:
+            self._calm = 0
+        elif taken:
+            self._calm += 1
+            if self._calm >= CALM_TURNS:
+                self._depth = max(self._depth // 2, FLOOR)
+                self._calm = 0
+
+    def _finished(self, accept: Accept, peer: Any, exc: OSError | None) -> None:
+        self._accepts.discard(accept)
+        self._taken += 1
+        if self._closed:
+            accept.conn.close()
+            return
+        try:
+            if exc is None:
+                self._errors = 0
+                set_nodelay(accept.conn)
+                self.accepted(accept.conn, peer)
+            else:
+                self._go_on_after(exc)
+        finally:
+            self._fill_soon()
+
+    def _go_on_after(self, exc: OSError) -> None:
+        """Whatever failed, the listener goes on: at once, or after a pause."""
+        self._errors += 1
+        if self.failed(exc):
+            if self._errors % ERRORS_IN_A_ROW:
+                self._fill_soon()
+            elif self._retry is None:
+                self.stop()
+                self._retry = self._loop.call_later(FIRST_PAUSE, self._resume)
+
+    def _fill_soon(self) -> None:
+        # Once a turn: how many accepts a turn takes is what the depth follows.
+        if not self._fill_due and self._accepting:
+            self._fill_due = True
+            self._loop.call_soon(self._fill)
+
+
+class AcceptQueue:
+    """``loop.sock_accept`` of one listener. A cancelled call leaves its accept, and what comes of it, to the next.
+
+    Nothing is lost and nothing logged: CPython closes the connection that a cancelled accept had already taken.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, proactor: BatchProactor, listener: socket.socket) -> None:
+        self._loop = loop
+        self._proactor = proactor
+        self._listener = weakref.ref(listener)
+        self._waiters: deque[asyncio.Future[tuple[socket.socket, Any]]] = deque()
+        self._arrived: deque[tuple[socket.socket, Any]] = deque()
+        self._pending = 0
+        proactor.watch(listener)
+
+    async def accept(self, listener: socket.socket) -> tuple[socket.socket, Any]:
+        """Wait for a connection: a socket as blocking as the listener, and the peer's address.
+
+        Lifetime: as :meth:`Accept.submit`; each accept holds this queue until its completion.
+        """
+        if self._arrived:
+            return self._arrived.popleft()
+        if self._pending <= len(self._waiters):
+            Accept(listener, self._finished).submit(self._proactor)
+            self._pending += 1
+        waiter: asyncio.Future[tuple[socket.socket, Any]] = self._loop.create_future()
+        self._waiters.append(waiter)
+        try:
+            return await waiter
+        except BaseException:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._hand_on(waiter.result())
+            raise
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def _finished(self, accept: Accept, peer: Any, exc: OSError | None) -> None:
+        self._pending -= 1
+        if exc is None:
+            listener = self._listener()
+            if listener is None or listener.fileno() == -1:
+                accept.conn.close()
+                return
+            accept.conn.settimeout(listener.gettimeout())
+            self._hand_on((accept.conn, peer))
+        elif (waiter := self._next_waiter()) is not None:
+            waiter.set_exception(exc)
+
+    def _hand_on(self, connection: tuple[socket.socket, Any]) -> None:
+        waiter = self._next_waiter()
+        if waiter is not None:
+            waiter.set_result(connection)
+        else:
+            self._arrived.append(connection)
+
+    def _next_waiter(self) -> asyncio.Future[tuple[socket.socket, Any]] | None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                return waiter
+        return None
+
+    def close(self) -> None:
+        """Close what arrived and nobody asked for."""
+        while self._arrived:
+            self._arrived.popleft()[0].close()
+
+    def __del__(self) -> None:
+        self.close()

@@ -1,0 +1,270 @@
+"""The completion port: CPython's IocpProactor, asked for completions in batches and never giving memory up early.
+
+Everything asyncio itself does with a proactor (``sock_*``, pipes, subprocesses, ``sendfile``) goes on unchanged. What
+changes is the poll. ``GetQueuedCompletionStatusEx`` takes up to :data:`BATCH` completions a call, where CPython asks
+for one at a time and once more to learn that there is none. And operations of ours are completed without a future:
+the proactor finds the operation by the address of its OVERLAPPED and the loop calls its ``done``.
+
+Receives are submitted when the turn is over. A peer that was answered in this turn has often
+replied by then, so its receive succeeds within the call, and the sockets of our transports are in the mode in which
+that posts no packet: the operation goes straight to the completed ones.
+
+Lifetimes, the one rule: *cancelling never frees; only the completion frees.* An operation is in the registry from
+before it is handed to the kernel until it has completed, which is the success of the call itself or else the packet
+taken from the port. The registry keeps the OVERLAPPED and the buffer alive, so no address is used twice meanwhile.
+
+Sources: "I/O Completion Ports" and "GetQueuedCompletionStatusEx function" of the Windows API reference; CPython's
+``Lib/asyncio/windows_events.py`` in 3.11 to 3.14.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.platform != "win32":
+    raise ImportError("proactor_echo.loops.iocp_poll is for Windows only")
+
+import _winapi
+import ctypes
+import logging
+import math
+import struct
+import time
+import weakref
+from collections import deque
+from ctypes import wintypes
+from typing import Any, Protocol
+
+from proactor_echo.loops import winapi
+from proactor_echo.loops.private_windows import IocpProactor, overlapped
+
+logger = logging.getLogger("asyncio")
+
+BATCH = 256
+"""Most completions taken in one call: 8 KiB of entries. What is left waits for the next turn, so timers get theirs."""
+
+CLOSE_LIMIT = 5.0
+"""Seconds `close` waits for operations that were cancelled. Drivers answer in milliseconds; a broken one never does."""
+
+_ENTRY_SIZE = struct.calcsize(winapi.ENTRY_FORMAT)
+_WAIT_TIMEOUT = 258
+_WAKE_ADDRESS = 0
+
+_never_completed: list[Any] = []
+"""Operations the kernel had not given back when their port was closed. It may still write to them: kept for ever."""
+
+
+class Operation(Protocol):
+    """Something the kernel works on, in the registry under the address of its OVERLAPPED."""
+
+    def done(self, count: int) -> None:
+        """Take it back from the kernel, with `count` bytes transferred. Called from the loop."""
+
+    def cancel(self) -> None:
+        """Ask the kernel to give it back soon. `done` or `discard` is called all the same."""
+
+    def discard(self) -> None:
+        """Take it back after the loop's end: free what it holds, and tell nobody."""
+
+
+class Submittable(Protocol):
+    """A receive that is due."""
+
+    def submit(self) -> None:
+        """Hand it to the kernel, if it is still wanted."""
+
+
+class BatchProactor(IocpProactor):
+    """An IocpProactor that takes completions by the hundred, and keeps operations of ours beside asyncio's."""
+
+    def __init__(self) -> None:
+        self._operations: dict[int, Operation] = {}
+        self._completed: deque[tuple[Operation, int]] = deque()
+        self._due: list[Submittable] = []
+        self._silent: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._woken = False
+        self._entries = bytearray(_ENTRY_SIZE * BATCH)
+        self._entries_view = memoryview(self._entries)
+        self._entries_pin = ctypes.c_char.from_buffer(self._entries)
+        self._entries_address = ctypes.addressof(self._entries_pin)
+        self._taken = wintypes.ULONG()
+        self._taken_address = ctypes.addressof(self._taken)
+        super().__init__()
+
+    def __repr__(self) -> str:
+        port = "closed" if self._iocp is None else f"{len(self._operations)} + {len(self._cache)} pending"
+        return f"<{type(self).__name__} {port}>"
+
+    # -- operations ----------------------------------------------------------------------------------------------
+
+    def watch(self, sock: Any) -> None:
+        """Have the completions of this socket posted to our port; to be called before the first operation on it."""
+        self._register_with_iocp(sock)
+
+    def watch_silently(self, sock: Any) -> bool:
+        """Do the same, but have no packet posted for what succeeds within its call; False where that is refused."""
+        self._register_with_iocp(sock)
+        if sock not in self._silent:
+            if not winapi.SetFileCompletionNotificationModes(
+                sock.fileno(), winapi.FILE_SKIP_COMPLETION_PORT_ON_SUCCESS
+            ):
+                return False
+            self._silent.add(sock)
+        return True
+
+    def submit_soon(self, receive: Submittable) -> None:
+        """Call its ``submit`` from :meth:`submit_due`, when this turn is over."""
+        self._due.append(receive)
+
+    def submit_due(self) -> None:
+        """Submit what became due in this turn; to be called before the loop reckons how long it may wait."""
+        if self._due:
+            due, self._due = self._due, []
+            for receive in due:
+                receive.submit()
+
+    def keep(self, address: int, operation: Operation) -> None:
+        """Register an operation, before or right after it is handed to the kernel but within the same turn.
+
+        Lifetime: the registry holds `operation` (and it its OVERLAPPED and buffer) until its packet has been taken,
+        or until :meth:`drop` or :meth:`complete`, for one that posts no packet.
+        """
+        self._operations[address] = operation
+
+    def drop(self, address: int) -> None:
+        """Take out an operation the kernel refused to begin."""
+        del self._operations[address]
+
+    def complete(self, address: int, count: int) -> None:
+        """Take out an operation that succeeded within its call on a silent socket; `done` follows in the next turn."""
+        self._completed.append((self._operations.pop(address), count))
+
+    @property
+    def pending(self) -> int:
+        """How many operations of ours the kernel has."""
+        return len(self._operations)
+
+    # -- polling -------------------------------------------------------------------------------------------------
+
+    def select(self, timeout: float | None = None) -> deque[tuple[Operation, int]]:
+        """Wait up to `timeout` seconds (None: for ever) and return what is done, oldest first."""
+        self._poll(0 if self._completed else timeout)
+        completed, self._completed = self._completed, deque()
+        return completed
+
+    def put_back(self, completed: deque[tuple[Operation, int]]) -> None:
+        """Return these again from the next :meth:`select`, first."""
+        completed.extend(self._completed)
+        self._completed = completed
+
+    def _poll(self, timeout: float | None = None) -> None:
+        if timeout is None:
+            milliseconds = winapi.INFINITE
+        else:
+            if timeout < 0:
+                raise ValueError("negative timeout")
+            milliseconds = math.ceil(timeout * 1e3)  # the port counts milliseconds: wait at least `timeout`
+            if milliseconds >= winapi.INFINITE:
+                raise ValueError("timeout too big")
+        if winapi.GetQueuedCompletionStatusEx(
+            self._iocp, self._entries_address, BATCH, self._taken_address, milliseconds, False
+        ):
+            take, complete = self._operations.pop, self._completed.append
+            view = self._entries_view[: self._taken.value * _ENTRY_SIZE]
+            for key, address, _, count in struct.iter_unpack(winapi.ENTRY_FORMAT, view):
+                operation = take(address, None)
+                if operation is not None:
+                    complete((operation, count))
+                else:
+                    self._complete_stock(key, address, count)
+        else:
+            error = winapi.get_last_error()
+            if error != _WAIT_TIMEOUT:
+                raise ctypes.WinError(error)
+        if self._unregistered:
+            for done in self._unregistered:
+                self._cache.pop(done.address, None)
+            self._unregistered.clear()
+
+    def _complete_stock(self, key: int, address: int, count: int) -> None:
+        """Complete an operation of asyncio's own, as IocpProactor._poll does."""
+        entry = self._cache.pop(address, None)
+        if entry is None:
+            if address == _WAKE_ADDRESS:
+                self._woken = False
+            elif key not in (0, overlapped.INVALID_HANDLE_VALUE):
+                _winapi.CloseHandle(key)  # a pipe handed over by its number
+            return
+        future, operation, owner, callback = entry
+        if owner in self._stopped_serving:
+            future.cancel()
+        elif not future.done():  # _register may have read the result already, or somebody cancelled
+            try:
+                value = callback(count, key, operation)
+            except OSError as exc:
+                future.set_exception(exc)
+            else:
+                future.set_result(value)
+
+    def wake(self) -> None:
+        """End a wait in :meth:`select`, from any thread. Many calls before the wait ends cost one packet."""
+        if not self._woken:
+            self._woken = True
+            overlapped.PostQueuedCompletionStatus(self._iocp, 0, 0, _WAKE_ADDRESS)
+
+    def _register(self, ov: Any, obj: Any, callback: Any) -> Any:
+        future = super()._register(ov, obj, callback)
+        if obj in self._silent and not ov.pending:
+            del self._cache[ov.address]  # TransmitFile on a transport's socket, done: no packet will come
+        return future
+
+    def _unregister(self, ov: Any) -> None:
+        # CPython forgets (before 3.13: even a pending) receive on the self-pipe here and lets its memory go. Its packet
+        # is still to come, and would complete whatever stands at that address by then. Only a wait for a handle, which
+        # has no owner in the cache, may never post one.
+        entry = self._cache.get(ov.address)
+        if entry is None or entry[2] == 0:
+            super()._unregister(ov)
+
+    # -- closing -------------------------------------------------------------------------------------------------
+
+    def close(self, limit: float = CLOSE_LIMIT) -> None:
+        """Cancel everything pending, wait for it to come back, and close the port.
+
+        Bounded (gh-111604: CPython's waits for ever): after `limit` seconds, what the kernel has not given back is
+        logged and its memory kept for ever.
+        """
+        if self._iocp is None:
+            return
+        for operation in list(self._operations.values()):
+            operation.cancel()
+        self._cancel_stock()
+        deadline = time.monotonic() + limit
+        while self._operations or self._cache:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                logger.error("%r: closed with operations the kernel has not given back after %g s", self, limit)
+                _never_completed.append((self._operations, self._cache))
+                self._operations, self._cache = {}, {}
+                break
+            self._poll(min(remaining, 1.0))
+        while self._completed:
+            self._completed.popleft()[0].discard()
+        _winapi.CloseHandle(self._iocp)
+        self._iocp = None
+
+    def _cancel_stock(self) -> None:
+        for future, _, _, _ in list(self._cache.values()):
+            # The wait for an unregistered wait's event must not be cancelled, and says so by raising RuntimeError.
+            if not future.cancelled() and type(future).__name__ != "_WaitCancelFuture":
+                try:
+                    future.cancel()
+                except OSError as exc:
+                    if self._loop is not None:
+                        self._loop.call_exception_handler(
+                            {"message": "Cancelling a future failed", "exception": exc, "future": future}
+                        )
+
+    def __del__(self) -> None:
+        if getattr(self, "_iocp", None) is not None:
+            self.close()

@@ -1,0 +1,295 @@
+"""A stream transport driven by a completion port.
+
+One receive is always with the kernel while the protocol reads: the same block and buffer again and again. Sends are
+tried without waiting first, by the shared code; what the system does not take becomes one overlapped send at a time.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.platform != "win32":
+    raise ImportError("proactor_echo.loops.iocp_stream is for Windows only")
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+from proactor_echo.loops import winapi
+from proactor_echo.loops.overlapped import Send, error_from, failure
+from proactor_echo.loops.transport import StreamTransport, set_nodelay
+
+if TYPE_CHECKING:
+    import socket
+
+    from proactor_echo.loops.iocp_poll import BatchProactor
+
+SIZES = (2 * 1024, 16 * 1024, 64 * 1024)
+"""Bytes of a receive buffer: the first when a connection is new or quiet, the next when a receive fills the last."""
+
+QUIET_RECEIVES = 2
+"""Receives in a row that a smaller buffer would have held, before the buffer becomes smaller."""
+
+SPARE_BUFFERS = 32
+"""Most buffers of one size kept for the next connection that needs one: 2 MiB of the largest."""
+
+
+class Buffer:
+    """Memory at an address that stays: a pinned bytearray cannot be resized."""
+
+    __slots__ = ("_pin", "address", "size", "view")
+
+    def __init__(self, size: int) -> None:
+        memory = bytearray(size)
+        self.size = size
+        self.view = memoryview(memory)
+        self._pin = ctypes.c_char.from_buffer(memory)
+        self.address = ctypes.addressof(self._pin)
+
+
+class BufferPool:
+    """The loop's spare receive buffers; only idle ones are ever in it."""
+
+    def __init__(self) -> None:
+        self._spare: dict[int, list[Buffer]] = {size: [] for size in SIZES}
+
+    def take(self, size: int) -> Buffer:
+        """Give a buffer of one of :data:`SIZES`, with anything in it."""
+        spare = self._spare[size]
+        return spare.pop() if spare else Buffer(size)
+
+    def give(self, buffer: Buffer) -> None:
+        """Take back a buffer the kernel does not have."""
+        spare = self._spare[buffer.size]
+        if len(spare) < SPARE_BUFFERS:
+            spare.append(buffer)
+
+
+class Receive:
+    """The one receive of a connection, submitted again and again into a buffer that grows and shrinks with its use."""
+
+    __slots__ = (
+        "_address",
+        "_block",
+        "_borrowed",
+        "_buffer",
+        "_due",
+        "_flags_address",
+        "_handle",
+        "_level",
+        "_overlapped",
+        "_pool",
+        "_proactor",
+        "_quiet",
+        "_silent",
+        "_transport",
+        "_wsabuf_address",
+        "pending",
+    )
+
+    def __init__(self, proactor: BatchProactor, pool: BufferPool, handle: int, silent: bool) -> None:
+        self._transport: Any = None
+        self._proactor = proactor
+        self._pool = pool
+        self._handle = handle
+        self._silent = silent
+        self._block = winapi.StreamOperation()
+        self._overlapped = self._block.overlapped  # shares the memory of the block
+        self._address = ctypes.addressof(self._block)
+        self._wsabuf_address = self._address + winapi.BUFFER_OFFSET
+        self._flags_address = self._address + winapi.FLAGS_OFFSET
+        self._buffer: Buffer | None = None
+        self._level = 0
+        self._quiet = 0
+        self._borrowed: tuple[Any, memoryview[Any], Any] | None = None
+        self._due = False
+        self.pending = False
+
+    def submit_soon(self, transport: IocpStream) -> None:
+        """Submit when this turn is over. This holds `transport` until the completion, and no longer."""
+        if not (self.pending or self._due):
+            self._due = True
+            self._transport = transport
+            self._proactor.submit_soon(self)
+
+    def submit(self) -> None:
+        """Leave the receive with the kernel, if it is still wanted; an error is reported in the next turn.
+
+        Lifetime: the proactor's registry holds this object, and it the block and the buffer (ours, or an export of the
+        protocol's own, which so cannot be resized), until it has completed, whatever becomes of the transport. The
+        socket is closed after that, so its handle names no other socket meanwhile.
+        """
+        self._due = False
+        transport = self._transport
+        if transport is None:
+            return  # closed in the turn it became due
+        if transport._paused or transport._closing or transport._ended or not self._set_buffer():
+            self._transport = None
+            return
+        self._block.flags = 0
+        self.pending = True
+        self._proactor.keep(self._address, self)
+        if not winapi.WSARecv(self._handle, self._wsabuf_address, 1, 0, self._flags_address, self._address, 0):
+            if self._silent:
+                self._proactor.complete(self._address, self._overlapped.InternalHigh)
+        else:
+            code = winapi.get_last_error()
+            if code != winapi.WSA_IO_PENDING:
+                self._proactor.drop(self._address)
+                self.pending = False
+                self._transport = None
+                transport._loop.call_soon(transport._receive_refused, error_from(code))
+
+    def _set_buffer(self) -> bool:
+        transport = self._transport
+        if transport._buffered:
+            return self._borrow(transport)
+        size = SIZES[self._level]
+        buffer = self._buffer
+        if buffer is None or buffer.size != size:
+            if buffer is not None:
+                self._pool.give(buffer)
+            self._buffer = buffer = self._pool.take(size)
+            self._point_at(buffer.address, size)
+        return True
+
+    def _borrow(self, transport: Any) -> bool:
+        buffer = transport._borrow()
+        if buffer is None or transport._closing:
+            return False
+        view = memoryview(buffer).cast("B")
+        pin = ctypes.c_char.from_buffer(view)
+        self._borrowed = (transport._protocol, view, pin)
+        self._free()
+        self._point_at(ctypes.addressof(pin), len(view))
+        return True
+
+    def _point_at(self, address: int, size: int) -> None:
+        self._block.buffer.buf = address
+        self._block.buffer.len = size
+
+    def done(self, count: int) -> None:
+        """Completion: hand over what came, then receive again if the protocol still reads."""
+        self.pending = False
+        transport, self._transport = self._transport, None
+        if transport._withdrawn:
+            self.discard()
+            transport._came_back()
+            return
+        try:
+            if status := self._overlapped.Internal:
+                self._borrowed = None
+                transport._receive_failed(failure(self._handle, self._address, status))
+            elif self._borrowed is not None:
+                self._done_borrowed(transport, count, *self._borrowed)
+            elif count:
+                buffer: Any = self._buffer
+                data = bytes(buffer.view[:count])
+                if count == buffer.size or self._level:
+                    self._adapt(count)
+                transport._received(data)
+            else:
+                transport._end_of_file()
+        finally:
+            if not (transport._paused or transport._closing or transport._ended):
+                self.submit_soon(transport)
+
+    def _done_borrowed(self, transport: Any, count: int, protocol: Any, view: memoryview[Any], pin: Any) -> None:
+        self._borrowed = None
+        if not count:
+            transport._end_of_file()
+        elif transport._buffered and protocol is transport._protocol and transport.is_reading():
+            del view, pin  # the protocol may resize its buffer
+            transport._filled(count)
+        else:
+            transport._received(bytes(view[:count]))
+
+    def _adapt(self, count: int) -> None:
+        level = self._level
+        if count == SIZES[level]:
+            self._level = min(level + 1, len(SIZES) - 1)
+            self._quiet = 0
+        elif count >= SIZES[level - 1]:
+            self._quiet = 0
+        else:
+            self._quiet += 1
+            if self._quiet >= QUIET_RECEIVES:
+                self._level = level - 1
+                self._quiet = 0
+
+    def cancel(self) -> None:
+        """Ask for it back."""
+        winapi.CancelIoEx(self._handle, self._address)
+
+    def discard(self) -> None:
+        """Let go of the buffer: the kernel has given it back, and nobody wants what it brought."""
+        self.pending = False
+        self._transport = self._borrowed = None
+        self._free()
+
+    def _free(self) -> None:
+        if self._buffer is not None:
+            self._pool.give(self._buffer)
+            self._buffer = None
+
+
+class IocpStream(StreamTransport):
+    """A stream transport driven by completions."""
+
+    __slots__ = ("_receive", "_send", "_silent", "_withdrawn")
+
+    def __init__(self, loop: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        self._withdrawn = False
+        self._send: Send | None = None
+        self._silent = silent = loop._proactor.watch_silently(sock)
+        super().__init__(loop, sock, *args, **kwargs)
+        self._receive = Receive(loop._proactor, loop._buffers, sock.fileno(), silent)
+
+    def _prepare(self, sock: socket.socket) -> None:
+        set_nodelay(sock)
+
+    def _start_receiving(self) -> None:
+        """Receive until told to stop. Lifetime: as :meth:`Receive.submit`."""
+        self._receive.submit_soon(self)
+
+    def _stop_receiving(self) -> None:
+        """Nothing to do: a receive that is out stays out, and what it brings while paused is held by the transport."""
+
+    def _receive_refused(self, exc: OSError) -> None:
+        if not self._withdrawn:
+            self._receive_failed(exc)
+
+    def _submit_send(self) -> None:
+        """Send ``_head``, or its first megabyte. Lifetime: as :meth:`Send.submit`."""
+        send = Send(self._send_done, self._silent)
+        sock: Any = self._sock
+        try:
+            send.submit(self._loop._proactor, sock, self._head)
+        except OSError as exc:
+            self._loop.call_soon(self._send_failed, exc)
+        else:
+            self._send = send
+
+    def _send_done(self, count: int, exc: OSError | None) -> None:
+        self._send = None
+        if self._withdrawn:
+            self._came_back()
+        elif exc is not None:
+            self._send_failed(exc)
+        else:
+            self._sent(count)
+
+    def _withdraw(self) -> bool:
+        self._withdrawn = True
+        if self._loop.is_closed():
+            return True  # closing the loop had everything back
+        if self._receive.pending:
+            self._receive.cancel()
+        else:
+            self._receive.discard()
+        if self._send is not None:
+            self._send.cancel()
+        return not self._receive.pending and self._send is None
+
+    def _came_back(self) -> None:
+        if not self._receive.pending and self._send is None:
+            self._quiet()

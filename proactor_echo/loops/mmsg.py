@@ -1,0 +1,205 @@
+"""recvmmsg(2) and sendmmsg(2) through ctypes: many datagrams in one system call.
+
+One :class:`Batch` serves every endpoint of a loop, since a non-blocking call is over when it returns. Its memory is
+one anonymous mapping of :data:`BATCH` slots, of which the system provides only the pages that were ever touched.
+
+musl's and macOS's C libraries are not used here: :func:`new_batch` returns None there, and callers make plain calls.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+import socket
+import struct
+import sys
+from itertools import accumulate
+from struct import iter_unpack
+from typing import Any
+
+from proactor_echo.loops.readiness_udp import BATCH, SLOT
+
+NAME = 32  # bytes for one socket address; sockaddr_in6 takes 28
+_CACHED = 4096  # addresses remembered each way; forgotten all together when full
+
+
+class _Iovec(ctypes.Structure):
+    _fields_ = [("iov_base", ctypes.c_void_p), ("iov_len", ctypes.c_size_t)]
+
+
+class _Msghdr(ctypes.Structure):
+    # recvmsg(2); the types are glibc's, and the kernel's
+    _fields_ = [
+        ("msg_name", ctypes.c_void_p),
+        ("msg_namelen", ctypes.c_uint32),
+        ("msg_iov", ctypes.c_void_p),
+        ("msg_iovlen", ctypes.c_size_t),
+        ("msg_control", ctypes.c_void_p),
+        ("msg_controllen", ctypes.c_size_t),
+        ("msg_flags", ctypes.c_int),
+    ]
+
+
+class _Mmsghdr(ctypes.Structure):
+    _fields_ = [("msg_hdr", _Msghdr), ("msg_len", ctypes.c_uint32)]
+
+
+_STRIDE = ctypes.sizeof(_Mmsghdr) // 4
+_LENGTH_AT = _Mmsghdr.msg_len.offset // 4
+_STARTS = range(0, BATCH * SLOT, SLOT)
+_NAMELEN_AT = _Msghdr.msg_namelen.offset // 4
+
+
+class _Ring:
+    """Slots for :data:`BATCH` datagrams with their headers, addresses and iovecs wired together."""
+
+    def __init__(self, slot: int) -> None:
+        self.data = mmap.mmap(-1, BATCH * slot)  # a slice of it is bytes: one copy, no memoryview in between
+        self.start = ctypes.addressof(ctypes.c_char.from_buffer(self.data))
+        self.names = mmap.mmap(-1, BATCH * NAME)
+        names_at = ctypes.addressof(ctypes.c_char.from_buffer(self.names))
+        iovecs = (_Iovec * BATCH)()
+        self.iovecs = memoryview(iovecs).cast("B").cast("P")  # base, length, base, length, …
+        headers = (_Mmsghdr * BATCH)()
+        self.headers = memoryview(headers).cast("B").cast("I")
+        self.address = ctypes.addressof(headers)
+        for i in range(BATCH):
+            self.iovecs[2 * i] = self.start + i * slot
+            self.iovecs[2 * i + 1] = slot
+            header = headers[i].msg_hdr
+            header.msg_name = names_at + i * NAME
+            header.msg_namelen = NAME
+            header.msg_iov = ctypes.addressof(iovecs) + i * ctypes.sizeof(_Iovec)
+            header.msg_iovlen = 1
+        self._keep = (iovecs, headers)  # the kernel is given their addresses
+
+
+class Batch:
+    """Receives and sends up to :data:`BATCH` datagrams a call, for IPv4 and IPv6 sockets."""
+
+    def __init__(self, library: Any) -> None:
+        self._recvmmsg = library.recvmmsg
+        self._sendmmsg = library.sendmmsg
+        for function in (self._recvmmsg, self._sendmmsg):
+            function.restype = ctypes.c_int
+        self._recvmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
+        self._sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
+        self._in = _Ring(SLOT)
+        self._out = _Ring(SLOT)
+        self._full_names = memoryview(struct.pack("I", NAME) * BATCH).cast("I")
+        self._no_names = memoryview(bytes(4 * BATCH)).cast("I")
+        self._named = True  # the outgoing headers carry addresses
+        self._addresses: dict[bytes, tuple[Any, ...]] = {}
+        self._raw: dict[int, dict[Any, bytes]] = {socket.AF_INET: {}, socket.AF_INET6: {}}
+        self._shape: list[int] = []  # lengths the outgoing iovecs are set for
+
+    def receive(self, fd: int) -> list[tuple[bytes, Any]]:
+        """Return what has arrived on `fd`: pairs of data and address, at most :data:`BATCH`. Raises OSError.
+
+        Lifetime: the slots belong to this batch and are read before it returns; nothing stays with the kernel.
+        """
+        ring = self._in
+        count = self._recvmmsg(fd, ring.address, BATCH, socket.MSG_DONTWAIT, None)
+        if count < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        end = count * _STRIDE
+        headers, memory = ring.headers, ring.data
+        used = headers[_NAMELEN_AT:end:_STRIDE]
+        name_length = used[0]  # one socket has addresses of one family
+        names = iter_unpack(f"{name_length}s{NAME - name_length}x", ring.names[: count * NAME])
+        used[:] = self._full_names[:count]  # recvmmsg wrote what it used
+        known, remember = self._addresses.get, self._remember
+        return [
+            (memory[at : at + length], known(raw) or remember(raw))
+            for at, length, (raw,) in zip(_STARTS, headers[_LENGTH_AT:end:_STRIDE].tolist(), names, strict=False)
+        ]
+
+    def send(self, fd: int, family: int, datas: list[bytes], addresses: list[Any] | None) -> int:
+        """Send to the `addresses`, or (None) on a connected socket; how many went, at least one. Raises OSError.
+
+        Raises LookupError when an address is not a literal of `family`: such go one by one, by the socket module.
+
+        Lifetime: the bytes are copied to this batch's memory, which the kernel reads before it returns.
+        """
+        ring = self._out
+        lengths = [len(data) for data in datas]
+        if addresses is not None:
+            raw = self._raw[family]
+            names = b"".join([raw.get(address) or self._pack(family, address) for address in addresses])
+            ring.names[: len(names)] = names
+        if (addresses is None) is self._named:
+            self._named = not self._named
+            ring.headers[_NAMELEN_AT::_STRIDE] = self._full_names if self._named else self._no_names
+        if lengths != self._shape:
+            self._lay_out(lengths)
+        joined = b"".join(datas)
+        ring.data[: len(joined)] = joined
+        sent: int = self._sendmmsg(fd, ring.address, len(datas), socket.MSG_DONTWAIT)
+        if sent < 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+        return sent
+
+    def _lay_out(self, lengths: list[int]) -> None:
+        starts = list(accumulate(lengths, initial=self._out.start))
+        iovecs = self._out.iovecs
+        for i, length in enumerate(lengths):
+            iovecs[2 * i] = starts[i]
+            iovecs[2 * i + 1] = length
+        self._shape = lengths
+
+    def _remember(self, raw: bytes) -> tuple[Any, ...]:
+        if len(self._addresses) >= _CACHED:
+            self._addresses.clear()
+        self._addresses[raw] = address = unpack_address(raw)
+        return address
+
+    def _pack(self, family: int, address: Any) -> bytes:
+        raw, known = pack_address(family, address), self._raw[family]
+        if len(known) >= _CACHED:
+            known.clear()
+        known[address] = raw
+        return raw
+
+
+def unpack_address(raw: bytes) -> tuple[Any, ...]:
+    """Turn a ``sockaddr_in`` or ``sockaddr_in6`` into the tuple the socket module makes of it."""
+    (family,) = struct.unpack_from("=H", raw)
+    if family == socket.AF_INET:
+        (port,) = struct.unpack_from("!H", raw, 2)
+        return socket.inet_ntop(socket.AF_INET, raw[4:8]), port
+    if family == socket.AF_INET6:
+        port, flow = struct.unpack_from("!HI", raw, 2)
+        (scope,) = struct.unpack_from("=I", raw, 24)
+        return socket.inet_ntop(socket.AF_INET6, raw[8:24]), port, flow, scope
+    raise ValueError(f"not an Internet address: {raw!r}")
+
+
+def pack_address(family: int, address: Any) -> bytes:
+    """Undo :func:`unpack_address`, padded to :data:`NAME` bytes; LookupError for anything but a literal."""
+    try:
+        host, port, *rest = address
+        head = struct.pack("=H", family) + struct.pack("!H", port)
+        if family == socket.AF_INET:
+            () = rest
+            head += socket.inet_pton(socket.AF_INET, host)
+        else:
+            flow, scope = (*rest, 0, 0)[:2]
+            head += struct.pack("!I", flow) + socket.inet_pton(socket.AF_INET6, host) + struct.pack("=I", scope)
+    except (OSError, ValueError, TypeError, struct.error):
+        raise LookupError(address) from None
+    return head.ljust(NAME, b"\0")
+
+
+def new_batch() -> Batch | None:
+    """Make a batch, or None where the C library or the system has no such calls."""
+    if sys.platform != "linux" or not hasattr(os, "confstr"):
+        return None
+    try:
+        if not (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc"):
+            return None
+        return Batch(ctypes.CDLL(None, use_errno=True))
+    except (OSError, AttributeError, ValueError):
+        return None

@@ -1,0 +1,162 @@
+"""Operations in flight: what the kernel holds, and what happens when it gives it back.
+
+An operation is *idle* (nobody but us has its memory), *pending* (the kernel has it) or *cancelled* (the kernel has it
+and was asked to hurry). Only its completion packet makes it idle again; see :mod:`proactor_echo.loops.iocp_poll`.
+
+Receives use an OVERLAPPED of our own in a block that lives as long as the connection: CPython's ``_overlapped``
+objects can be used once, so each receive would cost one, a buffer export and a result call. Sends and accepts use
+them: a send is overlapped only when the system would not take it at once, and an accept costs a socket anyway.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.platform != "win32":
+    raise ImportError("proactor_echo.loops.overlapped is for Windows only")
+
+import ctypes
+import errno
+import socket
+import struct
+from ctypes import wintypes
+from typing import TYPE_CHECKING, Any
+
+from proactor_echo.loops import winapi
+from proactor_echo.loops.private_windows import overlapped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proactor_echo.loops.iocp_poll import BatchProactor
+
+SEND_LIMIT = 1 << 20
+"""Most bytes left to the kernel in one send: it locks the pages of all of them until the peer has read."""
+
+# The reset of a connection has one errno, whatever the number says; GetOverlappedResult and Winsock disagree on it.
+_RESETS = {winapi.ERROR_NETNAME_DELETED, winapi.ERROR_OPERATION_ABORTED, winapi.WSAECONNRESET}
+
+
+def error_from(code: int) -> OSError:
+    """Make the exception for a Windows error number, kept in ``winerror``; each number of a reset makes the same."""
+    error = ctypes.WinError(code)
+    if code in _RESETS and not isinstance(error, ConnectionResetError):
+        error = ConnectionResetError(errno.ECONNRESET, error.strerror, None, code)
+    return error
+
+
+def error_of(exc: OSError) -> OSError:
+    """Make the same of an exception of ``_overlapped``, which has GetOverlappedResult's numbers."""
+    code = exc.winerror
+    return error_from(code) if code in _RESETS else exc
+
+
+def failure(handle: int, address: int, status: int) -> OSError:
+    """Say why an operation of ours failed: its NTSTATUS as Winsock puts it, or Win32 once the socket is closed."""
+    count, flags = wintypes.DWORD(), wintypes.DWORD()
+    if not winapi.WSAGetOverlappedResult(handle, address, ctypes.addressof(count), False, ctypes.addressof(flags)):
+        code = winapi.get_last_error()
+        if code != winapi.WSAENOTSOCK:
+            return error_from(code)
+    return error_from(winapi.RtlNtStatusToDosError(status & 0xFFFFFFFF))
+
+
+class Send:
+    """One overlapped send. Used once."""
+
+    __slots__ = ("_finished", "_overlapped", "_silent")
+
+    def __init__(self, finished: Callable[[int, OSError | None], None], silent: bool) -> None:
+        self._finished = finished
+        self._silent = silent
+        self._overlapped = overlapped.Overlapped(0)
+
+    def submit(self, proactor: BatchProactor, sock: socket.socket, data: Any) -> None:
+        """Send `data` (at most :data:`SEND_LIMIT` bytes of it); raises OSError when it cannot begin.
+
+        Lifetime: `_overlapped` exports the buffer of `data` and holds it; the proactor's registry holds this operation
+        until its completion packet, whatever becomes of the transport.
+        """
+        if len(data) > SEND_LIMIT:
+            data = memoryview(data)[:SEND_LIMIT]
+        self._overlapped.WSASend(sock.fileno(), data, 0)
+        self._keep(proactor)
+
+    def submit_to(self, proactor: BatchProactor, sock: socket.socket, data: bytes, address: Any) -> None:
+        """Send one datagram. Lifetime: as :meth:`submit`."""
+        self._overlapped.WSASendTo(sock.fileno(), data, 0, address)
+        self._keep(proactor)
+
+    def _keep(self, proactor: BatchProactor) -> None:
+        address = self._overlapped.address
+        proactor.keep(address, self)
+        if self._silent and not self._overlapped.pending:
+            proactor.complete(address, 0)
+
+    def done(self, count: int) -> None:
+        """Completion: report the bytes sent, or the error."""
+        try:
+            count = self._overlapped.getresult()
+        except OSError as exc:
+            self._finished(0, error_of(exc))
+        else:
+            self._finished(count, None)
+
+    def cancel(self) -> None:
+        """Ask for it back."""
+        self._overlapped.cancel()
+
+    def discard(self) -> None:
+        """Do nothing: the loop is gone and nobody is told."""
+
+
+class Accept:
+    """One AcceptEx: a socket made in advance, for the next connection of a listener. Used once."""
+
+    __slots__ = ("_finished", "_listener", "_overlapped", "conn")
+
+    def __init__(self, listener: socket.socket, finished: Callable[[Accept, Any, OSError | None], None]) -> None:
+        self._listener = listener
+        self._finished = finished
+        self._overlapped = overlapped.Overlapped(0)
+        # Of the listener's own family, or AcceptEx fails.
+        self.conn = socket.socket(listener.family, socket.SOCK_STREAM, listener.proto)
+        self.conn.settimeout(0)
+
+    def submit(self, proactor: BatchProactor) -> None:
+        """Begin; raises OSError, with the socket closed, when it cannot.
+
+        Lifetime: `_overlapped` owns the address buffer; the proactor's registry holds this operation, and it the accept
+        socket and the listener, until its completion packet, which closing the listener brings too.
+        """
+        try:
+            self._overlapped.AcceptEx(self._listener.fileno(), self.conn.fileno())
+        except BaseException:
+            self.conn.close()
+            raise
+        proactor.keep(self._overlapped.address, self)
+
+    def done(self, count: int) -> None:
+        """Completion: report the peer's address, or the error, with the socket closed."""
+        try:
+            self._overlapped.getresult()
+            # Without it the new socket has no names, no options of its listener, and cannot be shut down.
+            context = struct.pack("@P", self._listener.fileno())
+            self.conn.setsockopt(socket.SOL_SOCKET, overlapped.SO_UPDATE_ACCEPT_CONTEXT, context)
+            peer = self.conn.getpeername()
+        except OSError as exc:
+            self.conn.close()
+            self._finished(self, None, exc)
+        except BaseException:
+            self.conn.close()
+            raise
+        else:
+            self._finished(self, peer, None)
+
+    def cancel(self) -> None:
+        """Ask for it back. A connection that came first is reported all the same."""
+        self._overlapped.cancel()
+
+    def discard(self) -> None:
+        """Close what arrived: the loop is gone."""
+        self.conn.close()

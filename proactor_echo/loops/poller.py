@@ -1,0 +1,164 @@
+"""Pollers: the selector objects of the readiness loop, which also carry our transports.
+
+A poller is a selector in every respect asyncio uses (``add_reader`` and friends register handles in it), and besides
+holds *channels*: one callable for each file descriptor a transport of ours watches. :class:`EpollPoller` keeps them
+out of the selector's own books, so that an event costs one dictionary look-up; :class:`SelectorPoller` does the same
+through the public API of any selector (kqueue on macOS and BSD, poll elsewhere).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import selectors
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from proactor_echo.loops import private
+
+Invoke = Callable[["Channel", int], object]
+Channel = Callable[[int], object]  # called with what was seen; any bit beside WRITE means "receive now"
+
+MAX_EVENTS = 1024  # most events taken in one turn, so that timers get their turn; the rest is reported in the next
+
+
+class SelectorChannels:
+    """Channels over any class of the selectors module; to be mixed in before it."""
+
+    READ = selectors.EVENT_READ
+    WRITE = selectors.EVENT_WRITE
+    batch: Any = None  # the loop's, kept here: see TurnLoop for why the loop has few attributes
+
+    def watch(self: Any, fd: int, events: int, channel: Channel) -> None:
+        """Call `channel` whenever `fd` is ready for one of `events`; replaces what was watched for it."""
+        if fd in self.get_map():
+            self.modify(fd, events, channel)
+        else:
+            self.register(fd, events, channel)
+
+    def forget(self: Any, fd: int) -> None:
+        """Watch `fd` no longer."""
+        self.unregister(fd)
+
+    def watches(self: Any, fd: int) -> bool:
+        """Whether `fd` belongs to a channel."""
+        key = self.get_map().get(fd)
+        return key is not None and callable(key.data)
+
+    def others(self, events: list[Any]) -> list[Any]:
+        """Return those of `events` that are no channel's, as asyncio wants them: pairs of key and mask."""
+        return [(key, mask) for key, mask in events if not callable(key.data)]
+
+    def dispatch(self: Any, events: list[Any]) -> None:
+        """Call the channels in `events` (from ``select``)."""
+        for key, mask in events:
+            channel = key.data
+            if callable(channel) and self.get_map().get(key.fd) is key:  # not forgotten meanwhile
+                channel(mask)
+
+    def pin(self: Any, events: list[Any]) -> list[tuple[Any, int, Channel]]:
+        """Note what is to be told to which channel later, by :meth:`dispatch_pinned`."""
+        return [(key, mask, key.data) for key, mask in events if callable(key.data)]
+
+    def dispatch_pinned(self: Any, pinned: list[tuple[Any, int, Channel]], invoke: Invoke) -> None:
+        """Call the channels that :meth:`pin` found through `invoke`, if they still watch the same descriptor."""
+        for key, mask, channel in pinned:
+            if self.get_map().get(key.fd) is key:
+                invoke(channel, mask)
+
+
+class SelectorPoller(SelectorChannels, selectors.DefaultSelector):
+    """The system's best selector with channels."""
+
+
+EpollPoller: Any
+
+if private.EpollSelector is None and not TYPE_CHECKING:
+    EpollPoller = None
+else:
+    from select import EPOLLIN, EPOLLOUT
+
+    class _EpollPoller(private.EpollSelector):
+        """epoll(7), level triggered, with channels beside the selector's own registrations."""
+
+        READ = EPOLLIN
+        WRITE = EPOLLOUT
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.channels: dict[int, Channel] = {}
+            self.batch: Any = None  # the loop's, kept here: see TurnLoop for why the loop has few attributes
+
+        def watch(self, fd: int, events: int, channel: Channel) -> None:
+            """Call `channel` whenever `fd` is ready for one of `events`; replaces what was watched for it."""
+            known = fd in self.channels
+            try:
+                (self._selector.modify if known else self._selector.register)(fd, events)
+            except FileNotFoundError:  # closed behind our back, and the number used again
+                self._selector.register(fd, events)
+            self.channels[fd] = channel
+
+        def forget(self, fd: int) -> None:
+            """Watch `fd` no longer."""
+            if self.channels.pop(fd, None) is not None:
+                with contextlib.suppress(OSError):  # closed behind our back: the kernel has forgotten it
+                    self._selector.unregister(fd)
+
+        def watches(self, fd: int) -> bool:
+            """Whether `fd` belongs to a channel."""
+            return fd in self.channels
+
+        def select(self, timeout: float | None = None) -> list[Any]:
+            """Wait; return what epoll_wait says, pairs of descriptor and event bits, for :meth:`dispatch`."""
+            if timeout is None:
+                timeout = -1
+            elif timeout <= 0:
+                timeout = 0
+            else:  # epoll_wait counts in milliseconds: wait at least as long as asked
+                timeout = math.ceil(timeout * 1e3) * 1e-3
+            try:
+                events: list[Any] = self._selector.poll(timeout, MAX_EVENTS)
+            except InterruptedError:
+                return []
+            return events
+
+        def close(self) -> None:
+            """Forget everything and close the epoll descriptor."""
+            self.channels.clear()
+            super().close()
+
+        def others(self, events: list[Any]) -> list[Any]:
+            """Return those of `events` that are no channel's, as asyncio wants them: pairs of key and mask."""
+            known = self._fd_to_key
+            return [
+                (known[fd], (mask & ~EPOLLIN and selectors.EVENT_WRITE) | (mask & ~EPOLLOUT and selectors.EVENT_READ))
+                for fd, mask in events
+                if fd in known
+            ]
+
+        def dispatch(self, events: list[Any]) -> None:
+            """Call the channels in `events` (from ``select``)."""
+            get = self.channels.get
+            for fd, mask in events:
+                channel = get(fd)
+                if channel is not None:
+                    channel(mask)
+
+        def pin(self, events: list[Any]) -> list[tuple[Any, int, Channel]]:
+            """Note what is to be told to which channel later, by :meth:`dispatch_pinned`."""
+            channels = self.channels
+            return [(fd, mask, channels[fd]) for fd, mask in events if fd in channels]
+
+        def dispatch_pinned(self, pinned: list[tuple[Any, int, Channel]], invoke: Invoke) -> None:
+            """Call the channels that :meth:`pin` found through `invoke`, if they still watch the same descriptor."""
+            get = self.channels.get
+            for fd, mask, channel in pinned:
+                if get(fd) is channel:
+                    invoke(channel, mask)
+
+    EpollPoller = _EpollPoller
+
+
+def new_poller() -> Any:
+    """Make the best poller of this system."""
+    return SelectorPoller() if EpollPoller is None else EpollPoller()

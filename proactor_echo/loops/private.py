@@ -1,0 +1,149 @@
+"""Every private name of asyncio this package uses, in one place.
+
+Read in the sources of CPython 3.11.7, 3.12.1, 3.13.0 and 3.14.0 (``Lib/asyncio``). Nothing else in the package may
+touch a private name of asyncio. :func:`missing` says which of them the running Python lacks; a Python that lacks one
+gets the stock event loop and a warning instead of ours (see :mod:`proactor_echo.loops`).
+
+Names that asyncio looks up on *our* transports are part of the same bargain, in the other direction:
+
+========================  ==================================================================================
+``_loop``                 ``base_events._SendfileFallbackProtocol``
+``_protocol_paused``      ``base_events._SendfileFallbackProtocol``, and a subclass of ``_FlowControlMixin``
+``_sock``                 ``_sendfile_native`` of both stock loops
+``_force_close``          ``sslproto.SSLProtocol``
+``_make_empty_waiter``    ``_sendfile_native`` of both stock loops
+``_reset_empty_waiter``   the same
+``_start_tls_compatible``  ``loop.start_tls``
+``_sendfile_compatible``  ``loop.sendfile``
+========================  ==================================================================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import selectors
+import sys
+from asyncio import base_events, constants, sslproto, transports, trsock
+from typing import TYPE_CHECKING, Any
+
+WINDOWS = sys.platform == "win32"
+
+if TYPE_CHECKING:
+    from collections import deque
+
+    class FlowControlMixin(asyncio.Transport):
+        """``transports._FlowControlMixin``: write buffer limits and the calls of pause_writing, resume_writing."""
+
+        _extra: dict[str, Any]
+        _loop: Any
+        _protocol_paused: bool
+        _high_water: int
+        _low_water: int
+
+        def _maybe_pause_protocol(self) -> None: ...
+        def _maybe_resume_protocol(self) -> None: ...
+        def _set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+
+    class StockLoop(asyncio.SelectorEventLoop):
+        """What ours overrides or calls in ``base_events.BaseEventLoop`` and in the stock loop of the platform."""
+
+        _debug: bool
+        _ready: deque[asyncio.Handle]
+        _selector: Any
+        _transports: Any
+        _proactor: Any
+        slow_callback_duration: float
+
+        def _run_once(self) -> None: ...
+        def _process_events(self, event_list: Any) -> None: ...
+        def _add_callback(self, handle: asyncio.Handle) -> None: ...
+        def _remove_reader(self, fd: Any) -> bool: ...
+        def _remove_writer(self, fd: Any) -> bool: ...
+        def _ensure_fd_no_transport(self, fd: Any) -> None: ...
+        def _check_closed(self) -> None: ...
+        def _close_self_pipe(self) -> None: ...
+        def _make_self_pipe(self) -> None: ...
+        def _loop_self_reading(self, f: asyncio.Future[bytes] | None = None) -> None: ...
+        def _stop_serving(self, sock: Any) -> None: ...
+
+    class EpollSelector(selectors.DefaultSelector):
+        """``selectors.EpollSelector`` with its epoll object and its registrations by descriptor."""
+
+        _selector: Any
+        _fd_to_key: dict[int, selectors.SelectorKey]
+
+else:
+    FlowControlMixin = getattr(transports, "_FlowControlMixin", transports.Transport)
+    StockLoop = asyncio.ProactorEventLoop if WINDOWS else asyncio.SelectorEventLoop
+    EpollSelector = getattr(selectors, "EpollSelector", None)
+
+Server = asyncio.Server
+SSLProtocol: Any = getattr(sslproto, "SSLProtocol", None)
+TransportSocket: Any = getattr(trsock, "TransportSocket", None)
+SENDFILE_TRY_NATIVE: Any = getattr(getattr(constants, "_SendfileMode", None), "TRY_NATIVE", None)
+SSL_HANDSHAKE_TIMEOUT: float = getattr(constants, "SSL_HANDSHAKE_TIMEOUT", 60.0)
+SSL_SHUTDOWN_TIMEOUT: float = getattr(constants, "SSL_SHUTDOWN_TIMEOUT", 30.0)
+
+# Python 3.12 made Server count its transports by name: _attach(transport) instead of _attach() (gh-79033).
+_SERVER_TAKES_TRANSPORT = "transport" in getattr(inspect.signature(getattr(Server, "_attach", print)), "parameters", ())
+
+_LOOP_NAMES = (
+    "_run_once",
+    "_process_events",
+    "_add_callback",
+    "_make_socket_transport",
+    "_make_ssl_transport",
+    "_make_datagram_transport",
+    "_start_serving",
+    "_stop_serving",
+    "_sendfile_native",
+    "_check_closed",
+)
+_SELECTOR_LOOP_NAMES = (
+    "_remove_reader",
+    "_remove_writer",
+    "_add_reader",
+    "_add_writer",
+    "_ensure_fd_no_transport",
+)
+
+
+def missing() -> list[str]:
+    """List the private names this Python lacks, dotted; none on a Python this package was read against."""
+    wanted: list[tuple[Any, str]] = [
+        (transports, "_FlowControlMixin"),
+        (sslproto, "SSLProtocol"),
+        (trsock, "TransportSocket"),
+        (constants, "_SendfileMode"),
+        (base_events, "Server"),
+        (Server, "_attach"),
+        (Server, "_detach"),
+        *((StockLoop, name) for name in _LOOP_NAMES),
+    ]
+    if not WINDOWS:
+        wanted += [(StockLoop, name) for name in _SELECTOR_LOOP_NAMES]
+    mixin = getattr(transports, "_FlowControlMixin", None)
+    wanted += [(mixin, name) for name in ("_maybe_pause_protocol", "_maybe_resume_protocol", "_protocol_paused")]
+    lacking = [f"{getattr(owner, '__name__', owner)}.{name}" for owner, name in wanted if not hasattr(owner, name)]
+    if sys.platform == "win32":
+        from proactor_echo.loops import private_windows
+
+        lacking += private_windows.missing()
+    return lacking
+
+
+def attach(server: Any, transport: Any) -> None:
+    """Count `transport` among the connections of `server` (``Server.wait_closed`` waits for them)."""
+    if _SERVER_TAKES_TRANSPORT:
+        server._attach(transport)
+    else:
+        server._attach()
+
+
+def detach(server: Any, transport: Any) -> None:
+    """Undo :func:`attach`; to be called exactly once for each."""
+    if _SERVER_TAKES_TRANSPORT:
+        server._detach(transport)
+    else:
+        server._detach()

@@ -1,0 +1,276 @@
+"""The readiness engine: epoll, kqueue or poll says that a call would not block, so the engine makes it and reports.
+
+A completion engine leaves a receive with the kernel. This one keeps no operation anywhere: a transport that wants to
+receive is watched by the poller, and when the poller names it, the engine does the non-blocking ``recv`` and tells the
+transport that it is done. Transports are called straight from the poll result: no Handle, no queue. One receive for
+each ready connection in a turn keeps the turns fair.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING, Any
+
+from proactor_echo.loops.accepting import Acceptor
+from proactor_echo.loops.poller import Channel, new_poller
+from proactor_echo.loops.readiness_udp import ReadinessDatagrams
+from proactor_echo.loops.transport import StreamTransport, set_nodelay
+from proactor_echo.loops.turns import TurnLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from proactor_echo.loops.mmsg import Batch
+
+logger = logging.getLogger("asyncio")
+
+SMALLEST = 8 * 1024  # bytes asked for in a receive: grown by reads that fill it, shrunk by reads that do not
+LARGEST = 64 * 1024  # beyond 128 KiB glibc maps and unmaps memory for each, which costs more than a second receive
+ACCEPTS_A_TURN = 128
+
+
+class EventLoop(TurnLoop):
+    """``asyncio.SelectorEventLoop`` with our transports and servers. `poller` is for tests of the other pollers."""
+
+    _datagram_class = ReadinessDatagrams
+
+    def __init__(self, poller: Any = None) -> None:
+        self._acceptors: dict[int, ReadinessAcceptor] = {}
+        super().__init__(new_poller() if poller is None else poller)
+
+    def _batch(self) -> Batch | None:
+        """Return the one batch of this loop, made when its first UDP endpoint is; None where there is no such thing."""
+        poller = self._selector
+        if poller.batch is None:
+            from proactor_echo.loops import mmsg  # brings in ctypes, which a program without UDP need not wait for
+
+            poller.batch = mmsg.new_batch()
+        batch: Batch | None = poller.batch
+        return batch
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        """Tell the channels at once when nothing else is queued, else after what is, as asyncio's order demands."""
+        if not event_list:
+            return
+        poller = self._selector
+        others = poller.others(event_list)
+        if others:
+            # Seen to first: what a channel calls may close a descriptor and have its number used again.
+            queued = bool(self._ready)
+            super()._process_events([(key, mask & key.events) for key, mask in others])
+            if len(others) == len(event_list):
+                return
+        else:
+            queued = bool(self._ready)
+        if queued or self._debug:
+            self.call_soon(poller.dispatch_pinned, poller.pin(event_list), self._timed if self._debug else _call)
+        else:
+            poller.dispatch(event_list)
+
+    def _timed(self, channel: Channel, mask: int) -> None:
+        """Debug mode: what takes long is named, as asyncio does for its callbacks."""
+        start = self.time()
+        channel(mask)
+        took = self.time() - start
+        if took >= self.slow_callback_duration:
+            owner = getattr(channel, "__self__", channel)
+            logger.warning("Executing %r took %.3f seconds", owner, took)
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        number = fd if isinstance(fd, int) else _file_descriptor(fd)
+        if self._selector is not None and self._selector.watches(number):
+            raise RuntimeError(f"File descriptor {fd!r} is used by a transport")
+        super()._ensure_fd_no_transport(fd)
+
+    def _start_serving(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        sslcontext: Any = None,
+        server: Any = None,
+        _backlog: int = 100,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        **_later: Any,
+    ) -> None:
+        acceptor = ReadinessAcceptor(
+            self, protocol_factory, sock, sslcontext, server, ssl_handshake_timeout, ssl_shutdown_timeout
+        )
+        self._acceptors[sock.fileno()] = acceptor
+        set_nodelay(sock)  # inherited by every connection it accepts
+        acceptor.start()
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        acceptor = self._acceptors.pop(sock.fileno(), None)
+        if acceptor is not None:
+            acceptor.close()
+        super()._stop_serving(sock)
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
+        resume = transp.is_reading()
+        transp.pause_reading()
+        await transp._make_empty_waiter()
+        transp._withdraw()
+        self._transports.pop(transp._fd, None)
+        try:
+            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
+        finally:
+            transp._reset_empty_waiter()
+            if resume:
+                transp.resume_reading()
+
+
+class ReadinessStream(StreamTransport):
+    """A stream transport driven by readiness."""
+
+    __slots__ = ("_fd", "_interest", "_want")
+
+    def __init__(self, loop: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        self._fd = sock.fileno()
+        self._interest = 0
+        self._want = SMALLEST
+        super().__init__(loop, sock, *args, **kwargs)
+
+    def _prepare(self, sock: socket.socket) -> None:
+        set_nodelay(sock)
+
+    def _watch(self, interest: int) -> None:
+        if interest == self._interest:
+            return
+        self._interest = interest
+        poller = self._loop._selector
+        if poller is None:
+            pass  # the loop is closed
+        elif not interest:
+            poller.forget(self._fd)
+        elif interest == poller.READ:
+            poller.watch(self._fd, interest, self._readable)
+        elif interest == poller.WRITE:
+            poller.watch(self._fd, interest, self._writable)
+        else:
+            poller.watch(self._fd, interest, self._both)
+
+    def _start_receiving(self) -> None:
+        """Receive until told to stop.
+
+        Lifetime: nothing is left with the kernel; the poller holds this transport, by its channel, until
+        :meth:`_withdraw` or until an event finds that nothing is wanted.
+        """
+        self._watch(self._interest | self._loop._selector.READ)
+
+    def _stop_receiving(self) -> None:
+        """Nothing to do now: pausing and resuming cost no system call unless something arrives in between."""
+
+    def _submit_send(self) -> None:
+        """Send ``_head`` when there is room.
+
+        Lifetime: the transport holds the bytes, the poller the transport, until the channel has reported.
+        """
+        self._watch(self._interest | self._loop._selector.WRITE)
+
+    def _withdraw(self) -> bool:
+        self._watch(0)
+        return True
+
+    def _readable(self, _mask: int) -> None:
+        if self._paused or self._ended or self._closing:
+            self._watch(self._interest & ~self._loop._selector.READ)
+            if not self._interest:
+                self._loop._transports[self._fd] = self  # still taken, as far as add_reader is concerned
+            return
+        if self._buffered:
+            self._readable_into()
+            return
+        want = self._want
+        try:
+            data = self._sock.recv(want)  # type: ignore[union-attr]
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as exc:
+            self._receive_failed(exc)
+            return
+        if not data:
+            self._end_of_file()
+            return
+        if len(data) == want:
+            if want < LARGEST:
+                self._want = min(want * 4, LARGEST)
+        elif want > SMALLEST and len(data) < want >> 3:
+            self._want = max(want >> 1, SMALLEST)
+        self._received(data)
+
+    def _readable_into(self) -> None:
+        buffer = self._borrow()
+        if buffer is None or self._sock is None:
+            return
+        try:
+            count = self._sock.recv_into(buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as exc:
+            self._receive_failed(exc)
+            return
+        if count:
+            self._filled(count)
+        else:
+            self._end_of_file()
+
+    def _writable(self, _mask: int) -> None:
+        self._sent(0)
+        if not self._sending:
+            self._watch(self._interest & ~self._loop._selector.WRITE)
+
+    def _both(self, mask: int) -> None:
+        write = self._loop._selector.WRITE
+        if mask & write:
+            self._writable(mask)
+        if mask & ~write:
+            self._readable(mask)
+
+
+EventLoop._stream_class = ReadinessStream
+
+
+class ReadinessAcceptor(Acceptor):
+    """Accepts until the queue is empty, a bounded number in a turn."""
+
+    __slots__ = ("_watching",)
+
+    def start(self) -> None:
+        """Accept whenever a connection is waiting."""
+        self._loop._selector.watch(self._sock.fileno(), self._loop._selector.READ, self._readable)
+
+    def stop(self) -> None:
+        """Accept no more."""
+        fd = self._sock.fileno()
+        if self._loop._selector.watches(fd):
+            self._loop._selector.forget(fd)
+
+    def _readable(self, _mask: int) -> None:
+        accept = self._sock.accept
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                conn, peer = accept()
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as exc:
+                if not self.failed(exc):
+                    return
+                continue
+            conn.setblocking(False)
+            self.accepted(conn, peer)
+            if self._sock.fileno() < 0:  # a protocol closed its server
+                return
+
+
+def _call(channel: Channel, mask: int) -> None:
+    channel(mask)
+
+
+def _file_descriptor(file: Any) -> int:
+    try:
+        return int(file.fileno())
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"Invalid file object: {file!r}") from None

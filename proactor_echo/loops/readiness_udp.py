@@ -1,0 +1,103 @@
+"""The datagram transport of the readiness engine: batches where the system has them, plain calls elsewhere."""
+
+from __future__ import annotations
+
+import socket
+from itertools import islice
+from typing import Any
+
+from proactor_echo.loops.datagram import DatagramTransport
+
+BATCH = 64  # datagrams in a call: bounds the work of a turn; more gained nothing when measured
+SLOT = 64 * 1024  # bytes for one datagram: more than UDP can carry (65,507)
+PLAIN_SLOT = 256 * 1024  # for families other than IP, whose datagrams may be larger
+
+
+class ReadinessDatagrams(DatagramTransport):
+    """A datagram transport driven by readiness."""
+
+    def __init__(self, loop: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+        super().__init__(loop, sock, *args, **kwargs)
+        self._fd = sock.fileno()
+        self._interest = 0
+        self._family = sock.family
+        ip = self._family in (socket.AF_INET, socket.AF_INET6)
+        self._batch = loop._batch() if ip else None
+        self._slot = SLOT if ip else PLAIN_SLOT
+
+    def _watch(self, interest: int) -> None:
+        if interest != self._interest:
+            self._interest = interest
+            poller = self._loop._selector
+            if poller is None:
+                pass  # the loop is closed
+            elif interest:
+                poller.watch(self._fd, interest, self._readable if interest == poller.READ else self._both)
+            else:
+                poller.forget(self._fd)
+
+    def _start_receiving(self) -> None:
+        """Receive until told to stop.
+
+        Lifetime: nothing is left with the kernel; the poller holds this transport until :meth:`_withdraw`.
+        """
+        self._watch(self._interest | self._loop._selector.READ)
+
+    def _stop_receiving(self) -> None:
+        self._watch(self._interest & ~self._loop._selector.READ)
+
+    def _submit_send(self) -> None:
+        """Go on sending when there is room.
+
+        Lifetime: the queue holds the datagrams, the poller the transport, until the channel has reported.
+        """
+        self._watch(self._interest | self._loop._selector.WRITE)
+
+    def _withdraw(self) -> bool:
+        self._watch(0)
+        return True
+
+    def _readable(self, _mask: int) -> None:
+        if self._paused or self._closing:
+            return
+        try:
+            datagrams = self._receive_plain() if self._batch is None else self._batch.receive(self._fd)
+        except (BlockingIOError, InterruptedError):
+            return
+        except OSError as exc:
+            self._errored(exc)
+            return
+        self._received(datagrams)
+
+    def _receive_plain(self) -> list[tuple[bytes, Any]]:
+        """Receive until it would block, a bounded number; an error waits for the next turn if there was data."""
+        sock: Any = self._sock
+        datagrams: list[tuple[bytes, Any]] = []
+        try:
+            while len(datagrams) < BATCH:
+                datagrams.append(sock.recvfrom(self._slot))
+        except OSError:
+            if not datagrams:
+                raise
+        return datagrams
+
+    def _both(self, mask: int) -> None:
+        write = self._loop._selector.WRITE
+        if mask & write:
+            self._sent(0)
+            if not self._sending:
+                self._watch(self._interest & ~write)
+        if mask & ~write and self._sock is not None:
+            self._readable(mask)
+
+    def _offer(self) -> int:
+        queue = self._queue
+        if self._batch is None or len(queue) == 1 or self._size > SLOT * BATCH:
+            return super()._offer()
+        some = list(islice(queue, BATCH))
+        addresses = None if self._connected else [address for _, address in some]
+        try:
+            sent: int = self._batch.send(self._fd, self._family, [data for data, _ in some], addresses)
+        except LookupError:
+            return super()._offer()
+        return sent

@@ -1,0 +1,129 @@
+"""What the loops of both engines share: the end of a turn, and transports of ours wherever asyncio makes one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from proactor_echo.loops import private
+
+if TYPE_CHECKING:
+    import socket
+    from contextvars import Context
+
+    from proactor_echo.loops.datagram import DatagramTransport
+    from proactor_echo.loops.transport import StreamTransport
+
+
+class Dirty(deque[Any]):
+    """The transports with something written in this turn; ``running`` says that there is an end of the turn to come."""
+
+    __slots__ = ("running",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.running = False
+
+
+_stock_run_once = private.StockLoop._run_once  # found once, since it is called in every turn
+
+
+class TurnLoop(private.StockLoop):
+    """The stock loop of the platform with our transports. An engine's loop subclasses it and names its classes."""
+
+    _stream_class: type[StreamTransport]
+    _datagram_class: type[DatagramTransport]
+
+    # One instance attribute only: asyncio has 26 already, and near 30 the interpreter's fast look-up of them is lost.
+
+    def __init__(self, *args: Any) -> None:
+        self._dirty = Dirty()
+        super().__init__(*args)
+
+    def run_forever(self) -> None:
+        """Run until :meth:`stop` is called."""
+        self._dirty.running = True
+        try:
+            super().run_forever()
+        finally:
+            self._dirty.running = False
+
+    def _run_once(self) -> None:
+        try:
+            _stock_run_once(self)
+        finally:
+            if self._dirty:
+                self._end_turn()
+
+    def _end_turn(self) -> None:
+        """Send what the turn wrote; bounded, so that a protocol that writes when it may starves nobody."""
+        dirty = self._dirty
+        try:
+            for _ in range(len(dirty)):
+                dirty.popleft()._turn_over()
+        finally:
+            if dirty:
+                self.call_soon(_nothing)  # do not wait for events before these are sent
+
+    # -- transports ----------------------------------------------------------------------------------------------
+
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        context: Context | None = None,
+    ) -> StreamTransport:
+        transport = self._stream_class(self, sock, protocol, extra=extra, server=server, context=context)
+        transport._prepare(sock)
+        transport._open_soon(waiter)
+        return transport
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: Any,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        **_later: Any,
+    ) -> Any:
+        tls = private.SSLProtocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side,
+            server_hostname,
+            ssl_handshake_timeout=ssl_handshake_timeout,
+            ssl_shutdown_timeout=ssl_shutdown_timeout,
+        )
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server)
+        return tls._app_transport
+
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.DatagramProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+        context: Context | None = None,
+    ) -> DatagramTransport:
+        transport = self._datagram_class(self, sock, protocol, address, extra=extra, context=context)
+        transport._open_soon(waiter)
+        return transport
+
+
+def _nothing() -> None:
+    pass

@@ -1,0 +1,161 @@
+"""The Windows functions and structures the completion engine calls, as ctypes declarations and nothing else.
+
+Importable only on Windows. Addresses are passed as plain integers (``c_void_p`` and ``c_size_t``): the callers own the
+memory, as told in their ``Lifetime:`` sections, and an integer costs less to convert than a pointer object.
+
+Sources: "GetQueuedCompletionStatusEx function", "OVERLAPPED structure", "WSARecv function", "WSARecvFrom function",
+"WSAGetOverlappedResult function", "CancelIoEx function", "SetFileCompletionNotificationModes function",
+"GetProcessHandleCount function" and "RtlNtStatusToDosError function" of the
+Windows API reference.
+"""
+
+from __future__ import annotations
+
+import sys
+
+if sys.platform != "win32":
+    raise ImportError("proactor_echo.loops.winapi is for Windows only")
+
+import ctypes
+from ctypes import wintypes
+
+WSA_IO_PENDING = 997
+"""What an overlapped call that did not finish at once fails with: it goes on (ERROR_IO_PENDING, the same)."""
+
+ERROR_NETNAME_DELETED = 64
+"""The peer reset the connection, as GetOverlappedResult and RtlNtStatusToDosError put it."""
+
+ERROR_OPERATION_ABORTED = 995
+"""The operation was cancelled, or its socket closed."""
+
+ERROR_PORT_UNREACHABLE = 1234
+"""A datagram sent from this socket met a port nobody listens on; WSAECONNRESET is its other name."""
+
+WSAEMSGSIZE = 10040
+WSAENETRESET = 10052
+WSAECONNRESET = 10054
+WSAENOTSOCK = 10038
+
+STATUS_PENDING = 0x103
+"""OVERLAPPED.Internal while the operation is with the kernel."""
+
+STATUS_BUFFER_OVERFLOW = 0x80000005
+"""OVERLAPPED.Internal when a datagram was longer than the buffer (WSAEMSGSIZE)."""
+
+INFINITE = 0xFFFFFFFF
+
+ENTRY_FORMAT = "QQQIxxxx" if sys.maxsize > 2**32 else "IIII"
+"""OVERLAPPED_ENTRY for :func:`struct.iter_unpack`: completion key, address of the OVERLAPPED, reserved, bytes."""
+
+
+class OVERLAPPED(ctypes.Structure):
+    """An operation the kernel works on. `Internal` is its NTSTATUS, `InternalHigh` the bytes transferred."""
+
+    _fields_ = (
+        ("Internal", ctypes.c_size_t),
+        ("InternalHigh", ctypes.c_size_t),
+        ("Offset", wintypes.DWORD),
+        ("OffsetHigh", wintypes.DWORD),
+        ("hEvent", wintypes.HANDLE),
+    )
+    Internal: int
+    InternalHigh: int
+
+
+class WSABUF(ctypes.Structure):
+    """One buffer: its length in bytes and its address."""
+
+    _fields_ = (("len", wintypes.ULONG), ("buf", ctypes.c_void_p))
+    len: int
+    buf: int | None
+
+
+class StreamOperation(ctypes.Structure):
+    """Everything one WSARecv needs in one piece of memory, so that one reference keeps all of it."""
+
+    _fields_ = (("overlapped", OVERLAPPED), ("buffer", WSABUF), ("flags", wintypes.DWORD))
+    overlapped: OVERLAPPED
+    buffer: WSABUF
+    flags: int
+
+
+ADDRESS_SIZE = 128
+"""Bytes for a socket address of any family (sizeof(SOCKADDR_STORAGE))."""
+
+
+class DatagramOperation(ctypes.Structure):
+    """The same for one WSARecvFrom, with the peer's address."""
+
+    _fields_ = (
+        ("overlapped", OVERLAPPED),
+        ("buffer", WSABUF),
+        ("flags", wintypes.DWORD),
+        ("address_length", ctypes.c_int),
+        ("address", ctypes.c_char * ADDRESS_SIZE),
+    )
+    overlapped: OVERLAPPED
+    buffer: WSABUF
+    flags: int
+    address_length: int
+    address: bytes
+
+
+def _offset(structure: type[ctypes.Structure], field: str) -> int:
+    offset: int = getattr(structure, field).offset
+    return offset
+
+
+BUFFER_OFFSET = _offset(StreamOperation, "buffer")
+FLAGS_OFFSET = _offset(StreamOperation, "flags")
+ADDRESS_LENGTH_OFFSET = _offset(DatagramOperation, "address_length")
+ADDRESS_OFFSET = _offset(DatagramOperation, "address")
+
+_kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
+_ws2_32 = ctypes.WinDLL("ws2_32", use_last_error=True)
+_ntdll = ctypes.WinDLL("ntdll")
+
+get_last_error = ctypes.get_last_error
+"""The error of the last call made here by this thread; WSAGetLastError() and GetLastError() are the same."""
+
+_P = ctypes.c_void_p
+_SOCKET = ctypes.c_size_t  # UINT_PTR
+_DWORD = wintypes.DWORD
+
+GetQueuedCompletionStatusEx = _kernel32.GetQueuedCompletionStatusEx
+GetQueuedCompletionStatusEx.argtypes = [wintypes.HANDLE, _P, wintypes.ULONG, _P, _DWORD, wintypes.BOOL]
+GetQueuedCompletionStatusEx.restype = wintypes.BOOL
+
+CancelIoEx = _kernel32.CancelIoEx
+CancelIoEx.argtypes = [_SOCKET, _P]
+CancelIoEx.restype = wintypes.BOOL
+
+FILE_SKIP_COMPLETION_PORT_ON_SUCCESS = 1
+"""Mode of a handle: an operation that succeeds within its call posts no packet."""
+
+SetFileCompletionNotificationModes = _kernel32.SetFileCompletionNotificationModes
+SetFileCompletionNotificationModes.argtypes = [_SOCKET, ctypes.c_ubyte]
+SetFileCompletionNotificationModes.restype = wintypes.BOOL
+
+GetCurrentProcess = _kernel32.GetCurrentProcess
+GetCurrentProcess.argtypes = []
+GetCurrentProcess.restype = wintypes.HANDLE
+
+GetProcessHandleCount = _kernel32.GetProcessHandleCount
+GetProcessHandleCount.argtypes = [wintypes.HANDLE, _P]
+GetProcessHandleCount.restype = wintypes.BOOL
+
+WSARecv = _ws2_32.WSARecv
+WSARecv.argtypes = [_SOCKET, _P, _DWORD, _P, _P, _P, _P]
+WSARecv.restype = ctypes.c_int
+
+WSARecvFrom = _ws2_32.WSARecvFrom
+WSARecvFrom.argtypes = [_SOCKET, _P, _DWORD, _P, _P, _P, _P, _P, _P]
+WSARecvFrom.restype = ctypes.c_int
+
+WSAGetOverlappedResult = _ws2_32.WSAGetOverlappedResult
+WSAGetOverlappedResult.argtypes = [_SOCKET, _P, _P, wintypes.BOOL, _P]
+WSAGetOverlappedResult.restype = wintypes.BOOL
+
+RtlNtStatusToDosError = _ntdll.RtlNtStatusToDosError
+RtlNtStatusToDosError.argtypes = [wintypes.ULONG]
+RtlNtStatusToDosError.restype = wintypes.ULONG

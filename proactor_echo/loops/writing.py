@@ -1,0 +1,284 @@
+"""Writing, the same for both engines: what is written in one turn of the loop leaves in one send.
+
+A write in a callback of this connection leaves when the callback returns. Any other write of a turn waits in
+``loop._dirty`` until the turn is over. Past the high-water mark a write is tried at once, so that ``pause_writing`` is
+called for what the system would not take and not for what nobody has tried to send.
+
+::
+
+    idle --write--> queued --flush--> idle                 the system took everything
+                      ^      |
+                      |      +------> sending              the engine was given the rest
+                      +--_sent------------+                it is done: go on with what was written meanwhile
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from typing import TYPE_CHECKING, Any
+
+from proactor_echo.loops import private
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+logger = logging.getLogger("asyncio")
+
+GATHER = 64 * 1024  # most bytes joined for one send: each byte is copied at most once, and never megabytes at a time
+LOG_AFTER = 5  # writes after the connection was lost that pass in silence (asyncio.constants, the same number)
+
+
+class BufferedWriter(private.FlowControlMixin):
+    """The writing half of a stream transport. The reading half, and closing, are in its subclass."""
+
+    __slots__ = (
+        "_conn_lost",
+        "_empty_waiter",
+        "_eof",
+        "_head",
+        "_may_write",
+        "_queued",
+        "_sending",
+        "_size",
+        "_sock",
+        "_tail",
+    )
+
+    _sock: socket.socket | None
+    _closing: bool
+
+    def _init_writing(self) -> None:
+        self._head: bytes | memoryview | None = None  # the first bytes to send
+        self._tail: list[bytes] | None = None  # those behind it
+        self._size = 0  # bytes in both
+        self._queued = False  # somebody will flush: a callback on its return, the end of the turn, or a completion
+        self._sending = False  # the engine has _head
+        self._may_write = True
+        self._eof = False
+        self._conn_lost = 0
+        self._empty_waiter: asyncio.Future[None] | None = None
+
+    # -- the asyncio API -----------------------------------------------------------------------------------------
+
+    def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
+        """Send `data` after everything written before it."""
+        if type(data) is not bytes:
+            if not isinstance(data, bytes | bytearray | memoryview):
+                raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
+            data = bytes(data)  # the caller may change it before it leaves
+        if not self._may_write and not self._write_is_due(data):
+            return
+        size = self._size
+        if size:
+            self._size = size = size + len(data)
+            if self._tail is None:
+                self._tail = [data]
+            else:
+                self._tail.append(data)
+        else:
+            self._size = size = len(data)
+            if not size:
+                return
+            self._head = data
+        if not self._queued:
+            self._queued = True
+            dirty = self._loop._dirty
+            if dirty.running:
+                dirty.append(self)
+            else:
+                self._turn_over()
+        if size > self._high_water:
+            if not self._sending:
+                self._flush()
+            self._maybe_pause_protocol()
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview[Any]]) -> None:
+        """Send these one after the other, in one send where that is possible."""
+        self.write(b"".join(list_of_data))
+
+    def write_eof(self) -> None:
+        """Send what was written, then our own end of file; receiving goes on."""
+        if self._closing or self._eof:
+            return
+        self._eof = True
+        self._may_write = False
+        if not self._size:
+            self._shutdown_writing()
+
+    def can_write_eof(self) -> bool:
+        """Return True: a socket can be closed one way."""
+        return True
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes written and not yet taken by the system."""
+        return self._size
+
+    # -- sending -------------------------------------------------------------------------------------------------
+
+    def _turn_over(self) -> None:
+        """Loop: the turn in which this was put in ``_dirty`` is over."""
+        if not self._sending:
+            self._queued = False
+            if self._size:
+                self._flush()
+
+    def _flush(self) -> None:
+        """Offer the system what is buffered; give the engine what it does not take now.
+
+        Lifetime: ``_head`` keeps the bytes until the engine's :meth:`_sent`; an engine that leaves them to the kernel
+        also keeps its own reference until that completion, since ``_head`` goes when the connection is aborted.
+        """
+        sock = self._sock
+        while sock is not None and self._size:
+            data = self._head if self._tail is None else self._gather()
+            try:
+                count = sock.send(data)  # type: ignore[arg-type]
+            except (BlockingIOError, InterruptedError):
+                count = 0
+            except OSError as exc:
+                self._send_failed(exc)
+                return
+            if count == self._size:
+                self._head = None
+                self._size = 0
+                if self._protocol_paused or self._closing or not self._may_write:
+                    self._drained()
+                return
+            if not self._advance(count):
+                self._queued = self._sending = True
+                self._submit_send()
+                if self._protocol_paused:
+                    self._maybe_resume_protocol()
+                return
+
+    def _sent(self, count: int) -> None:
+        """Engine: the system took `count` bytes of ``_head``, or (0) has room again. Nothing is pending now."""
+        self._queued = self._sending = False
+        if not self._size:
+            return  # aborted meanwhile
+        self._advance(count)
+        if self._size:
+            self._flush()
+        else:
+            self._drained()
+
+    def _send_failed(self, exc: OSError) -> None:
+        """Engine: a send ended in an error, so the connection does."""
+        self._drop_writes()
+        waiter = self._empty_waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(exc)
+        self._fatal_error(exc, "Fatal write error on socket transport")
+
+    def _advance(self, count: int) -> bool:
+        """Take `count` sent bytes off ``_head``; whether that was all of it."""
+        self._size -= count
+        head: Any = self._head
+        if count < len(head):
+            self._head = memoryview(head)[count:]
+            return False
+        self._head = b"" if self._tail else None  # what comes next is gathered when it is sent
+        return True
+
+    def _gather(self) -> bytes | memoryview | None:
+        """Join small writes to one: cheaper than many, and than an iovec for each."""
+        head, tail = self._head, self._tail
+        if head is None or tail is None or len(head) >= GATHER:
+            return head
+        if self._size <= GATHER:
+            self._tail = None
+            self._head = joined = b"".join((head, *tail))
+            return joined
+        size, taken = len(head), 0
+        for chunk in tail:
+            size += len(chunk)
+            taken += 1
+            if size >= GATHER:
+                break
+        self._head = joined = b"".join((head, *tail[:taken]))
+        del tail[:taken]
+        if not tail:
+            self._tail = None
+        return joined
+
+    def _drained(self) -> None:
+        """Everything written is with the system."""
+        if self._protocol_paused:
+            self._maybe_resume_protocol()
+            if self._size:
+                return
+        waiter = self._empty_waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        if self._closing:
+            if not self._conn_lost:
+                self._finish(None)
+        elif self._eof:
+            self._shutdown_writing()
+
+    def _shutdown_writing(self) -> None:
+        # The peer may be gone already; the receive that is on tells the protocol so.
+        if self._sock is not None:
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_WR)
+
+    def _abandon_writes(self) -> None:
+        """Abort: what was never tried gets one try, as if it had been sent when it was written; the rest is dropped."""
+        if self._size and not self._sending and self._sock is not None:
+            data = self._gather()
+            if data is not None:
+                with contextlib.suppress(OSError):
+                    self._sock.send(data)
+        self._drop_writes()
+
+    def _drop_writes(self) -> None:
+        self._head = self._tail = None
+        self._size = 0
+
+    def _write_is_due(self, data: bytes) -> bool:
+        """Why writing is not allowed: raise, count, or (never) go on."""
+        if self._eof:
+            raise RuntimeError("Cannot call write() after write_eof()")
+        if self._empty_waiter is not None:
+            raise RuntimeError("unable to write; sendfile is in progress")
+        if data:
+            if self._conn_lost >= LOG_AFTER:
+                logger.warning("socket.send() raised exception.")
+            self._conn_lost += bool(self._conn_lost)
+        return False
+
+    # -- sendfile ------------------------------------------------------------------------------------------------
+
+    def _make_empty_waiter(self) -> asyncio.Future[None]:
+        """Return a future done when the write buffer is empty; writing is refused until :meth:`_reset_empty_waiter`."""
+        if self._empty_waiter is not None:
+            raise RuntimeError("Empty waiter is already set")
+        waiter: asyncio.Future[None] = self._loop.create_future()
+        self._empty_waiter = waiter
+        self._may_write = False
+        if not self._size:
+            waiter.set_result(None)
+        return waiter
+
+    def _reset_empty_waiter(self) -> None:
+        self._empty_waiter = None
+        self._may_write = not (self._conn_lost or self._eof)
+
+    def _fail_empty_waiter(self, exc: BaseException | None) -> None:
+        waiter = self._empty_waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_exception(exc or ConnectionError("Connection is closed by peer"))
+
+    # -- what the subclass and the engine add --------------------------------------------------------------------
+
+    def _submit_send(self) -> None:
+        raise NotImplementedError
+
+    def _fatal_error(self, exc: BaseException, message: str = "") -> None:
+        raise NotImplementedError
+
+    def _finish(self, exc: BaseException | None) -> None:
+        raise NotImplementedError

@@ -1,0 +1,275 @@
+"""What a datagram transport of ours promises."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import sys
+from typing import Any
+
+import pytest
+from loops.recording import Bench
+
+from proactor_echo import loops
+from proactor_echo.loops import private
+
+
+class Endpoint(asyncio.DatagramProtocol):
+    def __init__(self) -> None:
+        self.received: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue()
+        self.errors: asyncio.Queue[Exception] = asyncio.Queue()
+        self.calls: list[str] = []
+        self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self.transport: Any = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.received.put_nowait((data, addr))
+
+    def error_received(self, exc: Exception) -> None:
+        self.errors.put_nowait(exc)
+
+    def pause_writing(self) -> None:
+        self.calls.append("pause")
+
+    def resume_writing(self) -> None:
+        self.calls.append("resume")
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(exc)
+
+    @property
+    def address(self) -> Any:
+        return self.transport.get_extra_info("sockname")
+
+
+class Echo(Endpoint):
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.transport.sendto(data, addr)
+
+
+async def bind(factory: Any = Endpoint, host: str = "127.0.0.1", **options: Any) -> Any:
+    if not options:
+        options["local_addr"] = (host, 0)
+    _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(factory, **options)
+    return protocol
+
+
+async def close(*endpoints: Any) -> None:
+    for endpoint in endpoints:
+        endpoint.transport.close()
+        assert await endpoint.lost is None
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_every_size_is_echoed_once_in_order(ours: Bench, host: str) -> None:
+    sizes = [0, 1, 0, 1472, 65507, 9000, 2]
+
+    async def main() -> None:
+        server, client = await bind(Echo, host), await bind(host=host)
+        for size in sizes:
+            client.transport.sendto(b"d" * size, server.address)
+        for size in sizes:
+            data, addr = await client.received.get()
+            assert (len(data), addr) == (size, server.address)
+            assert type(data) is bytes
+        assert client.received.empty()
+        await close(server, client)
+
+    ours.run(main())
+
+
+def test_a_connected_endpoint_needs_no_address(ours: Bench) -> None:
+    async def main() -> None:
+        server = await bind(Echo)
+        client = await bind(remote_addr=server.address)
+        for i in range(100):
+            client.transport.sendto(b"%d" % i)
+        assert [(await client.received.get())[0] for _ in range(100)] == [b"%d" % i for i in range(100)]
+        with pytest.raises(ValueError, match="Invalid address"):
+            client.transport.sendto(b"x", ("127.0.0.1", 1))
+        await close(server, client)
+
+    ours.run(main())
+
+
+def test_one_burst_reaches_many_addresses(ours: Bench) -> None:
+    async def main() -> None:
+        sender = await bind()
+        receivers = [await bind() for _ in range(20)]
+        for round_ in range(5):
+            for receiver in receivers:
+                sender.transport.sendto(b"%d" % round_, receiver.address)
+        for receiver in receivers:
+            assert [await receiver.received.get() for _ in range(5)] == [(b"%d" % i, sender.address) for i in range(5)]
+        await close(sender, *receivers)
+
+    ours.run(main())
+
+
+def test_a_host_name_is_resolved_as_the_socket_module_does(ours: Bench) -> None:
+    async def main() -> None:
+        server, client = await bind(Echo), await bind()
+        for host in ("localhost", "127.0.0.1", "localhost"):
+            client.transport.sendto(host.encode(), (host, server.address[1]))
+        assert [(await client.received.get())[0] for _ in range(3)] == [b"localhost", b"127.0.0.1", b"localhost"]
+        await close(server, client)
+
+    ours.run(main())
+
+
+def test_a_vanished_peer_is_an_error_and_the_endpoint_goes_on(ours: Bench) -> None:
+    async def main() -> None:
+        server = await bind(Echo)
+        gone = await bind()
+        address = gone.address
+        await close(gone)
+        client = await bind(remote_addr=address)
+        client.transport.sendto(b"anybody?")
+        assert isinstance(await client.errors.get(), ConnectionError)
+        back = await bind(Echo, local_addr=address)
+        client.transport.sendto(b"again")
+        while client.received.empty():  # an error of the first may take one datagram with it
+            client.transport.sendto(b"again")
+            await asyncio.sleep(0.01)
+        assert (await client.received.get())[0] == b"again"
+        await close(server, client, back)
+
+    ours.run(main())
+
+
+def test_an_error_of_one_datagram_does_not_stop_the_next(ours: Bench) -> None:
+    async def main() -> None:
+        server, client = await bind(Echo), await bind()
+        client.transport.sendto(b"before", server.address)
+        client.transport.sendto(b"x" * 70_000, server.address)
+        client.transport.sendto(b"after", server.address)
+        assert isinstance(await client.errors.get(), OSError)
+        assert {(await client.received.get())[0] for _ in range(2)} == {b"before", b"after"}
+        assert client.transport.get_write_buffer_size() == 0
+        await close(server, client)
+
+    ours.run(main())
+
+
+def test_an_exception_in_datagram_received_costs_that_datagram(ours: Bench) -> None:
+    class Picky(Echo):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            if data == b"bad":
+                raise ZeroDivisionError
+            super().datagram_received(data, addr)
+
+    async def main() -> None:
+        server, client = await bind(Picky), await bind()
+        for data in (b"one", b"bad", b"two"):
+            client.transport.sendto(data, server.address)
+        assert [(await client.received.get())[0] for _ in range(2)] == [b"one", b"two"]
+        await close(server, client)
+
+    ours.run(main())
+    assert [type(context["exception"]) for context in ours.errors] == [ZeroDivisionError]
+
+
+def test_close_sends_what_is_queued(ours: Bench) -> None:
+    async def main() -> None:
+        receiver, sender = await bind(), await bind()
+        for i in range(100):
+            sender.transport.sendto(b"%d" % i, receiver.address)
+        await close(sender)
+        assert [(await receiver.received.get())[0] for _ in range(100)] == [b"%d" % i for i in range(100)]
+        await close(receiver)
+
+    ours.run(main())
+
+
+def test_flow_control_counts_exactly(ours: Bench) -> None:
+    async def main() -> list[str]:
+        receiver, sender = await bind(), await bind()
+        sender.transport.set_write_buffer_limits(high=20_000)
+        for _ in range(200):
+            for i in range(10):
+                sender.transport.sendto(bytes(i * 100), receiver.address)
+            await asyncio.sleep(0)
+        await close(sender)
+        assert sender.transport.get_write_buffer_size() == 0
+        await close(receiver)
+        calls: list[str] = sender.calls
+        return calls
+
+    calls = ours.run(main())
+    assert calls.count("pause") == calls.count("resume")
+
+
+def test_reading_can_be_paused(ours: Bench) -> None:
+    class OneAtATime(Endpoint):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            super().datagram_received(data, addr)
+            self.transport.pause_reading()
+
+    async def main() -> None:
+        receiver, sender = await bind(OneAtATime), await bind()
+        for i in range(10):
+            sender.transport.sendto(b"%d" % i, receiver.address)
+        for i in range(10):
+            assert (await receiver.received.get())[0] == b"%d" % i
+            assert receiver.received.empty()
+            assert not receiver.transport.is_reading()
+            receiver.transport.resume_reading()
+        await close(receiver, sender)
+
+    ours.run(main())
+
+
+def test_abort_ends_at_once(ours: Bench) -> None:
+    async def main() -> None:
+        endpoint = await bind()
+        endpoint.transport.sendto(b"lost", endpoint.address)
+        endpoint.transport.abort()
+        assert await endpoint.lost is None
+        endpoint.transport.abort()
+        endpoint.transport.sendto(b"ignored", ("127.0.0.1", 9))
+
+    ours.run(main())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Unix datagram sockets")
+def test_unix_datagrams_work_too(ours: Bench, tmp_path: Any) -> None:
+    async def main() -> None:
+        server = await bind(Echo, local_addr=str(tmp_path / "server"), family=socket.AF_UNIX)
+        client = await bind(local_addr=str(tmp_path / "client"), family=socket.AF_UNIX)
+        for size in (0, 10, 100_000):
+            client.transport.sendto(b"u" * size, str(tmp_path / "server"))
+            data, addr = await client.received.get()
+            assert (len(data), addr) == (size, str(tmp_path / "server"))
+        await close(server, client)
+
+    ours.run(main())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="recvmmsg is Linux's")
+def test_plain_calls_do_what_batches_do(ours: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from proactor_echo.loops import mmsg
+
+    monkeypatch.setattr(mmsg, "new_batch", lambda: None)
+    test_every_size_is_echoed_once_in_order(ours, "127.0.0.1")
+    test_an_error_of_one_datagram_does_not_stop_the_next(ours)
+    test_a_vanished_peer_is_an_error_and_the_endpoint_goes_on(ours)
+
+
+def test_the_stock_loop_still_ignores_the_empty_datagram_where_it_did(each: Bench) -> None:
+    """asyncio before 3.12 (selector) and before 3.14 (proactor) sends no empty datagram."""
+    is_ours = each.factory is loops.new_event_loop
+    broken = not is_ours and sys.version_info < ((3, 14) if private.WINDOWS else (3, 12))
+
+    async def main() -> bytes:
+        receiver, sender = await bind(), await bind()
+        sender.transport.sendto(b"", receiver.address)
+        sender.transport.sendto(b"full", receiver.address)
+        data, _ = await receiver.received.get()
+        await close(receiver, sender)
+        result: bytes = data
+        return result
+
+    assert each.run(main()) == (b"full" if broken else b"")

@@ -1,0 +1,290 @@
+"""What the loop itself promises: fairness, signals, names it needs, life after errors."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import os
+import select
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import Any
+
+import pytest
+from loops.recording import Bench, Recorder, connection, tcp_pair
+
+from proactor_echo import loops
+from proactor_echo.loops import private
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="the readiness engine is for POSIX")
+
+
+def test_run_runs_on_our_loop() -> None:
+    async def main() -> type:
+        return type(asyncio.get_running_loop())
+
+    assert loops.run(main()) is loops.EventLoop
+    assert issubclass(loops.EventLoop, private.StockLoop)
+
+
+def test_run_passes_debug_on() -> None:
+    async def main() -> bool:
+        return asyncio.get_running_loop().get_debug()
+
+    assert loops.run(main(), debug=True)
+    assert not loops.run(main(), debug=False)
+
+
+def test_a_timer_is_on_time_while_connections_and_a_flood_are_busy(ours: Bench) -> None:
+    """Work in a turn is bounded: 20 echoing connections and a UDP flood delay a timer by little."""
+
+    class Echo(Recorder):
+        def data_received(self, data: bytes) -> None:
+            self.transport.write(data)
+
+    class Flooded(asyncio.DatagramProtocol):
+        count = 0
+
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            self.count += 1
+
+    stop = threading.Event()
+
+    def flood(address: Any) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect(address)
+            while not stop.is_set():
+                for _ in range(50):
+                    try:
+                        sock.send(b"x" * 100)
+                    except OSError:
+                        break
+                time.sleep(0)  # let the loop's thread have the interpreter
+
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        transport, flooded = await loop.create_datagram_endpoint(Flooded, ("127.0.0.1", 0))
+        thread = threading.Thread(target=flood, args=(transport.get_extra_info("sockname"),))
+        late = []
+        thread.start()
+        try:
+            async with connection(Echo()) as (peer, _):
+                await loop.sock_sendall(peer, b"y" * 10_000)
+                for _ in range(20):
+                    due = loop.time() + 0.01
+                    await asyncio.sleep(0.01)
+                    late.append(loop.time() - due)
+                    await loop.sock_sendall(peer, await loop.sock_recv(peer, 1 << 16))
+        finally:
+            stop.set()
+            thread.join()
+            transport.close()
+        assert flooded.count > 100
+        return late
+
+    assert sorted(ours.run(main()))[10] < 0.05  # the median: a loaded machine may spoil a few
+
+
+def test_a_slow_callback_is_named_in_debug_mode(ours: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    class Slow(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            end = time.perf_counter() + 0.02
+            while time.perf_counter() < end:
+                pass
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        loop.slow_callback_duration = 0.01
+        async with connection(Slow()) as (peer, protocol):
+            await loop.sock_sendall(peer, b"x")
+            await protocol.until(1)
+
+    ours.debug = True
+    with caplog.at_level(logging.WARNING, logger="asyncio"):
+        ours.run(main())
+    assert any("took" in record.getMessage() for record in caplog.records)
+
+
+def test_what_was_queued_before_runs_before_what_arrives(each: Bench) -> None:
+    """A task that was about to prepare for data is not overtaken by it."""
+
+    loop = each.factory()
+    order: list[str] = []
+    here, there = tcp_pair()
+
+    class Notes(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            order.append("data")
+            loop.stop()
+
+    transport, _ = loop.run_until_complete(loop.connect_accepted_socket(Notes, there))
+    here.send(b"x")
+    select.select([there], [], [], 5)
+    loop.call_soon(order.append, "queued before")
+    loop.run_forever()
+    transport.abort()
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    here.close()
+    assert order == ["queued before", "data"]
+
+
+@posix
+def test_a_watched_descriptor_may_not_be_used_twice(ours: Bench) -> None:
+    async def main() -> None:
+        async with connection() as (peer, protocol):
+            fd = protocol.transport.get_extra_info("socket").fileno()
+            loop = asyncio.get_running_loop()
+            with pytest.raises(RuntimeError, match="used by"):
+                loop.add_reader(fd, print)
+            protocol.transport.pause_reading()
+            await loop.sock_sendall(peer, b"x")
+            for _ in range(5):
+                await asyncio.sleep(0)
+            with pytest.raises(RuntimeError, match="used by"):
+                loop.add_writer(fd, print)
+
+    ours.run(main())
+
+
+@posix
+@pytest.mark.parametrize("name", ["PollSelector", "SelectSelector", "EpollSelector", "KqueueSelector"])
+def test_every_selector_can_carry_the_transports(name: str) -> None:
+    """The path that macOS takes, on whatever this system has."""
+    from loops.test_datagram import test_every_size_is_echoed_once_in_order
+    from loops.test_stream import test_half_close_keeps_the_other_direction_open
+    from loops.test_writing import test_a_slow_peer_pauses_and_resumes_the_protocol
+
+    from proactor_echo.loops.poller import SelectorChannels
+    from proactor_echo.loops.readiness import EventLoop
+
+    base = getattr(selectors, name, None)
+    if base is None:
+        pytest.skip(f"this system has no {name}")
+    poller = type("Poller", (SelectorChannels, base), {})
+    bench = Bench(lambda: EventLoop(poller()))
+    test_half_close_keeps_the_other_direction_open(bench)
+    test_a_slow_peer_pauses_and_resumes_the_protocol(bench)
+    test_every_size_is_echoed_once_in_order(bench, "127.0.0.1")
+
+
+def test_a_python_without_a_private_name_gets_the_stock_loop_and_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(private, "missing", lambda: ["asyncio.events._something"])
+    try:
+        with pytest.warns(RuntimeWarning, match="_something: using the stock event loop"):
+            importlib.reload(loops)
+        assert loops.EventLoop is private.StockLoop
+    finally:
+        monkeypatch.undo()
+        importlib.reload(loops)
+
+
+def test_this_python_has_every_private_name() -> None:
+    assert private.missing() == []
+
+
+def test_add_reader_and_threads_and_subprocesses_still_work(ours: Bench) -> None:
+    async def main() -> bytes:
+        loop = asyncio.get_running_loop()
+        assert await loop.run_in_executor(None, threading.get_ident) != threading.get_ident()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "print(input()[::-1])", stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        out, _ = await process.communicate(b"stressed\n")
+        assert process.returncode == 0
+        return out.strip()
+
+    assert ours.run(main()) == b"desserts"
+
+
+CTRL_C = """
+import asyncio, os, signal, sys
+from proactor_echo import loops
+
+async def main():
+    try:
+        asyncio.get_running_loop().call_later(0.02, signal.raise_signal, signal.SIGINT)
+        await asyncio.Event().wait()
+    finally:
+        print("cleaned up", flush=True)
+
+try:
+    loops.run(main())
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_ctrl_c_cancels_main_and_runs_its_cleanup() -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-c", CTRL_C],
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(p or os.getcwd() for p in sys.path)},
+    )
+    assert done.stdout.split() == ["cleaned", "up", "interrupted"], done.stderr
+
+
+def test_a_signal_handler_can_be_added(ours: Bench) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        heard = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, heard.set)
+        loop.call_later(0.01, signal.raise_signal, signal.SIGTERM)
+        await asyncio.wait_for(heard.wait(), 5)
+        assert loop.remove_signal_handler(signal.SIGTERM)
+        assert not loop.remove_signal_handler(signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    ours.run(main())
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_keyboard_interrupt_in_a_callback_leaves_the_loop_usable() -> None:
+    class Interrupts(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.write(b"before")
+            raise KeyboardInterrupt
+
+    loop = loops.new_event_loop()
+    held: Any = None
+
+    async def start() -> Any:
+        nonlocal held
+        held = connection(Interrupts())
+        return await held.__aenter__()
+
+    try:
+        peer, _ = loop.run_until_complete(start())
+        peer.send(b"x")
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_forever()
+        assert loop.run_until_complete(loop.sock_recv(peer, 10)) == b"before"
+        loop.run_until_complete(held.__aexit__(None, None, None))
+    finally:
+        loop.close()
+
+
+def test_a_loop_can_be_closed_with_connections_open() -> None:
+    here, there = tcp_pair()
+    loop = loops.new_event_loop()
+    transport: Any = None
+    transport, _ = loop.run_until_complete(loop.connect_accepted_socket(asyncio.Protocol, there))
+    loop.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        transport.abort()
+    there.close()
+    here.close()
+    with pytest.warns(ResourceWarning, match="unclosed transport"):
+        transport = None

@@ -1,0 +1,355 @@
+"""What a stream transport of ours promises about receiving, and about how a connection ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import socket
+from typing import Any
+
+import pytest
+from loops.recording import Bench, BufferedRecorder, Recorder, connection, read_all, reset, tcp_pair
+
+from proactor_echo.loops import private
+
+
+async def turns(count: int = 3) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_data_is_bytes_in_order(ours: Bench) -> None:
+    async def main() -> None:
+        async with connection() as (peer, protocol):
+            await asyncio.get_running_loop().sock_sendall(peer, bytes(range(256)) * 4096)
+            assert await protocol.until(1 << 20) == bytes(range(256)) * 4096
+            assert {type(chunk) for chunk in protocol.chunks} == {bytes}
+
+    ours.run(main())
+
+
+def test_a_buffered_protocol_receives_into_its_own_buffer(ours: Bench) -> None:
+    async def main() -> None:
+        async with connection(BufferedRecorder(1000)) as (peer, protocol):
+            await asyncio.get_running_loop().sock_sendall(peer, b"x" * 5000)
+            assert await protocol.until(5000) == b"x" * 5000
+            assert len(protocol.buffer) == 1000
+
+    ours.run(main())
+
+
+def test_end_of_file_closes_after_one_eof_received(ours: Bench) -> None:
+    async def main() -> list[str]:
+        async with connection() as (peer, protocol):
+            peer.shutdown(socket.SHUT_WR)
+            assert await protocol.lost is None
+            calls: list[str] = protocol.calls[:]
+            return calls
+
+    assert ours.run(main()) == ["made", "eof", "lost"]
+
+
+def test_end_of_file_is_told_once_even_when_paused_before_it(ours: Bench) -> None:
+    async def main() -> list[str]:
+        async with connection() as (peer, protocol):
+            protocol.keep_open = True
+            protocol.transport.pause_reading()
+            peer.shutdown(socket.SHUT_WR)
+            await turns(10)
+            assert "eof" not in protocol.calls
+            protocol.transport.resume_reading()
+            await protocol.ended.wait()
+            protocol.transport.pause_reading()
+            protocol.transport.resume_reading()
+            await turns(10)
+            calls: list[str] = protocol.calls[:]
+            return calls
+
+    assert ours.run(main()) == ["made", "eof"]
+
+
+@pytest.mark.parametrize("paused_before", [False, True])
+def test_the_stock_loop_tells_the_end_of_file_twice(stock: Bench, paused_before: bool) -> None:
+    """Shows the defect: the selector loop on resuming after it, the proactor loop on resuming before it."""
+
+    async def main() -> int:
+        async with connection() as (peer, protocol):
+            protocol.keep_open = True
+            if paused_before:
+                protocol.transport.pause_reading()
+            peer.shutdown(socket.SHUT_WR)
+            await turns(10)
+            protocol.transport.resume_reading()
+            await protocol.ended.wait()
+            protocol.transport.pause_reading()
+            protocol.transport.resume_reading()
+            await turns(10)
+            count: int = protocol.calls.count("eof")
+            return count
+
+    if private.WINDOWS:
+        pytest.skip("shown for the proactor loop with the other rows of Windows")
+    assert stock.run(main()) > 1
+
+
+def test_half_close_keeps_the_other_direction_open(ours: Bench) -> None:
+    async def main() -> bytes:
+        async with connection() as (peer, protocol):
+            protocol.keep_open = True
+            peer.shutdown(socket.SHUT_WR)
+            await protocol.ended.wait()
+            protocol.transport.write(b"still here")
+            protocol.transport.write_eof()
+            return await read_all(peer)
+
+    assert ours.run(main()) == b"still here"
+
+
+def test_receiving_goes_on_after_write_eof(ours: Bench) -> None:
+    async def main() -> None:
+        async with connection() as (peer, protocol):
+            protocol.transport.write_eof()
+            assert await read_all(peer) == b""
+            await asyncio.get_running_loop().sock_sendall(peer, b"late")
+            assert await protocol.until(4) == b"late"
+
+    ours.run(main())
+
+
+def test_nothing_reaches_a_paused_protocol(ours: Bench) -> None:
+    async def main() -> None:
+        async with connection() as (peer, protocol):
+            protocol.transport.pause_reading()
+            assert not protocol.transport.is_reading()
+            await asyncio.get_running_loop().sock_sendall(peer, b"wait for me")
+            await turns(20)
+            assert protocol.calls == ["made"]
+            protocol.transport.resume_reading()
+            assert await protocol.until(11) == b"wait for me"
+
+    ours.run(main())
+
+
+def test_a_protocol_that_pauses_in_its_callback_gets_no_more(ours: Bench) -> None:
+    class OneAtATime(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.pause_reading()
+
+    async def main() -> None:
+        async with connection(OneAtATime()) as (peer, protocol):
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(peer, b"a")
+            await protocol.until(1)
+            await loop.sock_sendall(peer, b"b")
+            await turns(20)
+            assert bytes(protocol.received) == b"a"
+            protocol.transport.resume_reading()
+            assert await protocol.until(2) == b"ab"
+
+    ours.run(main())
+
+
+def test_set_protocol_hands_over_without_losing_a_byte(ours: Bench) -> None:
+    async def main() -> None:
+        async with connection() as (peer, first):
+            loop = asyncio.get_running_loop()
+            await loop.sock_sendall(peer, b"one")
+            await first.until(3)
+            second = BufferedRecorder(2)
+            first.transport.set_protocol(second)
+            second.transport = first.transport
+            await loop.sock_sendall(peer, b"two")
+            assert await second.until(3) == b"two"
+            assert bytes(first.received) == b"one"
+            first.transport.set_protocol(first)
+
+    ours.run(main())
+
+
+def test_a_reset_ends_the_connection_with_its_error(ours: Bench) -> None:
+    async def main() -> tuple[list[str], BaseException | None]:
+        async with connection() as (peer, protocol):
+            reset(peer)
+            return protocol.calls, await protocol.lost
+
+    calls, exc = ours.run(main())
+    assert calls == ["made", "lost"]
+    assert isinstance(exc, ConnectionError)
+    assert not ours.errors
+
+
+def test_close_sends_what_was_written_first(ours: Bench) -> None:
+    async def main() -> int:
+        async with connection() as (peer, protocol):
+            protocol.transport.write(b"z" * 4_000_000)
+            protocol.transport.close()
+            return len(await read_all(peer))
+
+    assert ours.run(main()) == 4_000_000
+
+
+def test_a_write_after_the_end_is_dropped(ours: Bench) -> None:
+    async def main() -> None:
+        async with connection() as (peer, protocol):
+            protocol.transport.close()
+            protocol.transport.write(b"too late")
+            assert await read_all(peer) == b""
+
+    ours.run(main())
+
+
+def test_what_resume_writing_writes_while_closing_is_sent(ours: Bench) -> None:
+    """TLS keeps its farewell back while writing is paused, and closes meanwhile."""
+
+    class Farewell(Recorder):
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self.transport.write(b"farewell")
+
+    async def main() -> bytes:
+        async with connection(Farewell()) as (peer, protocol):
+            while "pause" not in protocol.calls:
+                protocol.transport.write(b"z" * 100_000)
+            protocol.transport.close()
+            return (await read_all(peer))[-10:]
+
+    assert ours.run(main()) == b"zzfarewell"
+
+
+def test_abort_does_not_wait_for_the_peer(ours: Bench) -> None:
+    async def main() -> list[str]:
+        async with connection() as (_, protocol):
+            protocol.transport.write(b"z" * 32_000_000)
+            protocol.transport.abort()
+            assert await protocol.lost is None
+            assert protocol.transport.get_write_buffer_size() == 0
+            calls: list[str] = protocol.calls[:]
+            return [call for call in calls if call != "pause"]
+
+    assert ours.run(main()) == ["made", "lost"]
+
+
+def test_connection_lost_comes_once_however_often_it_is_closed(ours: Bench) -> None:
+    async def main() -> list[str]:
+        async with connection() as (_, protocol):
+            for _ in range(3):
+                protocol.transport.close()
+                protocol.transport.abort()
+            await protocol.lost
+            protocol.transport.close()
+            protocol.transport.abort()
+            await turns()
+            calls: list[str] = protocol.calls[:]
+            return calls
+
+    assert ours.run(main()) == ["made", "lost"]
+
+
+@pytest.mark.parametrize("method", ["connection_made", "data_received", "eof_received", "connection_lost"])
+def test_an_exception_in_a_callback_ends_that_connection_only(ours: Bench, method: str) -> None:
+    class Broken(Recorder):
+        pass
+
+    def broken(self: Recorder, *args: Any) -> None:
+        getattr(Recorder, method)(self, *args)
+        raise ZeroDivisionError(method)
+
+    setattr(Broken, method, broken)
+
+    async def main() -> None:
+        async with connection() as (good_peer, good), connection(Broken()) as (peer, protocol):
+            with contextlib.suppress(OSError):  # the server may have closed already
+                await asyncio.get_running_loop().sock_sendall(peer, b"x")
+                peer.shutdown(socket.SHUT_WR)
+            await protocol.lost
+            await asyncio.get_running_loop().sock_sendall(good_peer, b"fine")
+            assert await good.until(4) == b"fine"
+
+    ours.run(main())
+    assert [type(context["exception"]) for context in ours.errors] == [ZeroDivisionError]
+
+
+def test_callbacks_share_the_context_of_their_connection(ours: Bench) -> None:
+    variable = contextvars.ContextVar("variable", default="nobody")
+
+    class Named(Recorder):
+        seen: list[str]
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self.seen = [variable.get()]
+            variable.set(f"of {id(self)}")
+
+        def data_received(self, data: bytes) -> None:
+            self.seen.append(variable.get())
+            super().data_received(data)
+
+        def connection_lost(self, exc: BaseException | None) -> None:
+            self.seen.append(variable.get())
+            super().connection_lost(exc)
+
+    async def main() -> None:
+        variable.set("the caller")
+        async with connection(Named()) as (peer, one), connection(Named()) as (_, other):
+            await asyncio.get_running_loop().sock_sendall(peer, b"x")
+            await one.until(1)
+            one.transport.close()
+            await one.lost
+            assert one.seen == ["the caller", f"of {id(one)}", f"of {id(one)}"]
+            assert other.seen == ["the caller"]
+        assert variable.get() == "the caller"
+
+    ours.run(main())
+
+
+def test_addresses_can_be_asked_for_after_the_end(ours: Bench) -> None:
+    async def main() -> None:
+        here, there = tcp_pair()
+        names = there.getsockname(), here.getsockname()
+        protocol = Recorder()
+        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, there)
+        transport.abort()
+        await protocol.lost
+        assert (transport.get_extra_info("sockname"), transport.get_extra_info("peername")) == names
+        assert transport.get_extra_info("socket").fileno() == -1
+        assert transport.get_extra_info("nonsense", 7) == 7
+        here.close()
+
+    ours.run(main())
+
+
+def test_an_abandoned_transport_warns_and_closes_its_socket(ours: Bench) -> None:
+    async def main() -> None:
+        here, there = tcp_pair()
+        transport: Any = None
+        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, there)
+        transport.pause_reading()
+        await asyncio.get_running_loop().sock_sendall(here, b"x")  # the event finds nobody reading: watched no more
+        await turns(5)
+        with pytest.warns(ResourceWarning, match="unclosed transport"):
+            transport = None
+        assert there.fileno() == -1
+        here.close()
+
+    ours.run(main())
+
+
+def test_repr_tells_the_state(ours: Bench) -> None:
+    async def main() -> list[str]:
+        async with connection() as (_, protocol):
+            seen = [repr(protocol.transport)]
+            protocol.transport.pause_reading()
+            seen.append(repr(protocol.transport))
+            protocol.transport.close()
+            seen.append(repr(protocol.transport))
+            await protocol.lost
+            seen.append(repr(protocol.transport))
+            return seen
+
+    reading, paused, closing, closed = ours.run(main())
+    assert "read=on" in reading
+    assert "read=paused" in paused
+    assert "closing" in closing
+    assert "closed" in closed

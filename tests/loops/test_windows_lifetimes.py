@@ -1,0 +1,263 @@
+"""Buffers and OVERLAPPED live until their completion, and nothing outlives it."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import gc
+import socket
+import sys
+import tracemalloc
+import weakref
+from typing import Any
+
+import pytest
+
+if sys.platform != "win32":
+    pytest.skip("the completion engine is for Windows", allow_module_level=True)
+
+from loops.recording import Bench, BufferedRecorder, Recorder, connection, reset, tcp_pair
+from loops.windows_rows import run
+
+from proactor_echo import loops
+from proactor_echo.loops import iocp_stream, winapi
+
+
+def handle_count() -> int:
+    count = ctypes.c_ulong()
+    assert winapi.GetProcessHandleCount(winapi.GetCurrentProcess(), ctypes.addressof(count))
+    return count.value
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def abort_many(count: int, at_once: int = 100) -> None:
+    """Connections aborted with a receive pending, and every other one with a send pending too."""
+    loop: Any = asyncio.get_running_loop()
+    for _ in range(count // at_once):
+        pairs = [tcp_pair() for _ in range(at_once)]
+        made = [await loop.connect_accepted_socket(Recorder, sock) for _, sock in pairs]
+        for transport, _ in made[::2]:
+            while not transport._sending:  # until the system takes no more
+                transport.write(bytes(1 << 20))
+        await turns(2)
+        assert loop._proactor.pending >= at_once
+        for number, ((transport, _), (peer, _)) in enumerate(zip(made, pairs, strict=True)):
+            if number % 3 == 2:
+                reset(peer)
+            else:
+                transport.abort()
+        await asyncio.gather(*(protocol.lost for _, protocol in made))
+        for peer, _ in pairs:
+            peer.close()
+
+
+def test_thousands_aborted_mid_operation_leave_no_operation_no_handle_no_memory(ours: Bench) -> None:
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        await abort_many(100)
+        gc.collect()
+        tracemalloc.start()
+        try:
+            handles, memory = handle_count(), tracemalloc.get_traced_memory()[0]
+            await abort_many(2000)
+            gc.collect()
+            assert loop._proactor.pending == 0
+            assert handle_count() <= handles + 5
+            assert tracemalloc.get_traced_memory()[0] <= memory + 256 * 1024
+        finally:
+            tracemalloc.stop()
+
+    run(ours, main())
+
+
+def test_an_address_is_not_used_twice_while_pending(ours: Bench) -> None:
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        seen: dict[int, Any] = {}
+        keep = loop._proactor.keep
+
+        def keeping(address: int, operation: Any) -> None:
+            assert address not in loop._proactor._operations
+            seen[address] = operation
+            keep(address, operation)
+
+        loop._proactor.keep = keeping
+        await abort_many(400)
+        assert len(seen) >= 400 // 2
+        del loop._proactor.keep
+
+    run(ours, main())
+
+
+def test_the_kernel_writes_to_living_memory_after_everybody_let_go(ours: Bench) -> None:
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        peer, sock = tcp_pair()
+        transport: Any
+        transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, sock)
+        await turns(2)
+        (receive,) = loop._proactor._operations.values()
+        operation, block = weakref.ref(receive._block), receive._block
+        del receive, block
+        dead: Any = weakref.ref(transport)
+        del transport, sock
+        gc.collect()
+        assert operation() is not None  # the kernel has it
+        assert dead() is not None  # and it the transport, as on the stock loop
+        peer.send(b"written by the kernel")
+        await turns(5)
+        dead().abort()
+        while loop._proactor.pending:
+            await asyncio.sleep(0)
+        await turns(3)
+        gc.collect()
+        assert operation() is None
+        peer.close()
+
+    run(ours, main())
+
+
+def test_connection_lost_waits_for_the_pending_operations(ours: Bench) -> None:
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+
+        class Lost(Recorder):
+            def connection_lost(self, exc: BaseException | None) -> None:
+                self.pending = loop._proactor.pending
+                super().connection_lost(exc)
+
+        async with connection(Lost()) as (_, protocol):
+            await turns(2)
+            assert loop._proactor.pending == 1
+            protocol.transport.abort()
+            assert "lost" not in protocol.calls
+            assert loop._proactor.pending == 1
+            await protocol.lost
+            assert protocol.pending == 0
+
+    run(ours, main())
+
+
+def test_a_buffer_lent_by_a_protocol_cannot_be_resized_while_the_kernel_has_it(ours: Bench) -> None:
+    async def main() -> None:
+        async with connection(BufferedRecorder(100)) as (peer, protocol):
+            await turns(2)
+            with pytest.raises(BufferError):
+                protocol.buffer.extend(b"more")
+            protocol.transport.pause_reading()
+            await asyncio.get_running_loop().sock_sendall(peer, b"x")
+            while protocol.transport._held is None:
+                await asyncio.sleep(0)
+            protocol.buffer.extend(b"more")
+
+    run(ours, main())
+
+
+def test_closing_the_loop_has_everything_back() -> None:
+    loop: Any = loops.new_event_loop()
+    pairs = [tcp_pair() for _ in range(20)]
+
+    async def main() -> list[Any]:
+        made = [(await loop.connect_accepted_socket(Recorder, sock))[0] for _, sock in pairs]
+        server = await loop.create_server(Recorder, "127.0.0.1", 0)
+        listeners.extend(server.sockets)
+        await turns(3)
+        return made
+
+    listeners: list[Any] = []
+    made = loop.run_until_complete(main())
+    proactor = loop._proactor
+    assert proactor.pending > 20
+    loop.close()
+    assert proactor.pending == 0
+    for listener in listeners:
+        listener._sock.close()
+    for transport, (peer, sock) in zip(made, pairs, strict=True):
+        with pytest.raises(RuntimeError, match="closed"):
+            transport.abort()
+        sock.close()
+        peer.close()
+    made.clear()
+    del transport
+    with pytest.warns(ResourceWarning, match="unclosed"):
+        gc.collect()
+
+
+def test_the_receive_buffer_grows_with_its_use_and_shrinks_again(ours: Bench) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with connection() as (peer, protocol):
+
+            def size() -> int:
+                return iocp_stream.SIZES[protocol.transport._receive._level]
+
+            assert size() == iocp_stream.SIZES[0]
+            await loop.sock_sendall(peer, bytes(1 << 20))
+            await protocol.until(1 << 20)
+            assert size() == iocp_stream.SIZES[-1]
+            for number in range(1, 11):
+                await loop.sock_sendall(peer, b"x")
+                await protocol.until((1 << 20) + number)
+            assert size() == iocp_stream.SIZES[0]
+
+    run(ours, main())
+
+
+def test_what_arrives_behind_a_keyboard_interrupt_is_not_lost() -> None:
+    class Interrupts(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if len(self.calls) == 2:
+                raise KeyboardInterrupt
+
+    loop = loops.new_event_loop()
+    pairs = [tcp_pair() for _ in range(3)]
+
+    async def connect() -> list[Any]:
+        made = [(await loop.connect_accepted_socket(Interrupts, sock))[1] for _, sock in pairs]
+        await turns(3)
+        return made
+
+    async def receive(protocols: list[Any]) -> None:
+        for protocol in protocols:
+            await protocol.until(1)
+
+    made = loop.run_until_complete(connect())
+    for peer, _ in pairs:
+        peer.send(b"x")
+    for _ in pairs:
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(asyncio.sleep(5))
+    loop.run_until_complete(asyncio.wait_for(receive(made), 5))
+    for protocol in made:
+        protocol.transport.abort()
+        loop.run_until_complete(protocol.lost)
+    for peer, _ in pairs:
+        peer.close()
+    loop.close()
+
+
+def test_a_stock_transfer_on_a_silent_socket_leaves_nothing_registered(ours: Bench, tmp_path: Any) -> None:
+    (tmp_path / "file").write_bytes(bytes(100_000))
+
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        async with connection() as (peer, protocol):
+            with (tmp_path / "file").open("rb") as file:
+                sending = asyncio.ensure_future(loop.sendfile(protocol.transport, file))
+                got = 0
+                while got < 100_000:
+                    got += len(await loop.sock_recv(peer, 1 << 16))
+                assert await sending == 100_000
+            await turns(3)
+            assert not [
+                entry
+                for entry in loop._proactor._cache.values()
+                if isinstance(entry[2], socket.socket) and entry[2] is protocol.transport._sock
+            ]
+
+    run(ours, main())

@@ -1,0 +1,197 @@
+"""What a stream transport of ours promises about writing: order, one send for a turn, flow control."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+from typing import Any
+
+import pytest
+from loops.recording import Bench, Recorder, connection, read_all
+
+
+class CountingSocket:
+    """Stands in for a transport's socket to see what it sends; everything else is the socket's own."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.sends: list[int] = []
+
+    def send(self, data: Any) -> int:
+        count = self.sock.send(data)
+        self.sends.append(count)
+        return count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sock, name)
+
+
+def test_what_one_turn_writes_leaves_in_one_send(ours: Bench) -> None:
+    async def main() -> list[int]:
+        async with connection() as (peer, protocol):
+            protocol.transport._sock = counting = CountingSocket(protocol.transport._sock)
+            for _ in range(50):
+                protocol.transport.write(b"0123456789")
+            assert protocol.transport.get_write_buffer_size() == 500
+            await asyncio.sleep(0)
+            assert protocol.transport.get_write_buffer_size() == 0
+            assert await asyncio.get_running_loop().sock_recv(peer, 1000) == b"0123456789" * 50
+            return counting.sends
+
+    assert ours.run(main()) == [500]
+
+
+def test_what_one_callback_writes_leaves_in_one_send_when_it_returns(ours: Bench) -> None:
+    class Answers(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            for _ in range(20):
+                self.transport.write(b"ab")
+
+    async def main() -> list[int]:
+        async with connection(Answers()) as (peer, protocol):
+            protocol.transport._sock = counting = CountingSocket(protocol.transport._sock)
+            await asyncio.get_running_loop().sock_sendall(peer, b"?")
+            assert await asyncio.get_running_loop().sock_recv(peer, 100) == b"ab" * 20
+            return counting.sends
+
+    assert ours.run(main()) == [40]
+
+
+def test_any_mix_of_writes_arrives_in_order(ours: Bench) -> None:
+    seed = random.randrange(1 << 32)
+    chance = random.Random(seed)
+    pieces = [chance.randbytes(chance.choice([0, 1, 100, 5000, 70_000, 300_000])) for _ in range(200)]
+
+    async def main() -> None:
+        async with connection() as (peer, protocol):
+            reading = asyncio.create_task(read_all(peer))
+            for piece in pieces:
+                match chance.randrange(4):
+                    case 0:
+                        protocol.transport.write(bytearray(piece))
+                    case 1:
+                        protocol.transport.write(memoryview(piece))
+                    case 2:
+                        protocol.transport.writelines([piece[:10], piece[10:]])
+                    case _:
+                        protocol.transport.write(piece)
+                if chance.random() < 0.3:
+                    await asyncio.sleep(0)
+            protocol.transport.write_eof()
+            assert await reading == b"".join(pieces), f"seed {seed}"
+
+    ours.run(main())
+
+
+def test_the_caller_may_change_its_buffer_after_write(ours: Bench) -> None:
+    async def main() -> bytes:
+        async with connection() as (peer, protocol):
+            buffer = bytearray(b"before")
+            protocol.transport.write(buffer)
+            buffer[:] = b"after!"
+            protocol.transport.write_eof()
+            return await read_all(peer)
+
+    assert ours.run(main()) == b"before"
+
+
+def test_a_slow_peer_pauses_and_resumes_the_protocol(ours: Bench) -> None:
+    async def main() -> list[str]:
+        async with connection() as (peer, protocol):
+            size = 0
+            while "pause" not in protocol.calls:
+                protocol.transport.write(b"x" * 50_000)
+                size += 50_000
+                await asyncio.sleep(0)
+            assert protocol.transport.get_write_buffer_size() > 64 * 1024
+            reading = asyncio.create_task(read_all(peer))
+            await protocol.resumed.wait()
+            assert protocol.transport.get_write_buffer_size() <= 16 * 1024
+            protocol.transport.write_eof()
+            assert await reading == b"x" * size
+            calls: list[str] = protocol.calls[:]
+            return calls
+
+    assert ours.run(main()) == ["made", "pause", "resume"]
+
+
+def test_pause_writing_means_the_system_took_no_more(ours: Bench) -> None:
+    """One large write that fits the socket's buffer pauses nobody."""
+
+    async def main() -> list[str]:
+        async with connection() as (_, protocol):
+            protocol.transport.set_write_buffer_limits(high=1000)
+            protocol.transport.write(b"x" * 5000)
+            assert protocol.transport.get_write_buffer_size() == 0
+            calls: list[str] = protocol.calls[:]
+            return calls
+
+    assert ours.run(main()) == ["made"]
+
+
+def test_write_buffer_limits_are_asyncios(ours: Bench) -> None:
+    async def main() -> None:
+        async with connection() as (_, protocol):
+            transport = protocol.transport
+            assert transport.get_write_buffer_limits() == (16 * 1024, 64 * 1024)
+            transport.set_write_buffer_limits(low=100)
+            assert transport.get_write_buffer_limits() == (100, 400)
+            with pytest.raises(ValueError, match="must be >="):
+                transport.set_write_buffer_limits(high=1, low=2)
+
+    ours.run(main())
+
+
+def test_writing_is_refused_after_write_eof_and_for_what_is_not_bytes(ours: Bench) -> None:
+    async def main() -> None:
+        async with connection() as (_, protocol):
+            with pytest.raises(TypeError, match="bytes-like"):
+                protocol.transport.write("text")
+            protocol.transport.write_eof()
+            protocol.transport.write_eof()
+            with pytest.raises(RuntimeError, match="write_eof"):
+                protocol.transport.write(b"x")
+
+    ours.run(main())
+
+
+def test_what_was_written_before_abort_leaves_if_the_system_takes_it(each: Bench) -> None:
+    async def main() -> bytes:
+        async with connection() as (peer, protocol):
+            protocol.transport.write(b"last words")
+            protocol.transport.abort()
+            return await read_all(peer)
+
+    assert each.run(main()) == b"last words"
+
+
+def test_a_write_outside_the_loop_is_not_lost(ours: Bench) -> None:
+    """Between two runs of the loop there is no turn whose end would send it."""
+    with asyncio.Runner(loop_factory=ours.factory) as runner:
+        held = connection()
+        peer, protocol = runner.run(held.__aenter__())
+        protocol.transport.write(b"now")
+        assert protocol.transport.get_write_buffer_size() == 0
+        assert peer.recv(10) == b"now"
+        runner.run(held.__aexit__(None, None, None))
+
+
+def test_a_protocol_that_writes_whenever_it_may_starves_nobody(ours: Bench) -> None:
+    class Greedy(Recorder):
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self.transport.write(b"y" * 2000)
+
+    async def main() -> None:
+        async with connection(Greedy()) as (peer, protocol):
+            protocol.transport.set_write_buffer_limits(high=1000, low=999)
+            reading = asyncio.create_task(read_all(peer))
+            while "pause" not in protocol.calls:
+                protocol.transport.write(b"y" * 100_000)
+            await asyncio.wait_for(asyncio.sleep(0.01), 5)
+            protocol.transport.abort()
+            await reading
+
+    ours.run(main())
