@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import zlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -67,30 +67,37 @@ def _runner(request: pytest.FixtureRequest) -> str:
     item, plugins = request.node, request.config.pluginmanager
     name = next((name for name in ASYNCHRONOUS if name in request.fixturenames), request.fixturename)
     if not _is_asynchronous(item):
-        _refuse(
+        raise _refusal(
             f"{name} runs in the event loop of an asynchronous test, and {item.name} is not one; "
             "for a test that blocks there are echo_server_thread and server_thread_factory"
         )
-    marker = item.get_closest_marker("asyncio")
-    if marker is not None and plugins.has_plugin("asyncio"):
+    marker = item.get_closest_marker("asyncio") if plugins.has_plugin("asyncio") else None
+    anyio = "anyio_backend" in request.fixturenames and plugins.has_plugin("anyio")
+    if marker is not None and anyio:
+        raise _refusal(
+            f"pytest-asyncio runs {item.name}, and AnyIO's plugin would run {name}, in another event loop: "
+            "set asyncio_mode = strict, or do not use pytest.mark.anyio"
+        )
+    if marker is not None:
         return str(marker.kwargs.get("loop_scope") or marker.kwargs.get("scope") or _default_scope(request.config))
-    if "anyio_backend" in request.fixturenames and plugins.has_plugin("anyio"):
+    if anyio:
         backend = request.getfixturevalue("anyio_backend")
         backend = backend if isinstance(backend, str) else backend[0]
         if backend != "asyncio":
-            _refuse(
+            raise _refusal(
                 f"{name} needs asyncio, and {item.name} runs on {backend}; "
                 "server_thread_factory and echo_server_thread work with it"
             )
         return "anyio"
-    _refuse(
+    raise _refusal(
         f"{name} needs to know who runs {item.name}: mark it with pytest.mark.asyncio (pytest-asyncio) or with "
         "pytest.mark.anyio (AnyIO), or set asyncio_mode = auto"
     )
 
 
-def _refuse(sentence: str) -> NoReturn:
-    pytest.fail(sentence, pytrace=False)
+def _refusal(sentence: str) -> BaseException:
+    """Return what ends a test with one sentence and no traceback."""
+    return pytest.fail.Exception(sentence, pytrace=False)
 
 
 def _is_asynchronous(item: Any) -> bool:
