@@ -92,8 +92,12 @@ class ProxiedConnection:
 
     async def end(self) -> None:
         """Abort it, and wait until nothing of it is left."""
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
+        for side in self._sides:
+            side.abort()
+        self._over.set()
+        if self._task is not None:
+            if not self._pipes:  # else it is past the point where it would wait for somebody else
+                self._task.cancel()
             await asyncio.wait([self._task])
 
     def add(self, active: ActiveFault[StreamFault]) -> None:
