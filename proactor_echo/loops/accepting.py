@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    Deliver = Callable[[socket.socket, Any], None]  # a connection, already non-blocking, and the peer's address
+    Report = Callable[[OSError, float], None]  # an accept that failed; seconds until the next, 0.0 is at once
+
 logger = logging.getLogger("asyncio")
 
 FIRST_PAUSE = 0.1  # seconds without accepting after the system ran out of something; doubled up to LONGEST_PAUSE
@@ -27,39 +30,19 @@ PATIENCE = 64  # accepts that may fail in a row for a reason that is not a peer'
 
 
 class Acceptor:
-    """One listening socket being served. Abstract: an engine says how to accept (:meth:`start`, :meth:`stop`)."""
+    """One listening socket being served. Abstract: an engine says how to accept (:meth:`start`, :meth:`stop`).
 
-    __slots__ = (
-        "_context",
-        "_factory",
-        "_failures",
-        "_handshake_timeout",
-        "_loop",
-        "_pause",
-        "_retry",
-        "_server",
-        "_shutdown_timeout",
-        "_sock",
-        "_tls",
-    )
+    Whoever has one may stop and start it again: clients wait in the backlog meanwhile. A connection that had arrived
+    by then may still be delivered after :meth:`stop`, but not after :meth:`close`.
+    """
 
-    def __init__(
-        self,
-        loop: Any,
-        factory: Callable[[], asyncio.BaseProtocol],
-        sock: socket.socket,
-        tls: Any,
-        server: Any,
-        handshake_timeout: float | None,
-        shutdown_timeout: float | None,
-    ) -> None:
+    __slots__ = ("_context", "_deliver", "_failures", "_loop", "_pause", "_report", "_retry", "_sock")
+
+    def __init__(self, loop: Any, sock: socket.socket, deliver: Deliver, report: Report) -> None:
         self._loop = loop
-        self._factory = factory
         self._sock = sock
-        self._tls = tls
-        self._server = server
-        self._handshake_timeout = handshake_timeout
-        self._shutdown_timeout = shutdown_timeout
+        self._deliver = deliver
+        self._report = report
         self._context = copy_context()
         self._failures = 0  # in a row, of the listener's own
         self._pause = 0.0
@@ -74,12 +57,60 @@ class Acceptor:
         raise NotImplementedError
 
     def accepted(self, conn: socket.socket, peer: Any) -> None:
-        """Engine: a connection, already non-blocking. Makes its transport and opens it, or closes it."""
+        """Engine: a connection, already non-blocking."""
         self._failures = 0
         self._pause = 0.0
+        self._context.run(self._deliver, conn, peer)
+
+    def failed(self, exc: OSError) -> bool:
+        """Engine: an accept failed. True: accept again at once. False: accepting is paused, :meth:`start` follows."""
+        if classify(exc).reason is DisconnectReason.OTHER:  # not a peer that went away: those may be any number
+            self._failures += 1
+        if self._failures < PATIENCE and not is_resource_error(exc):
+            self._report(exc, 0.0)
+            return True
+        self._pause = min(self._pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)
+        self._report(exc, self._pause)
+        self.stop()
+        self._retry = self._loop.call_later(self._pause, self._resume)
+        return False
+
+    def _resume(self) -> None:
+        self._retry = None
+        self.start()
+
+    def close(self) -> None:
+        """Accept no more, ever: the server is closing."""
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        self.stop()
+
+
+class ServerConnections:
+    """What ``loop.create_server`` does with a connection: a protocol and a transport, in a context of their own."""
+
+    def __init__(
+        self,
+        loop: Any,
+        factory: Callable[[], asyncio.BaseProtocol],
+        tls: Any,
+        server: Any,
+        handshake_timeout: float | None,
+        shutdown_timeout: float | None,
+    ) -> None:
+        self._loop = loop
+        self._factory = factory
+        self._tls = tls
+        self._server = server
+        self._handshake_timeout = handshake_timeout
+        self._shutdown_timeout = shutdown_timeout
+
+    def deliver(self, conn: socket.socket, peer: Any) -> None:
+        """Make the connection's transport and open it, or close the connection."""
         if self._loop.get_debug():
             logger.debug("%r got a new connection from %r: %r", self._server, peer, conn)
-        context = self._context.copy()
+        context = copy_context()
         context.run(self._connect, conn, peer, context)
 
     def _connect(self, conn: socket.socket, peer: Any, context: Context) -> None:
@@ -108,34 +139,11 @@ class Acceptor:
         else:
             transport._open()
 
-    def failed(self, exc: OSError) -> bool:
-        """Engine: an accept failed. True: accept again at once. False: accepting is paused, :meth:`start` follows."""
-        if classify(exc).reason is DisconnectReason.OTHER:  # not a peer that went away: those may be any number
-            self._failures += 1
-        if self._failures < PATIENCE and not is_resource_error(exc):
-            if self._loop.get_debug():
-                logger.debug("accept failed on %r", self._sock, exc_info=exc)
-            return True
-        if not self._pause:
+    def report(self, exc: OSError, pause: float) -> None:
+        """Say that accepting is paused, at the first try alone."""
+        if pause == FIRST_PAUSE:
             self._loop.call_exception_handler(
-                {
-                    "message": "socket.accept() fails; accepting is paused",
-                    "exception": exc,
-                    "socket": private.TransportSocket(self._sock),
-                }
+                {"message": "socket.accept() fails; accepting is paused", "exception": exc, "loop": self._loop}
             )
-        self._pause = min(self._pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)
-        self.stop()
-        self._retry = self._loop.call_later(self._pause, self._resume)
-        return False
-
-    def _resume(self) -> None:
-        self._retry = None
-        self.start()
-
-    def close(self) -> None:
-        """Accept no more, ever: the server is closing."""
-        if self._retry is not None:
-            self._retry.cancel()
-            self._retry = None
-        self.stop()
+        elif self._loop.get_debug():
+            logger.debug("%r: accept failed", self._server, exc_info=exc)

@@ -45,15 +45,15 @@ logger = logging.getLogger("asyncio")
 class EventLoop(TurnLoop):
     """``asyncio.ProactorEventLoop`` with our transports and servers, batched completions and signal handlers."""
 
+    _stream_class = IocpStream
+    _datagram_class = IocpDatagrams
+    _acceptor_class = IocpAcceptor
     _proactor: BatchProactor
     _csock: socket.socket
     _self_reading_future: asyncio.Future[bytes] | None
 
     def __init__(self, proactor: BatchProactor | None = None) -> None:
-        self._acceptors: dict[int, IocpAcceptor] = {}
         self._accept_queues: weakref.WeakKeyDictionary[socket.socket, AcceptQueue] = weakref.WeakKeyDictionary()
-        self._stream_class = IocpStream
-        self._datagram_class = IocpDatagrams
         self._buffers = BufferPool()
         self._signals = SignalHandlers(self)
         super().__init__(BatchProactor() if proactor is None else proactor)
@@ -129,31 +129,6 @@ class EventLoop(TurnLoop):
         self._make_self_pipe()
         if threading.current_thread() is threading.main_thread():
             signal.set_wakeup_fd(self._csock.fileno())
-
-    # -- servers -------------------------------------------------------------------------------------------------
-
-    def _start_serving(
-        self,
-        protocol_factory: Callable[[], asyncio.BaseProtocol],
-        sock: socket.socket,
-        sslcontext: Any = None,
-        server: Any = None,
-        backlog: int = 100,
-        ssl_handshake_timeout: float | None = None,
-        ssl_shutdown_timeout: float | None = None,
-        **later: Any,
-    ) -> None:
-        acceptor = IocpAcceptor(
-            self, protocol_factory, sock, sslcontext, server, ssl_handshake_timeout, ssl_shutdown_timeout
-        )
-        self._acceptors[sock.fileno()] = acceptor
-        acceptor.start()
-
-    def _stop_serving(self, sock: socket.socket) -> None:
-        acceptor = self._acceptors.pop(sock.fileno(), None)
-        if acceptor is not None:
-            acceptor.close()
-        super()._stop_serving(sock)
 
     # -- sockets -------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,6 @@ each ready connection in a turn keeps the turns fair.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 from typing import TYPE_CHECKING, Any
@@ -20,8 +19,6 @@ from proactor_echo.loops.transport import StreamTransport, set_nodelay
 from proactor_echo.loops.turns import TurnLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from proactor_echo.loops.mmsg import Batch
 
 logger = logging.getLogger("asyncio")
@@ -37,7 +34,6 @@ class EventLoop(TurnLoop):
     _datagram_class = ReadinessDatagrams
 
     def __init__(self, poller: Any = None) -> None:
-        self._acceptors: dict[int, ReadinessAcceptor] = {}
         super().__init__(new_poller() if poller is None else poller)
 
     def _batch(self) -> Batch | None:
@@ -83,30 +79,6 @@ class EventLoop(TurnLoop):
         if self._selector is not None and self._selector.watches(number):
             raise RuntimeError(f"File descriptor {fd!r} is used by a transport")
         super()._ensure_fd_no_transport(fd)
-
-    def _start_serving(
-        self,
-        protocol_factory: Callable[[], asyncio.BaseProtocol],
-        sock: socket.socket,
-        sslcontext: Any = None,
-        server: Any = None,
-        _backlog: int = 100,
-        ssl_handshake_timeout: float | None = None,
-        ssl_shutdown_timeout: float | None = None,
-        **_later: Any,
-    ) -> None:
-        acceptor = ReadinessAcceptor(
-            self, protocol_factory, sock, sslcontext, server, ssl_handshake_timeout, ssl_shutdown_timeout
-        )
-        self._acceptors[sock.fileno()] = acceptor
-        set_nodelay(sock)  # inherited by every connection it accepts
-        acceptor.start()
-
-    def _stop_serving(self, sock: socket.socket) -> None:
-        acceptor = self._acceptors.pop(sock.fileno(), None)
-        if acceptor is not None:
-            acceptor.close()
-        super()._stop_serving(sock)
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
         resume = transp.is_reading()
@@ -230,13 +202,14 @@ class ReadinessStream(StreamTransport):
             self._readable(mask)
 
 
-EventLoop._stream_class = ReadinessStream
-
-
 class ReadinessAcceptor(Acceptor):
     """Accepts until the queue is empty, a bounded number in a turn."""
 
-    __slots__ = ("_watching",)
+    __slots__ = ()
+
+    def __init__(self, loop: Any, sock: socket.socket, *args: Any) -> None:
+        super().__init__(loop, sock, *args)
+        set_nodelay(sock)  # inherited by every connection it accepts
 
     def start(self) -> None:
         """Accept whenever a connection is waiting."""
@@ -263,6 +236,10 @@ class ReadinessAcceptor(Acceptor):
             self.accepted(conn, peer)
             if self._sock.fileno() < 0:  # a protocol closed its server
                 return
+
+
+EventLoop._stream_class = ReadinessStream
+EventLoop._acceptor_class = ReadinessAcceptor
 
 
 def _call(channel: Channel, mask: int) -> None:

@@ -7,11 +7,14 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
+from proactor_echo.loops.accepting import ServerConnections
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
     from contextvars import Context
 
+    from proactor_echo.loops.accepting import Acceptor
     from proactor_echo.loops.datagram import DatagramTransport
     from proactor_echo.loops.transport import StreamTransport
 
@@ -34,11 +37,13 @@ class TurnLoop(private.StockLoop):
 
     _stream_class: type[StreamTransport]
     _datagram_class: type[DatagramTransport]
+    _acceptor_class: type[Acceptor]
 
-    # One instance attribute only: asyncio has 26 already, and near 30 the interpreter's fast look-up of them is lost.
+    # Two instance attributes only: asyncio has 26 already, and near 30 the interpreter's fast look-up of them is lost.
 
     def __init__(self, *args: Any) -> None:
         self._dirty = Dirty()
+        self._acceptors: dict[int, Acceptor] = {}  # by descriptor
         super().__init__(*args)
 
     def run_forever(self) -> None:
@@ -65,6 +70,57 @@ class TurnLoop(private.StockLoop):
         finally:
             if dirty:
                 self.call_soon(_nothing)  # do not wait for events before these are sent
+
+    # -- servers -------------------------------------------------------------------------------------------------
+
+    def accept_connections(
+        self,
+        listener: socket.socket,
+        deliver: Callable[[socket.socket, Any], None],
+        report: Callable[[OSError, float], None],
+    ) -> Acceptor:
+        """Accept on a listening, non-blocking socket, whatever goes wrong; what ``create_server`` is made of.
+
+        ``deliver(sock, peer)`` gets each connection, non-blocking, straight from the processing of events.
+        ``report(error, pause)`` is told of each accept that failed, with the seconds until the next try: 0.0 after an
+        error of one connection, more when the system is out of something. The object returned is accepting; ``stop()``
+        and ``start()`` it at will, ``close()`` it before the listener is closed.
+        """
+        acceptor = self._acceptor_class(self, listener, deliver, report)
+        acceptor.start()
+        return acceptor
+
+    def open_accepted(self, protocol: asyncio.BaseProtocol, sock: socket.socket, peer: Any = None) -> StreamTransport:
+        """Give an accepted, non-blocking socket a transport: ``connect_accepted_socket`` without a coroutine.
+
+        ``protocol.connection_made`` has been called when it returns, in a context copied from this one. `peer` is the
+        address that ``accept`` returned, which spares asking for it.
+        """
+        transport = self._stream_class(self, sock, protocol, peer=peer)
+        transport._context.run(transport._open)
+        return transport
+
+    def _start_serving(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+        **_later: Any,
+    ) -> None:
+        connections = ServerConnections(
+            self, protocol_factory, sslcontext, server, ssl_handshake_timeout, ssl_shutdown_timeout
+        )
+        self._acceptors[sock.fileno()] = self.accept_connections(sock, connections.deliver, connections.report)
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        acceptor = self._acceptors.pop(sock.fileno(), None)
+        if acceptor is not None:
+            acceptor.close()
+        super()._stop_serving(sock)
 
     # -- transports ----------------------------------------------------------------------------------------------
 
