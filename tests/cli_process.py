@@ -1,12 +1,11 @@
 """The command line in a process of its own: read its lines, stop it with signals, get what it left."""
 
-import os
+import itertools
 import queue
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
@@ -36,20 +35,20 @@ class CliProcess:
     """``proactor-echo`` with these arguments, killed at the end of the ``with`` block if it still runs.
 
     ``host``: a program, to be run with the arguments by Python, that starts the command line itself.
+    ``hang_up_after``: close standard output after so many lines, like ``head``.
     """
 
-    def __init__(self, *arguments: str, env: Mapping[str, str] | None = None, host: str | None = None) -> None:
+    def __init__(self, *arguments: str, host: str | None = None, hang_up_after: int | None = None) -> None:
         program = [host] if host else ["-c", _OBEYING] if sys.platform == "win32" else ["-m", "proactor_echo"]
         self._process = subprocess.Popen(
             [sys.executable, *program, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **(env or {})},
         )
         assert self._process.stdin is not None
         self._stdin = self._process.stdin
-        self._out = _Lines(self._process.stdout)
+        self._out = _Lines(self._process.stdout, hang_up_after)
         self._err = _Lines(self._process.stderr)
 
     def line(self) -> str:
@@ -94,16 +93,17 @@ class CliProcess:
         self._process.kill()
         self._stdin.close()
         self._process.wait()
-        self._out.close()
-        self._err.close()
+        self._out.wait()
+        self._err.wait()
 
 
 class _Lines:
     """The lines of a pipe, read by a thread so that waiting for one can end."""
 
-    def __init__(self, pipe: IO[bytes] | None) -> None:
+    def __init__(self, pipe: IO[bytes] | None, limit: int | None = None) -> None:
         assert pipe is not None
         self._pipe = pipe
+        self._limit = limit
         self._queue: queue.Queue[str] = queue.Queue()
         self._seen: list[str] = []
         self._thread = threading.Thread(target=self._read)
@@ -114,20 +114,21 @@ class _Lines:
         self._seen.append(line)
         return line.rstrip("\r\n")
 
+    def wait(self) -> None:
+        """Wait until nothing more is read."""
+        self._thread.join(PATIENCE)
+
     def all(self) -> str:
         """Return everything up to the end of the pipe, with what was read before."""
-        self._thread.join(PATIENCE)
+        self.wait()
         while not self._queue.empty():
             self._seen.append(self._queue.get())
         return "".join(self._seen).replace("\r\n", "\n")
 
-    def close(self) -> None:
-        self._thread.join(PATIENCE)
-        self._pipe.close()
-
     def _read(self) -> None:
-        for line in self._pipe:
+        for line in itertools.islice(self._pipe, self._limit):
             self._queue.put(line.decode("cp1252" if sys.platform == "win32" else "utf-8"))
+        self._pipe.close()
         self._queue.put("")
 
 

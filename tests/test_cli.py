@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import sysconfig
-import threading
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -190,25 +189,15 @@ def test_ctrl_c_and_ctrl_break_in_a_windows_console_stop_it_gracefully(key: str)
 
 
 def test_it_goes_on_when_nobody_reads_its_lines_any_more() -> None:
-    program = [sys.executable, "-m", "proactor_echo", "tcp", "--port", "0"]
-    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        watchdog = threading.Timer(PATIENCE, process.kill)
-        watchdog.start()
-        try:
-            assert process.stdout is not None
-            assert process.stderr is not None
-            port = int(process.stdout.readline().rpartition(":")[2])
-            process.stdout.close()
-            with tcp_client(("127.0.0.1", port)) as client:
-                client.sendall(b"still there")
-                assert receive(client, 11) == b"still there"
-            if sys.platform == "win32":
-                return  # whose processes can only be killed from outside
-            process.send_signal(signal.SIGTERM)
-            assert (process.wait(PATIENCE), process.stderr.read()) == (0, "")
-        finally:
-            process.kill()
-            watchdog.cancel()
+    with CliProcess("tcp", "--port", "0", "--quiet", hang_up_after=1) as cli:
+        address = cli.listening()
+        assert cli.line() == ""
+        with tcp_client(address) as client:
+            client.sendall(b"still there")
+            assert receive(client, 11) == b"still there"
+        cli.signal(signal.SIGTERM)
+        ended = cli.end()
+    assert (ended.status, ended.err) == (0, "")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="the full disk that every Linux has")
