@@ -40,6 +40,9 @@ DEFAULT_MAX_LINE_LENGTH: Final = 1 << 16
 class DelimiterCodec(Codec):
     """Frames that end with one of several delimiters; the first is the one that ``encode`` writes.
 
+    A payload whose last bytes and the first delimiter's would be taken for a delimiter together is written with another
+    one. So whatever a decoder hands out can be encoded, except a last frame that had no delimiter.
+
     :param delimiters: one or more, none of them empty, none hidden by another one (see the module's documentation).
     :param strip_delimiter: hand out frames without their delimiter. False leaves it on, and then a payload for
         ``encode`` brings its own.
@@ -83,22 +86,30 @@ class DelimiterCodec(Codec):
         )
 
     def encode(self, payload: BytesLike) -> bytes:
-        """Return the payload with the first delimiter, or as it is if delimiters are not stripped."""
+        """Return the payload with a delimiter, or as it is if delimiters are not stripped."""
         payload = as_bytes(payload)
-        if len(payload) > self.max_frame_length:
-            raise too_long(len(payload), self.max_frame_length)
-        frame = payload + self.delimiters[0] if self.strip_delimiter else payload
-        found = self._find(frame)
-        if found is None:
-            raise FramingError("the payload must end with its delimiter, because strip_delimiter is False")
-        if found[1] != len(frame):
-            raise FramingError(f"the payload holds a delimiter, {frame[slice(*found)]!r} at byte {found[0]}")
-        if self.strip_delimiter and found[0] != len(payload):
-            raise FramingError(f"the end of the payload, {payload[found[0] :]!r}, would be taken for the delimiter's")
-        return frame
+        size = len(payload)
+        if size > self.max_frame_length:
+            raise too_long(size, self.max_frame_length)
+        if self.strip_delimiter:
+            for delimiter in self.delimiters:
+                frame = payload + delimiter
+                if self._find(frame) == (size, len(frame)):
+                    return frame
+            found = self._find(payload + self.delimiters[0])
+        else:
+            found = self._find(payload)
+            if found is None:
+                raise FramingError("the payload must end with its delimiter, because strip_delimiter is False")
+            if found[1] == size:
+                return payload
+        assert found is not None
+        raise FramingError(
+            f"the payload holds a delimiter, {(payload + self.delimiters[0])[slice(*found)]!r} at byte {found[0]}"
+        )
 
     def encode_many(self, payloads: Sequence[BytesLike]) -> bytes:
-        """Return the payloads, each with the first delimiter."""
+        """Return the payloads, each with a delimiter."""
         if not payloads:
             return b""
         delimiter = self.delimiters[0] if self.strip_delimiter else b""
@@ -124,7 +135,7 @@ class LineCodec(DelimiterCodec):
     :param on_too_long: as for :class:`DelimiterCodec`.
     :param partial: as for :class:`DelimiterCodec`, for a last line without a newline.
 
-    A lone ``\r`` is a byte like any other, but with ``newline=b"\n"`` a payload cannot end with one.
+    A lone ``\r`` is a byte like any other. A line that ends with one is always written with ``\r\n``.
     """
 
     def __init__(

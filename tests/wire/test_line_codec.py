@@ -3,7 +3,7 @@ r"""Lines end with ``\n`` or ``\r\n``, are bounded, and a last one without an en
 import pytest
 from streams import decode
 
-from proactor_echo.errors import FrameTooLong, FramingError
+from proactor_echo.errors import FrameTooLong
 from proactor_echo.wire.framing import LineCodec, PartialFrame
 
 
@@ -28,9 +28,10 @@ def test_the_newline_that_is_written_can_be_chosen() -> None:
     assert LineCodec(newline=b"\r\n").encode_many([b"one", b"two\r"]) == b"one\r\ntwo\r\r\n"
 
 
-def test_a_payload_that_would_lose_its_last_byte_is_refused_among_others_too() -> None:
-    with pytest.raises(FramingError, match=r"b'\\r', would be taken for the delimiter's"):
-        LineCodec().encode_many([b"one", b"two\r"])
+def test_a_line_that_would_lose_its_last_byte_is_written_with_the_longer_newline() -> None:
+    assert LineCodec().encode(b"two\r") == b"two\r\r\n"
+    assert LineCodec().encode_many([b"one", b"two\r"]) == b"one\ntwo\r\r\n"
+    assert decode(LineCodec(), [b"one\ntwo\r\r\n"]).frames == [b"one", b"two\r"]
 
 
 @pytest.mark.parametrize("newline", [b"\r", b"", b"\n\n"])
