@@ -14,10 +14,11 @@ __all__ = ["DatagramPipe"]
 
 
 class DatagramPipe:
-    """Datagrams in, and out through ``send`` when they are due."""
+    """Datagrams in, and out through ``send`` when they are due; ``moved`` is called whenever something has happened."""
 
-    def __init__(self, send: Callable[[bytes], None]) -> None:
+    def __init__(self, send: Callable[[bytes], None], moved: Callable[[], None]) -> None:
         self._send = send
+        self._moved = moved
         self._loop = asyncio.get_running_loop()
         self._faults: dict[ActiveFault[DatagramFault], DatagramDice] = {}
         self._waiting: list[tuple[float, int, Datagram]] = []
@@ -76,6 +77,7 @@ class DatagramPipe:
                 self._send(datagram.data)
                 datagram.rank = -1
             heapq.heappop(self._waiting)
+        self._moved()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

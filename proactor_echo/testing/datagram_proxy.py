@@ -110,12 +110,12 @@ class UdpFaultProxy:
             client.add(active)
         return active
 
-    async def wait_for(self, condition: Callable[[], object], timeout: float = 5.0) -> None:
-        """Wait until ``condition()`` is true; it is tried whenever a datagram has got through.
+    async def wait_for(self, condition: Callable[[Self], object], timeout: float = 5.0) -> None:
+        """Wait until ``condition(self)`` is true; it is tried whenever a datagram has got through.
 
         Raises TimeoutError after ``timeout`` seconds.
         """
-        await self._waiters.wait_for(condition, timeout, str(self))
+        await self._waiters.wait_for(self, condition, timeout)
 
     async def close(self) -> None:
         """Close; what is held back is dropped."""
@@ -158,13 +158,10 @@ class UdpFaultProxy:
         def to_client(data: bytes) -> None:
             front.send(data, address)
             self._sent.append(data)
-            self._waiters.look()
 
-        def to_server(data: bytes) -> None:
-            self._received.append(data)
-            self._waiters.look()
-
-        client = _Client(len(self._clients) + 1, sock, to_client=to_client, to_server=to_server)
+        client = _Client(
+            len(self._clients) + 1, sock, to_client=to_client, to_server=self._received.append, moved=self._waiters.look
+        )
         for active in self._faults:
             client.add(active)
         return client
@@ -191,9 +188,10 @@ class _Client:
         *,
         to_client: Callable[[bytes], None],
         to_server: Callable[[bytes], None],
+        moved: Callable[[], None],
     ) -> None:
         self._number = number
-        answers = DatagramPipe(to_client)
+        answers = DatagramPipe(to_client, moved)
         back = _Back(answers.arrived)
         self._server = UdpServer([sock], lambda: back)
 
@@ -201,7 +199,7 @@ class _Client:
             back.send_when_open(data)
             to_server(data)
 
-        self.pipes: dict[Direction, DatagramPipe] = {"server": DatagramPipe(send), "client": answers}
+        self.pipes: dict[Direction, DatagramPipe] = {"server": DatagramPipe(send, moved), "client": answers}
 
     def add(self, active: ActiveFault[DatagramFault]) -> None:
         for direction, pipe in self.pipes.items():

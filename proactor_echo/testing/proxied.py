@@ -159,6 +159,7 @@ class ProxiedConnection:
         if active not in self._hit and isinstance(active, ActiveFault):
             self._hit.add(active)
             active.hits += 1
+            self._record.changed()
 
     def _pipe_ended(self, end: End) -> None:
         if end is End.RESET:

@@ -118,16 +118,16 @@ class FaultProxy:
             link.add(active)
         return active
 
-    async def wait_for(self, condition: Callable[[], object], timeout: float = 5.0) -> None:
-        """Wait until ``condition()`` is true; it is tried whenever something passes, begins or ends.
+    async def wait_for(self, condition: Callable[[Self], object], timeout: float = 5.0) -> None:
+        """Wait until ``condition(self)`` is true; it is tried whenever something passes, begins or ends.
 
         ::
 
-            await server.wait_for(lambda: b"hello" in server.received)
+            await server.wait_for(lambda server: b"hello" in server.received)
 
         Raises TimeoutError after ``timeout`` seconds.
         """
-        await self._waiters.wait_for(condition, timeout, str(self))
+        await self._waiters.wait_for(self, condition, timeout)
 
     async def close(self) -> None:
         """Stop listening and abort every connection."""

@@ -16,7 +16,8 @@ class Record:
     """The bytes of all connections of a proxy, in the order in which they left; ``changed`` is called for each."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
-        self._changed = changed
+        #: Tells whoever waits that something has happened.
+        self.changed = changed
         self._passed: dict[Direction, list[tuple[int, bytes]]] = {"client": [], "server": []}
         self._size = 0
 
@@ -28,7 +29,7 @@ class Record:
                 passed.clear()
         else:
             self._passed[direction].append((number, data))
-        self._changed()
+        self.changed()
 
     def of(self, direction: Direction, number: int | None = None) -> bytes:
         """Return what has passed in a direction, of one connection or of all.

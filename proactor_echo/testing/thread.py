@@ -6,7 +6,7 @@ import asyncio
 import ssl as tls
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
 from ..echo import EchoDatagramProtocol
 from ..net.datagram_protocol import DatagramHandler
@@ -164,12 +164,12 @@ class _Threaded(Generic[P]):
         """The port it listens on."""
         return self.address[1]
 
-    def wait_for(self, condition: Callable[[], object], timeout: float = 5.0) -> None:
-        """Block until ``condition()``, which runs in the server's thread, is true.
+    def wait_for(self, condition: Callable[[P], object], timeout: float = 5.0) -> None:
+        """Block until ``condition(server)`` is true, which gets the server itself and runs in its thread.
 
         Raises TimeoutError after ``timeout`` seconds.
         """
-        self._thread.run(self._server.wait_for(condition, timeout))
+        self._thread.run(self._server.wait_for(cast("Any", condition), timeout))
 
     def __repr__(self) -> str:
         return f"<{self._server} in a thread>"

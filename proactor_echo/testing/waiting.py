@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import TypeVar
 
 __all__ = ["Waiters"]
+
+T = TypeVar("T")
 
 
 class Waiters:
@@ -19,16 +22,16 @@ class Waiters:
         for event in self._waiting:
             event.set()
 
-    async def wait_for(self, condition: Callable[[], object], timeout: float, where: str) -> None:
-        """Wait until ``condition()`` is true. Raises TimeoutError after ``timeout`` seconds."""
+    async def wait_for(self, server: T, condition: Callable[[T], object], timeout: float) -> None:
+        """Wait until ``condition(server)`` is true. Raises TimeoutError after ``timeout`` seconds."""
         event = asyncio.Event()
         self._waiting.add(event)
         try:
             async with asyncio.timeout(timeout):
-                while not condition():
+                while not condition(server):
                     event.clear()
                     await event.wait()
         except TimeoutError:
-            raise TimeoutError(f"{where}: what was waited for did not happen within {timeout:g} s") from None
+            raise TimeoutError(f"{server}: what was waited for did not happen within {timeout:g} s") from None
         finally:
             self._waiting.discard(event)

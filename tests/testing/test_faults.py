@@ -68,7 +68,7 @@ def test_the_share_of_connections_that_are_hit_is_the_probability() -> None:
 
 
 def test_a_fault_that_is_removed_is_not_among_the_active_ones() -> None:
-    removed = []
+    removed: list[object] = []
     every: ActiveFaults[Fault] = ActiveFaults(1)
     with every.add(faults.Silent(), removed.append) as active:
         assert list(every) == [active]

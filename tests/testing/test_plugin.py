@@ -150,18 +150,22 @@ def test_a_test_that_leaves_a_connection_or_a_task_is_told_so(run: Run) -> None:
         """
 import asyncio
 import pytest
+import socket
 
 left = []
 
 @pytest.mark.asyncio
 async def test_careless(tcp_echo_server):
-    left.append(await asyncio.open_connection(*tcp_echo_server.address))
+    left.append(socket.create_connection(tcp_echo_server.address))
     left.append(asyncio.create_task(asyncio.sleep(100), name="forgotten"))
+
+def test_next():
+    left[0].close()
 """,
         "-W",
         "default",
     )
-    result.assert_outcomes(passed=1, warnings=1)
+    result.assert_outcomes(passed=2, warnings=1)
     result.stdout.fnmatch_lines(
         [("*LeftOpenWarning: the test left open: a connection from 127.0.0.1:* to TcpTestServer 127.0.0.1:*; "
          "the task forgotten running sleep()")]
@@ -277,8 +281,7 @@ print(*sorted(set(sys.modules) - before))
     ]
 
 
-def test_the_fixtures_are_listed_with_what_they_do(pytester: pytest.Pytester) -> None:
-    listed = pytester.runpytest_inprocess("--fixtures", "-p", "no:cacheprovider", "-p", "no:asyncio")
-    listed.stdout.fnmatch_lines(
+def test_the_fixtures_are_listed_with_what_they_do(run: Run) -> None:
+    run("", "--fixtures").stdout.fnmatch_lines(
         ["tcp_echo_server -- *", "    Give a TCP echo server on a free port of 127.0.0.1, closed after the test: *"]
     )

@@ -70,7 +70,7 @@ async def test_connections_have_the_clients_addresses_and_their_own_bytes(tcp_ec
             pe.format_address(second.sock.getsockname()): b"two",
         }
         assert tcp_echo_server.accepted == 2
-    await tcp_echo_server.wait_for(lambda: not tcp_echo_server.connections)
+    await tcp_echo_server.wait_for(lambda server: not server.connections)
 
 
 async def test_one_connection_can_be_reset_by_hand(tcp_echo_server: TcpTestServer) -> None:
@@ -90,9 +90,9 @@ async def test_one_connection_can_be_reset_by_hand(tcp_echo_server: TcpTestServe
 async def test_waiting_ends_when_it_has_come_true(tcp_echo_server: TcpTestServer) -> None:
     async with await RawClient.connect(tcp_echo_server.address) as client:
         await client.send(b"hello")
-        await tcp_echo_server.wait_for(lambda: tcp_echo_server.received == b"hello")
+        await tcp_echo_server.wait_for(lambda server: server.received == b"hello")
         with pytest.raises(TimeoutError, match=r"TcpTestServer 127\.0\.0\.1:\d+: what was waited for did not happen"):
-            await tcp_echo_server.wait_for(lambda: False, timeout=0.01)
+            await tcp_echo_server.wait_for(lambda server: False, timeout=0.01)
 
 
 async def test_without_a_server_behind_it_the_client_is_reset(fault_proxy: FaultProxyFactory) -> None:
