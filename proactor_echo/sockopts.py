@@ -24,12 +24,15 @@ import socket
 import struct
 import sys
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from . import winsock
 from .refusals import report_refusal
 
-__all__ = ["KeepAlive", "SocketLike", "SocketOptions"]
+__all__ = ["ACCEPTED_INHERIT", "KeepAlive", "SocketLike", "SocketOptions"]
+
+ACCEPTED_INHERIT: Final = sys.platform == "linux"
+"""Whether an accepted socket has its listener's TCP options, so that setting them there once is enough (tcp(7))."""
 
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 

@@ -35,7 +35,7 @@ from ..errors import DisconnectReason, classify, is_resource_error
 from .accept import Accept
 from .protocol import is_proactor
 
-__all__ = ["Acceptor"]
+__all__ = ["Acceptor", "Trouble"]
 
 logger = logging.getLogger("proactor_echo.net")
 
@@ -82,7 +82,7 @@ class Acceptor:
         lanes = accepts if is_proactor(asyncio.get_running_loop()) else 1
         if max_connections is not None:
             lanes = min(lanes, max_connections)
-        self._troubles = [_Trouble(listener) for listener in listeners]
+        self._troubles = [Trouble(listener) for listener in listeners]
         self._lanes = [_Lane(trouble) for trouble in self._troubles for _ in range(lanes)]
         self._room = None if max_connections is None else asyncio.Semaphore(max_connections)
         self._closing = False
@@ -170,7 +170,7 @@ class Acceptor:
 class _Lane:
     """A task that accepts, and what it is doing."""
 
-    def __init__(self, trouble: _Trouble) -> None:
+    def __init__(self, trouble: Trouble) -> None:
         self.trouble = trouble
         self.accept = Accept(trouble.listener)
         #: Errors of no known kind since the last connection.
@@ -193,7 +193,7 @@ class _Lane:
             self.task.cancel()
 
 
-class _Trouble:
+class Trouble:
     """What is wrong with a listener, told once and not at every try."""
 
     def __init__(self, listener: socket.socket) -> None:
@@ -202,12 +202,12 @@ class _Trouble:
         self._last = -math.inf
         self._healed = True
 
-    def report(self, error: Exception) -> None:
+    def report(self, error: Exception, pause: float = PAUSE) -> None:
         """Log why accepting is paused, unless that has been said and nothing has been well for long since then."""
         now = asyncio.get_running_loop().time()
         if self._healed and now - self._last >= CALM:
             why = getattr(error, "strerror", None) or repr(error)
-            logger.warning("accepting on %s is paused, trying again every %.1f s: %s", self.where, PAUSE, why)
+            logger.warning("accepting on %s is paused, trying again every %.1f s: %s", self.where, pause, why)
         self._last = now
         self._healed = False
 

@@ -16,10 +16,11 @@ from typing import Any, Self
 from ..addresses import format_address
 from ..binding import adopt_listeners, listen_tcp
 from ..errors import Disconnect, DisconnectReason, ProtocolStateError
-from ..sockopts import SocketOptions
+from ..sockopts import ACCEPTED_INHERIT, SocketOptions
 from ..wire.framing import Codec
 from .acceptor import Acceptor
 from .connection import Connection
+from .own_acceptor import OwnAcceptor
 from .protocol import FramedProtocol
 from .session import Handler, Session, SessionOwner
 from .stats import DrainReport, ServerStats
@@ -91,6 +92,9 @@ async def serve_tcp(
         listeners = await listen_tcp(host, port, options=options, backlog=backlog)
     else:
         listeners = adopt_listeners(sockets, backlog=backlog)
+    if ACCEPTED_INHERIT:
+        for listener in listeners:
+            options.apply_stream(listener)
 
     def connection() -> FramedProtocol:
         return Connection(codec, write_limit=write_limit, read_limit=read_limit, close_timeout=close_timeout)
@@ -152,10 +156,13 @@ class Server:
         self._deadline = 0.0
         self._empty = asyncio.Event()
         self._closed = asyncio.Event()
-        self._acceptor = Acceptor(
+        # Our own loops accept by themselves.
+        own = getattr(self._loop, "accept_connections", None)
+        self._acceptor: Acceptor | OwnAcceptor = (
+            functools.partial(OwnAcceptor, own) if own else functools.partial(Acceptor, accepts=accepts)
+        )(
             listeners,
             self._accepted,
-            accepts=accepts,
             max_connections=max_connections,
             failed=self._accept_failed,
             refused=self._refused,
@@ -225,8 +232,10 @@ class Server:
 
     def _accepted(self, sock: socket.socket, address: Any) -> None:
         self._total.accepted += 1
-        self._sessions.add(self._make_session(self, sock, address))
+        session = self._make_session(self, sock, address)
+        self._sessions.add(session)
         self._empty.clear()
+        session.start()
 
     def _accept_failed(self, error: Exception) -> None:
         self._total.accept_errors += 1

@@ -11,12 +11,12 @@ import asyncio
 import logging
 import socket
 import ssl as tls
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from ..addresses import format_address
 from ..errors import Disconnect, Disconnected, DisconnectReason, EndOfStream, FramingError, classify
-from ..sockopts import SocketOptions
+from ..sockopts import ACCEPTED_INHERIT, SocketOptions
 from .connection import Connection
 from .protocol import FramedProtocol, is_proactor
 
@@ -58,14 +58,33 @@ class Session:
         self.handled = False
         self._owner = owner
         self._socket = sock
+        self._address = address
         self._peer = format_address(address) if address else "connection"
         self._factory = factory
         self._handler = handler
         self._ssl = ssl
         self._options = options
         self._idle_timeout = idle_timeout
-        self._task = asyncio.create_task(self._run(), name=f"serve {self._peer}")
-        self._task.add_done_callback(self._task_done)
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Make the connection and run the handler."""
+        # Our own loops give a socket its transport here and now: then a task is needed for a handler alone.
+        open_accepted = getattr(asyncio.get_running_loop(), "open_accepted", None)
+        if open_accepted is None or self._ssl is not None:
+            self._run_task(self._run())
+            return
+        try:
+            self._set_options()
+            open_accepted(self._make_protocol(None), self._socket, self._address)
+        except Exception as error:
+            self._not_made(error)
+            self._finished()
+        else:
+            if self._handler is not None and isinstance(self.protocol, Connection):
+                self._run_task(self._handle(self._handler, self.protocol))
+            else:
+                self._finished()
 
     @property
     def open(self) -> bool:
@@ -74,13 +93,14 @@ class Session:
 
     def runs(self, task: asyncio.Task[Any] | None) -> bool:
         """Tell whether ``task`` is the one that runs the handler."""
-        return task is self._task
+        return task is not None and task is self._task
 
     def cut(self) -> None:
         """Abort the connection and cancel the handler: the server's time to drain is over."""
         if self.protocol is not None:
             self.protocol.cut(DisconnectReason.DRAIN_DEADLINE)
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
 
     # -- told by the protocol ------------------------------------------------------------------------------------
 
@@ -100,24 +120,39 @@ class Session:
 
     # -- the task ------------------------------------------------------------------------------------------------
 
+    def _run_task(self, work: Coroutine[Any, Any, None]) -> None:
+        self._task = asyncio.create_task(work, name=f"serve {self._peer}")
+        self._task.add_done_callback(self._task_done)
+
     async def _run(self) -> None:
         try:
             await self._connect()
-        except OSError as error:
-            logger.info("%s: the connection ended while it was set up: %s", self._peer, classify(error).text)
-            return
         except Exception as error:
-            logger.error("%s: the connection could not be set up and is closed", self._peer, exc_info=error)
+            self._not_made(error)
             return
         if self._handler is not None and isinstance(self.protocol, Connection):
             await self._handle(self._handler, self.protocol)
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
-        self._options.apply_stream(self._socket)
-        protocol = self._factory()
-        protocol.own(self, self._socket if is_proactor(loop) else None, peer=self._peer)
+        self._set_options()
+        protocol = self._make_protocol(self._socket if is_proactor(loop) else None)
         await loop.connect_accepted_socket(lambda: protocol, self._socket, ssl=self._ssl)
+
+    def _set_options(self) -> None:
+        if not ACCEPTED_INHERIT:
+            self._options.apply_stream(self._socket)
+
+    def _make_protocol(self, sock: socket.socket | None) -> FramedProtocol:
+        protocol = self._factory()
+        protocol.own(self, sock, peer=self._peer)
+        return protocol
+
+    def _not_made(self, error: Exception) -> None:
+        if isinstance(error, OSError):
+            logger.info("%s: the connection ended while it was set up: %s", self._peer, classify(error).text)
+        else:
+            logger.error("%s: the connection could not be set up and is closed", self._peer, exc_info=error)
 
     async def _handle(self, handler: Handler, conn: Connection) -> None:
         try:
@@ -137,13 +172,18 @@ class Session:
         await conn.close()
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled():
+            if self.protocol is not None:
+                self.protocol.abort()
+        elif error := task.exception():
+            logger.error("%s: serving the connection failed", self._peer, exc_info=error)
+        self._finished()
+
+    def _finished(self) -> None:
+        """Note that setting up and the handler have ended; the connection may go on."""
         self.handled = True
         if self.protocol is None:
             self._socket.close()
-        elif task.cancelled():
-            self.protocol.abort()
-        if not task.cancelled() and (error := task.exception()):
-            logger.error("%s: serving the connection failed", self._peer, exc_info=error)
         if not self.open:
             self._owner.session_ended(self)
 

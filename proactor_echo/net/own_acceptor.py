@@ -1,0 +1,115 @@
+"""Accepting on our own event loops, which have the pipeline built in: no tasks, only callbacks.
+
+What :mod:`~proactor_echo.net.acceptor` says about throttling, errors and closing holds here too. The loop goes on
+after every error by itself; here its trouble is counted and told once.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ..errors import classify
+from .acceptor import Trouble, logger
+
+__all__ = ["OwnAcceptor"]
+
+
+class Accepting(Protocol):
+    """A loop's pipeline on one listener (``EventLoop.accept_connections``)."""
+
+    def start(self) -> None:
+        """Accept again after ``stop``."""
+
+    def stop(self) -> None:
+        """Accept no more; what had arrived may still be delivered."""
+
+    def close(self) -> None:
+        """Accept no more, and deliver nothing."""
+
+
+class OwnAcceptor:
+    """The same as :class:`~proactor_echo.net.acceptor.Acceptor`, on ``accept_connections`` of the running loop."""
+
+    def __init__(
+        self,
+        accept_connections: Callable[..., Accepting],
+        listeners: Sequence[socket.socket],
+        connected: Callable[[socket.socket, Any], None],
+        *,
+        max_connections: int | None = None,
+        failed: Callable[[Exception], None] = lambda error: None,
+        refused: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._accept_connections = accept_connections
+        self._listeners = list(listeners)
+        self._connected = connected
+        self._failed = failed
+        self._refused = refused
+        self._room = max_connections
+        self._waiting: deque[tuple[socket.socket, Any]] = deque()  # accepted when the last place had just gone
+        self._pipelines: list[Accepting] = []
+        self._closing = False
+
+    def start(self) -> None:
+        """Post the accepts."""
+        for listener in self._listeners:
+            trouble = Trouble(listener)
+            self._pipelines.append(self._accept_connections(listener, self._arrived, self._reporter(trouble)))
+
+    def leave(self) -> None:
+        """Give back the place of a connection that has ended."""
+        if self._room is None:
+            return
+        self._room += 1
+        if self._closing:
+            return
+        if self._waiting:
+            self._hand_over(*self._waiting.popleft())
+        elif self._room == 1:
+            for pipeline in self._pipelines:
+                pipeline.start()
+
+    def stop(self) -> None:
+        """Accept no more, from this moment on."""
+        self._closing = True
+        for pipeline in self._pipelines:
+            pipeline.close()
+        while self._waiting:
+            self._waiting.popleft()[0].close()
+            self._refused()
+
+    async def close(self) -> None:
+        """Accept no more, and close the listeners and whatever arrived while doing so."""
+        self.stop()
+        for listener in self._listeners:
+            listener.close()
+
+    def _arrived(self, sock: socket.socket, address: Any) -> None:
+        if self._closing:
+            sock.close()
+            self._refused()
+        elif self._room == 0:
+            self._waiting.append((sock, address))
+        else:
+            self._hand_over(sock, address)
+
+    def _hand_over(self, sock: socket.socket, address: Any) -> None:
+        if self._room is not None:
+            self._room -= 1
+            if self._room == 0:
+                for pipeline in self._pipelines:
+                    pipeline.stop()
+        self._connected(sock, address)
+
+    def _reporter(self, trouble: Trouble) -> Callable[[OSError, float], None]:
+        def report(error: OSError, pause: float) -> None:
+            self._failed(error)
+            if pause:
+                trouble.report(error, pause)
+            else:
+                logger.info("%s: accepting a connection failed: %s", trouble.where, classify(error).text)
+
+        return report
