@@ -281,7 +281,7 @@ def test_demo_shows_a_table_and_ends_with_status_0(cli: CommandLine) -> None:
 
 
 def test_demo_ends_with_status_1_when_something_failed(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Swallowing(pe.EchoProtocol):
+    class Swallowing(pe.FramedProtocol):
         def frames_received(self, frames: list[bytes]) -> None:
             pass
 

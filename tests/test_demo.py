@@ -22,21 +22,21 @@ async def test_the_table_is_80_columns_wide_at_most() -> None:
     assert [line for line in shown if len(line) > 80] == []
 
 
-class Corrupting(pe.EchoProtocol):
+class Corrupting(pe.FramedProtocol):
     """Changes the last byte of what it echoes."""
 
     def frames_received(self, frames: list[bytes]) -> None:
         self.send_frames([frame[:-1] + bytes([frame[-1] ^ 1]) if frame else frame for frame in frames])
 
 
-class Swallowing(pe.EchoProtocol):
+class Swallowing(pe.FramedProtocol):
     """Sends nothing back."""
 
     def frames_received(self, frames: list[bytes]) -> None:
         pass
 
 
-class Resetting(pe.EchoProtocol):
+class Resetting(pe.FramedProtocol):
     """Ends every connection at once."""
 
     def connection_opened(self) -> None:
