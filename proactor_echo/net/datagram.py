@@ -1,13 +1,13 @@
-"""Datagram transports over any asyncio loop's public API, without the stock transports' defects.
+"""A datagram transport over any asyncio loop's public API, without the stock transports' defects.
 
 ``loop.create_datagram_endpoint`` on the stock ``ProactorEventLoop`` goes deaf after one ICMP error (gh-91227,
 gh-127057), strands its send queue after a failed send (gh-156698), drops what is queued when it is closed and then
 never says ``connection_lost`` (gh-82652, gh-156920), miscounts its buffer (gh-135444) and loses empty datagrams. So
-the transport here drives the socket itself: the loop is only asked when to read (``add_reader``) or to read
-(``sock_recvfrom_into``), and everything else is the same on both kinds of loop.
+the transport here drives the socket itself. What a loop can do for it differs, and is in ``datagram_loops``: tell when
+to read, or read. Everything else is the same, and here.
 
-Sending. ``sendto`` tries the non-blocking system call at once. Only when that would block are datagrams queued, oldest
-first, and the protocol paused above the high-water mark. An error on one datagram is reported to
+Sending. A datagram is sent by the non-blocking system call at once. Only when that would block are datagrams queued,
+oldest first, and the protocol paused above the high-water mark. An error on one datagram is reported to
 ``error_received`` and costs that datagram alone.
 
 ICMP errors. A datagram that nobody listens for comes back as an error on a *later*, unrelated call: ECONNREFUSED on
@@ -21,38 +21,35 @@ import contextlib
 import logging
 import socket
 from collections import deque
+from collections.abc import Callable
 from typing import Any, cast
 
 from ..errors import DatagramTooLong, DisconnectReason, classify
-from .protocol import is_proactor
 
-__all__ = ["MAX_DATAGRAM", "DatagramTransport", "open_transport"]
+__all__ = ["MAX_DATAGRAM", "DatagramTransport", "as_datagram", "tells_of_another"]
 
 logger = logging.getLogger("proactor_echo.net")
 
 #: Bytes of payload in the largest UDP datagram over IPv4: 65,535 less 20 of IP header and 8 of UDP header.
 MAX_DATAGRAM = 65507
+#: Bytes read at once; no datagram is longer, whatever it comes over, so none is ever cut short by the system.
+_READ = 65536
 #: Datagrams read in a row before other connections and timers get a turn.
 BURST = 64
 #: Receive errors in a row, without one datagram, after which reading pauses so that a broken socket cannot spin.
 PATIENCE = 64
-PAUSE = 0.1
-#: Seconds after which a proactor loop, which cannot wait for room in the socket's buffer, tries again.
-_ASK_AGAIN = 0.001
-
-
-def open_transport(protocol: asyncio.DatagramProtocol, sock: socket.socket) -> DatagramTransport:
-    """Start a transport for ``protocol`` on a bound, non-blocking ``sock``, which it will close.
-
-    Lifetime: the transport is kept alive by the loop (its reader, or its receiving task) until it is closed.
-    """
-    loop = asyncio.get_running_loop()
-    kind = _ProactorReading if is_proactor(loop) else _ReadyReading
-    return kind(loop, protocol, sock)
+#: How often a send is tried that meets errors of other datagrams.
+_TRIES = 3
+#: Seconds that closing waits for the system to take what is queued.
+FLUSH_LIMIT = 10.0
 
 
 class DatagramTransport(asyncio.DatagramTransport):
-    """An asyncio datagram transport; the two subclasses differ in how they read and wait."""
+    """An asyncio datagram transport for a bound, non-blocking socket, which it closes in the end.
+
+    Lifetime: the transport is kept alive by the loop (its reader, or its receiving task) until it is closed. The buffer
+    is one for all reads; each datagram is copied out of it before the next read begins.
+    """
 
     def __init__(
         self, loop: asyncio.AbstractEventLoop, protocol: asyncio.DatagramProtocol, sock: socket.socket
@@ -61,15 +58,19 @@ class DatagramTransport(asyncio.DatagramTransport):
         self._loop = loop
         self._protocol = protocol
         self._sock = sock
-        self._buffer = bytearray(65536)
+        self._buffer = bytearray(_READ)
         self._view = memoryview(self._buffer)
         self._queue: deque[tuple[bytes, Any]] = deque()
         self._queued = 0
         self._high, self._low = 65536, 16384
         self._paused = False
-        self._closing = False
         self._errors = 0
         self._waiters: list[asyncio.Future[None]] = []
+        self._waiting = False
+        self._closing = False
+        self._ending = False
+        self._ended = asyncio.Event()
+        self._flush_timer: asyncio.TimerHandle | None = None
         loop.call_soon(self._begin)
 
     # -- asyncio.DatagramTransport -------------------------------------------------------------------------------
@@ -77,72 +78,73 @@ class DatagramTransport(asyncio.DatagramTransport):
     def sendto(self, data: Any, addr: Any = None) -> None:
         """Send one datagram, or queue it while the socket would block; an empty one too.
 
-        Raises :class:`DatagramTooLong` over 65,507 bytes. Errors of the system go to ``error_received``.
+        Raises :class:`DatagramTooLong` over 65,507 bytes. Errors of the system go to ``error_received``. On a closing
+        transport it does nothing.
         """
-        if self._closing:
+        data = as_datagram(data)
+        if self._closing or (not self._queue and self._send_now(data, addr)):
             return
-        size = len(data)
-        if size > MAX_DATAGRAM:
-            raise DatagramTooLong(
-                f"a datagram holds at most {MAX_DATAGRAM} bytes, not {size}", length=size, limit=MAX_DATAGRAM
-            )
-        if not self._queue and self._send_now(data, addr):
-            return
-        self._queue.append((bytes(data), addr))
-        self._queued += size
-        if len(self._queue) == 1:
-            self._wait_writable()
+        self._queue.append((data, addr))
+        self._queued += len(data)
+        self._wait_for_room()
         if self._queued > self._high and not self._paused:
             self._paused = True
-            self._protocol.pause_writing()
+            self._call(self._protocol.pause_writing)
 
-    def try_send(self, data: Any, addr: Any = None) -> bool:
-        """Send one datagram now; ``False`` when it would block. Raises what the system says about this datagram."""
-        for _ in range(3):
+    def try_send(self, data: bytes, addr: Any = None) -> bool:
+        """Send one datagram now; ``False`` when it would block. Raises what the system says about *this* datagram."""
+        others: list[OSError] = []
+        sent = False
+        while True:
             try:
                 if addr is None:
                     self._sock.send(data)
                 else:
                     self._sock.sendto(data, addr)
+                sent = True
             except (BlockingIOError, InterruptedError):
-                return False
+                pass
             except OSError as error:
-                if classify(error).reason not in (DisconnectReason.REFUSED, DisconnectReason.PEER_RESET):
+                # One that was about an earlier datagram has been told with this, and is gone at the next try.
+                others.append(error)
+                if len(others) == _TRIES or not tells_of_another(error):
                     raise
-                self._report(error)  # about an earlier datagram, and now told: this one goes out at the next try
-            else:
-                return True
-        return True
+                continue
+            for other in others:
+                self._report(other)
+            return sent
 
     async def wait_writable(self) -> None:
         """Wait until :meth:`try_send` is worth another try, or the transport has been closed."""
         waiter = self._loop.create_future()
         self._waiters.append(waiter)
-        if len(self._waiters) == 1 and not self._queue:
-            self._wait_writable()
         try:
+            self._wait_for_room()
             await waiter
         finally:
             self._waiters.remove(waiter)
 
     def close(self) -> None:
-        """Send what is queued, then end; ``connection_lost`` is called once."""
+        """Send what is queued, for at most ``FLUSH_LIMIT`` seconds, then end; ``connection_lost`` is called once."""
         if self._closing:
             return
         self._closing = True
         self._stop_reading()
-        if not self._queue:
-            self._loop.call_soon(self._end, None)
+        if self._queue:
+            self._flush_timer = self._loop.call_later(FLUSH_LIMIT, self.abort)
+        else:
+            self._end_soon()
 
     def abort(self) -> None:
         """End at once; queued datagrams are dropped."""
-        queued = bool(self._queue)
         self._queue.clear()
         self._queued = 0
-        self._wake()
-        if self._closing and queued:
-            self._loop.call_soon(self._end, None)
         self.close()
+        self._end_soon()
+
+    async def wait_closed(self) -> None:
+        """Wait until the transport has ended and its socket is closed."""
+        await self._ended.wait()
 
     def is_closing(self) -> bool:
         """Whether :meth:`close` or :meth:`abort` was called."""
@@ -174,53 +176,75 @@ class DatagramTransport(asyncio.DatagramTransport):
             raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
         self._high, self._low = high, low
 
-    # -- what the subclasses do their own way --------------------------------------------------------------------
+    # -- what a loop does its own way ----------------------------------------------------------------------------
 
     def _start_reading(self) -> None:
+        """Begin to call :meth:`_received` and :meth:`_receive_failed`."""
         raise NotImplementedError
 
     def _stop_reading(self) -> None:
+        """End reading, whether or not it has begun."""
         raise NotImplementedError
 
-    def _wait_writable(self) -> None:
+    def _start_waiting(self) -> None:
+        """Send what is queued when there is room; then call :meth:`_has_room`."""
         raise NotImplementedError
 
-    # -- shared --------------------------------------------------------------------------------------------------
+    def _settle(self) -> asyncio.Future[Any] | None:
+        """Give up whatever still uses the socket; return what must be waited for before the socket can be closed."""
+        raise NotImplementedError
+
+    # -- receiving -----------------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        self._protocol.connection_made(self)
+        self._call(self._protocol.connection_made, self)
         if not self._closing:
             self._start_reading()
 
+    def _read_burst(self) -> bool:
+        """Take the datagrams that are there; tell whether reading must rest before it goes on."""
+        for _ in range(BURST):
+            if self._closing:
+                break
+            try:
+                size, addr = self._sock.recvfrom_into(self._buffer)
+            except (BlockingIOError, InterruptedError):
+                break
+            except OSError as error:
+                if self._receive_failed(error):
+                    return True
+            else:
+                self._received(size, addr)
+        return False
+
     def _received(self, size: int, addr: Any) -> None:
         self._errors = 0
-        try:
-            self._protocol.datagram_received(bytes(self._view[:size]), addr)
-        except Exception as error:
-            self._crashed(error)
+        self._call(self._protocol.datagram_received, bytes(self._view[:size]), addr)
 
     def _receive_failed(self, error: OSError) -> bool:
-        """Report; tell whether to go on reading at once."""
+        """Report; tell whether reading must rest before it goes on."""
         if self._closing:
             return False
         self._report(error)
-        self._errors += 1
-        return self._errors < PATIENCE
+        self._errors = (self._errors + 1) % PATIENCE
+        return self._errors == 0
 
     def _report(self, error: OSError) -> None:
+        if not self._ended.is_set():
+            self._call(self._protocol.error_received, error)
+
+    def _call(self, callback: Callable[..., None], *args: object) -> None:
+        """Call the protocol; an exception costs that datagram and one log record, not the endpoint."""
         try:
-            self._protocol.error_received(error)
-        except Exception as crash:
-            self._crashed(crash)
+            callback(*args)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # CancelledError too: the result of a cancelled future raises it
+            logger.error("%r: handling a datagram failed", self._protocol, exc_info=error)
 
-    def _crashed(self, error: Exception) -> None:
-        """Log an exception in the protocol: it costs that datagram, not the endpoint."""
-        self._loop.call_exception_handler(
-            {"message": "a datagram protocol's callback failed", "exception": error, "transport": self,
-             "protocol": self._protocol}
-        )  # fmt: skip
+    # -- sending -------------------------------------------------------------------------------------------------
 
-    def _send_now(self, data: Any, addr: Any) -> bool:
+    def _send_now(self, data: bytes, addr: Any) -> bool:
         try:
             return self.try_send(data, addr)
         except OSError as error:
@@ -230,138 +254,78 @@ class DatagramTransport(asyncio.DatagramTransport):
     def _drain(self) -> bool:
         """Send what is queued; tell whether all of it left."""
         while self._queue:
-            data, addr = self._queue[0]
-            if not self._send_now(data, addr):
+            item = self._queue[0]
+            if not self._send_now(*item):
                 return False
-            self._queue.popleft()
-            self._queued -= len(data)
-            self._after_send()
+            self._sent(item)
         return True
 
-    def _wake(self) -> None:
+    def _sent(self, item: tuple[bytes, Any]) -> None:
+        """Take a datagram off the queue, unless a callback has called :meth:`abort` meanwhile."""
+        if self._queue and self._queue[0] is item:
+            self._queue.popleft()
+            self._queued -= len(item[0])
+        if self._paused and self._queued <= self._low:
+            self._paused = False
+            self._call(self._protocol.resume_writing)
+        if self._closing and not self._queue:
+            self._end_soon()
+
+    def _wait_for_room(self) -> None:
+        if not self._waiting:
+            self._waiting = True
+            self._start_waiting()
+
+    def _has_room(self) -> None:
+        """Let those who wait for room try again; whoever is not lucky asks again."""
+        self._waiting = False
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _after_send(self) -> None:
-        if self._paused and self._queued <= self._low:
-            self._paused = False
-            self._protocol.resume_writing()
-        if self._closing and not self._queue:
-            self._loop.call_soon(self._end, None)
+    # -- ending --------------------------------------------------------------------------------------------------
 
-    def _end(self, error: Exception | None) -> None:
-        if self._sock.fileno() != -1:
-            self._wake()
-            try:
-                self._protocol.connection_lost(error)
-            finally:
-                self._sock.close()
+    def _end_soon(self) -> None:
+        if not self._ending:
+            self._ending = True
+            self._loop.call_soon(self._end)
 
-
-class _ReadyReading(DatagramTransport):
-    """On a readiness loop: told that the socket is readable or writable, then plain non-blocking calls."""
-
-    def _start_reading(self) -> None:
-        self._loop.add_reader(self._sock, self._readable)
-
-    def _stop_reading(self) -> None:
-        self._loop.remove_reader(self._sock)
-
-    def _wait_writable(self) -> None:
-        self._loop.add_writer(self._sock, self._writable)
-
-    def _writable(self) -> None:
-        if self._drain():
-            self._loop.remove_writer(self._sock)
-            self._wake()
-
-    def _readable(self) -> None:
-        for _ in range(BURST):
-            if self._closing:
-                return
-            try:
-                size, addr = self._sock.recvfrom_into(self._buffer)
-            except (BlockingIOError, InterruptedError):
-                return
-            except OSError as error:
-                if not self._receive_failed(error):
-                    self._rest()
-                    return
-            else:
-                self._received(size, addr)
-
-    def _rest(self) -> None:
-        if not self._closing:
-            self._stop_reading()
-            self._errors = 0
-            self._loop.call_later(PAUSE, self._resume)
-
-    def _resume(self) -> None:
-        if not self._closing:
-            self._start_reading()
-
-    def _end(self, error: Exception | None) -> None:
-        if self._sock.fileno() != -1:
-            self._loop.remove_writer(self._sock)
-        super()._end(error)
-
-
-class _ProactorReading(DatagramTransport):
-    """On a proactor loop: one receive is always outstanding, into the same buffer, by one task that lives as long."""
-
-    _reader: asyncio.Task[None] | None = None
-    _writer: asyncio.Task[None] | None = None
-
-    def _start_reading(self) -> None:
-        self._reader = self._loop.create_task(self._read(), name="receive datagrams")
-
-    def _stop_reading(self) -> None:
-        if self._reader is not None:
-            self._reader.cancel()
-
-    def _wait_writable(self) -> None:
-        if self._queue:
-            self._writer = self._loop.create_task(self._write(), name="send datagrams")
-        else:
-            # No completion tells that a socket has room again without sending something; so ask again soon.
-            self._loop.call_later(_ASK_AGAIN, self._wake)
-
-    async def _read(self) -> None:
-        while not self._closing:
-            try:
-                size, addr = await self._loop.sock_recvfrom_into(self._sock, self._buffer)
-            except OSError as error:
-                if not self._receive_failed(error) and not self._closing:
-                    self._errors = 0
-                    await asyncio.sleep(PAUSE)
-            else:
-                if addr is None:  # how the stock proactor says that it swallowed an ICMP error
-                    self._report(ConnectionResetError("an earlier datagram could not be delivered"))
-                elif not self._closing:
-                    self._received(size, addr)
-
-    async def _write(self) -> None:
-        """Send what is queued, each datagram by an overlapped send; the non-blocking try has just failed."""
-        while self._queue:
-            data, addr = self._queue[0]
-            try:
-                if addr is None:
-                    await self._loop.sock_sendall(self._sock, data)
-                else:
-                    await self._loop.sock_sendto(self._sock, data, addr)
-            except OSError as error:
-                self._report(error)
-            if self._queue and self._queue[0][0] is data:
-                self._queue.popleft()
-                self._queued -= len(data)
-                self._after_send()
-
-    def _end(self, error: Exception | None) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.add_done_callback(lambda task: self._end(error))
+    def _end(self) -> None:
+        pending = self._settle()
+        if pending is not None:
+            pending.add_done_callback(lambda _: self._end())
             return
-        super()._end(error)
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+        self._sock.close()
+        self._has_room()
+        self._call(self._protocol.connection_lost, None)
+        self._ended.set()
+
+
+def as_datagram(data: Any) -> bytes:
+    """Return ``data`` as bytes. Raises :class:`DatagramTooLong` over 65,507 bytes, TypeError for what is no bytes."""
+    datagram = data if isinstance(data, bytes) else memoryview(data).tobytes()
+    size = len(datagram)
+    if size > MAX_DATAGRAM:
+        raise DatagramTooLong(
+            f"a datagram holds at most {MAX_DATAGRAM} bytes, not {size}", length=size, limit=MAX_DATAGRAM
+        )
+    return datagram
+
+
+def tells_of_another(error: OSError) -> bool:
+    """Whether an error may be the answer of ICMP to a datagram sent earlier, and not about the call that met it."""
+    return classify(error).reason in _ICMP
+
+
+_ICMP = (
+    DisconnectReason.REFUSED,
+    DisconnectReason.PEER_RESET,
+    DisconnectReason.PEER_GONE,
+    DisconnectReason.UNREACHABLE,
+    DisconnectReason.TIMED_OUT,  # WSAENETRESET (10052): the time to live was exceeded on the way
+)
 
 
 def _peername(sock: socket.socket) -> Any:

@@ -6,8 +6,8 @@ import asyncio
 import logging
 from typing import Any, Literal, cast
 
-from ..errors import DisconnectReason, classify
-from .datagram import MAX_DATAGRAM
+from ..errors import classify
+from .datagram import MAX_DATAGRAM, as_datagram, tells_of_another
 from .stats import DatagramStats
 
 __all__ = ["DatagramHandler", "Oversize"]
@@ -15,13 +15,6 @@ __all__ = ["DatagramHandler", "Oversize"]
 logger = logging.getLogger("proactor_echo.net")
 
 Oversize = Literal["truncate", "drop"]
-
-_ICMP = (
-    DisconnectReason.REFUSED,
-    DisconnectReason.PEER_RESET,
-    DisconnectReason.PEER_GONE,
-    DisconnectReason.UNREACHABLE,
-)
 
 
 class DatagramHandler(asyncio.DatagramProtocol):
@@ -41,15 +34,18 @@ class DatagramHandler(asyncio.DatagramProtocol):
         self.stats = DatagramStats()
         self._transport: asyncio.DatagramTransport = cast("asyncio.DatagramTransport", None)
         self._blocked = False
-        self._closed = asyncio.Event()
         self._told = False
 
     def handle(self, data: bytes, addr: Any) -> None:
         """Handle one datagram, which may be empty."""
 
-    def send(self, data: bytes, addr: Any = None) -> None:
-        """Send one datagram; dropped and counted while too many wait to be sent."""
-        if self._blocked:
+    def send(self, data: Any, addr: Any = None) -> None:
+        """Send one datagram; dropped and counted while too many wait to be sent, and when the endpoint is closing.
+
+        Raises :class:`DatagramTooLong` over 65,507 bytes.
+        """
+        data = as_datagram(data)
+        if self._blocked or self._transport.is_closing():
             self.stats.dropped += 1
             return
         self._transport.sendto(data, addr)
@@ -59,10 +55,6 @@ class DatagramHandler(asyncio.DatagramProtocol):
         """Count one datagram sent."""
         self.stats.datagrams_out += 1
         self.stats.bytes_out += size
-
-    async def wait_closed(self) -> None:
-        """Wait until the transport has ended."""
-        await self._closed.wait()
 
     # -- asyncio.DatagramProtocol: called by the transport -------------------------------------------------------
 
@@ -85,7 +77,7 @@ class DatagramHandler(asyncio.DatagramProtocol):
     def error_received(self, exc: Exception) -> None:
         """Count what ICMP and the system report; one log line the first time."""
         reason = classify(exc)
-        if reason.reason in _ICMP:
+        if isinstance(exc, OSError) and tells_of_another(exc):
             self.stats.unreachable += 1
         else:
             self.stats.errors += 1
@@ -99,7 +91,3 @@ class DatagramHandler(asyncio.DatagramProtocol):
     def resume_writing(self) -> None:
         """Answer again."""
         self._blocked = False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Note the end."""
-        self._closed.set()

@@ -6,22 +6,22 @@ queue, what was longer than ``max_datagram``, what ICMP said. Nothing of that en
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import TypeVar
 
-from ..addresses import format_address, resolve
+from ..addresses import resolve
 from ..binding import adopt_datagram_sockets, bind_udp_sockets, open_socket
-from ..errors import ConnectFailed, DatagramTooLong, EndOfStream, ProtocolStateError, classify
+from ..errors import ConnectFailed, classify
 from ..sockopts import SocketOptions
-from .datagram import MAX_DATAGRAM, DatagramTransport, open_transport
+from .datagram import MAX_DATAGRAM
 from .datagram_protocol import DatagramHandler, Oversize
-from .protocol import Buffer
-from .stats import DatagramStats
+from .udp_endpoint import UdpEndpoint
+from .udp_sockets import UdpServer, UdpSockets
 
 __all__ = ["UdpEndpoint", "UdpServer", "bind_udp", "connect_udp", "serve_udp"]
+
+Made = TypeVar("Made", bound=UdpSockets)
 
 
 async def bind_udp(
@@ -44,8 +44,11 @@ async def bind_udp(
 
     Raises :class:`BindError` with one sentence.
     """
-    made = await _bound(host, port, options, sockets)
-    return UdpEndpoint(made, max_datagram=max_datagram, oversize=oversize, queue=queue)
+
+    def endpoint(made: Sequence[socket.socket]) -> UdpEndpoint:
+        return UdpEndpoint(made, max_datagram=max_datagram, oversize=oversize, queue=queue)
+
+    return await _bind(endpoint, host, port, options, sockets)
 
 
 async def connect_udp(
@@ -62,7 +65,11 @@ async def connect_udp(
     Datagrams of others are not received. Raises :class:`ConnectFailed` with one sentence.
     """
     sock = await _connected(host, port, options or SocketOptions())
-    return UdpEndpoint([sock], max_datagram=max_datagram, oversize=oversize, queue=queue)
+    try:
+        return UdpEndpoint([sock], max_datagram=max_datagram, oversize=oversize, queue=queue)
+    except BaseException:
+        sock.close()
+        raise
 
 
 async def serve_udp(
@@ -77,201 +84,44 @@ async def serve_udp(
 
     Raises :class:`BindError` with one sentence.
     """
-    made = await _bound(host, port, options, sockets)
-    return UdpServer(made, protocol_factory)
+    return await _bind(lambda made: UdpServer(made, protocol_factory), host, port, options, sockets)
 
 
-async def _bound(
-    host: str | Sequence[str] | None, port: int, options: SocketOptions | None, sockets: Sequence[socket.socket] | None
-) -> list[socket.socket]:
-    if sockets is None:
-        return await bind_udp_sockets(host, port, options=options)
-    return adopt_datagram_sockets(sockets)
+async def _bind(
+    make: Callable[[Sequence[socket.socket]], Made],
+    host: str | Sequence[str] | None,
+    port: int,
+    options: SocketOptions | None,
+    sockets: Sequence[socket.socket] | None,
+) -> Made:
+    """Bind, and make what uses the sockets; those that were handed in stay the caller's when that fails."""
+    if sockets is not None:
+        return make(adopt_datagram_sockets(sockets))
+    bound = await bind_udp_sockets(host, port, options=options)
+    try:
+        return make(bound)
+    except BaseException:
+        for sock in bound:
+            sock.close()
+        raise
 
 
 async def _connected(host: str, port: int, options: SocketOptions) -> socket.socket:
     """Connect a datagram socket to the first address that the system has a route to."""
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     errors: list[OSError] = []
-    for family, _, _, _, address in await resolve(host, port, type=socket.SOCK_DGRAM):
+    for family, kind, _, _, address in await resolve(host, port, type=socket.SOCK_DGRAM):
         try:
-            sock = open_socket(family, socket.SOCK_DGRAM, options)
+            sock = open_socket(family, kind, options)
             try:
                 sock.connect(address)
-            except OSError:
+            except BaseException:
                 sock.close()
                 raise
+            return sock
         except OSError as error:
             errors.append(error)
-        else:
-            return sock
-    raise ConnectFailed(f"cannot connect to {where}: {classify(errors[-1]).text}", errors=errors) from errors[-1]
-
-
-class _Sockets:
-    """One or more datagram sockets on one port, each with a transport and a protocol; closed together."""
-
-    def __init__(self, sockets: Sequence[socket.socket], factory: Callable[[], DatagramHandler]) -> None:
-        self._addresses = [sock.getsockname() for sock in sockets]
-        self._protocols = [factory() for _ in sockets]
-        self._transports = [
-            open_transport(protocol, sock) for protocol, sock in zip(self._protocols, sockets, strict=True)
-        ]
-
-    @property
-    def addresses(self) -> list[Any]:
-        """The socket addresses bound, as ``socket.getsockname()`` gives them."""
-        return list(self._addresses)
-
-    @property
-    def stats(self) -> DatagramStats:
-        """A snapshot of the counters."""
-        total = DatagramStats()
-        for protocol in self._protocols:
-            total.add(protocol.stats)
-        return total
-
-    async def close(self) -> None:
-        """Send what is queued, then close. Doing it twice is harmless."""
-        for transport in self._transports:
-            transport.close()
-        for protocol in self._protocols:
-            await protocol.wait_closed()
-
-    def abort(self) -> None:
-        """Close at once; what is queued is dropped."""
-        for transport in self._transports:
-            transport.abort()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.close()
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {', '.join(map(format_address, self._addresses))}>"
-
-
-class UdpServer(_Sockets):
-    """A running UDP server, made by :func:`serve_udp`."""
-
-
-class UdpEndpoint(_Sockets):
-    """Send and receive datagrams, made by :func:`bind_udp` or :func:`connect_udp`. Use it in ``async with``.
-
-    Cancelling loses nothing: a cancelled :meth:`receive` took no datagram, a cancelled :meth:`send` sent none.
-    """
-
-    def __init__(self, sockets: Sequence[socket.socket], *, max_datagram: int, oversize: Oversize, queue: int) -> None:
-        if queue < 1:
-            raise ValueError(f"queue must be at least 1, not {queue}")
-        self._queue: deque[tuple[bytes, Any]] = deque()
-        self._reader: asyncio.Future[None] | None = None
-        super().__init__(sockets, lambda: _Queueing(self._queue, queue, self._wake, max_datagram, oversize))
-        pairs = zip(self._transports, self._protocols, strict=True)
-        self._by_family = {sock.family: item for sock, item in zip(sockets, pairs, strict=True)}
-        self._connected = self._transports[0].get_extra_info("peername") is not None
-
-    @property
-    def address(self) -> Any:
-        """The first socket address bound."""
-        return self._addresses[0]
-
-    @property
-    def peer(self) -> Any:
-        """The peer's socket address, ``None`` when the endpoint is not connected."""
-        return self._transports[0].get_extra_info("peername")
-
-    async def send(self, data: Buffer, addr: Any = None) -> None:
-        """Send one datagram of at most 65,507 bytes to ``addr``, or to the peer of a connected endpoint.
-
-        Waits while the system's send buffer is full. Raises :class:`DatagramTooLong` at once for a longer one, and
-        ``OSError`` when the system refuses this datagram.
-        """
-        transport, protocol = self._route(addr)
-        if len(data) > MAX_DATAGRAM:
-            raise DatagramTooLong(
-                f"a datagram holds at most {MAX_DATAGRAM} bytes, not {len(data)}", length=len(data), limit=MAX_DATAGRAM
-            )
-        while not transport.is_closing():
-            if transport.try_send(data, addr):
-                protocol.count_out(len(data))
-                return
-            await transport.wait_writable()
-        raise ProtocolStateError("cannot send: the endpoint is closed")
-
-    async def receive(self) -> tuple[bytes, Any]:
-        """Return the next datagram and the address it came from.
-
-        Raises :class:`EndOfStream` when the endpoint is closed. One task may receive at a time.
-        """
-        while not self._queue:
-            if all(transport.is_closing() for transport in self._transports):
-                raise EndOfStream("the endpoint is closed")
-            if self._reader is not None:
-                raise ProtocolStateError("another task is already receiving from this endpoint")
-            self._reader = asyncio.get_running_loop().create_future()
-            try:
-                await self._reader
-            finally:
-                self._reader = None
-        return self._queue.popleft()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> tuple[bytes, Any]:
-        try:
-            return await self.receive()
-        except EndOfStream:
-            raise StopAsyncIteration from None
-
-    async def close(self) -> None:
-        """Close the sockets; a waiting :meth:`receive` comes to its end. Doing it twice is harmless."""
-        await super().close()
-
-    def _route(self, addr: Any) -> tuple[DatagramTransport, DatagramHandler]:
-        if self._connected:
-            if addr is not None and addr != self.peer:
-                raise ValueError(f"this endpoint is connected to {format_address(self.peer)}; send without an address")
-            return self._transports[0], self._protocols[0]
-        if addr is None:
-            raise ValueError("this endpoint is not connected; say to which address to send")
-        family = socket.AF_INET6 if ":" in addr[0] else socket.AF_INET
-        found = self._by_family.get(family)
-        if found is None:
-            found = next(iter(self._by_family.values()))
-        return found
-
-    def _wake(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
-
-
-class _Queueing(DatagramHandler):
-    """Put datagrams into the endpoint's queue, and count those for which there is no room."""
-
-    def __init__(
-        self,
-        queue: deque[tuple[bytes, Any]],
-        limit: int,
-        wake: Callable[[], None],
-        max_datagram: int,
-        oversize: Oversize,
-    ) -> None:
-        super().__init__(max_datagram=max_datagram, oversize=oversize)
-        self._queue = queue
-        self._limit = limit
-        self._wake = wake
-
-    def handle(self, data: bytes, addr: Any) -> None:
-        if len(self._queue) >= self._limit:
-            self.stats.dropped += 1
-            return
-        self._queue.append((data, addr))
-        self._wake()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        super().connection_lost(exc)
-        self._wake()
+    if not errors:
+        raise ConnectFailed(f"cannot connect to {where}: it has no address")
+    last = errors[-1]
+    raise ConnectFailed(f"cannot connect to {where}: {classify(last).text}", errors=errors, errno=last.errno) from last

@@ -1,0 +1,63 @@
+"""One or more datagram sockets on one port, each with a transport and a protocol; closed together."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, Self
+
+from ..addresses import format_address
+from .datagram_loops import open_transport
+from .datagram_protocol import DatagramHandler
+from .stats import DatagramStats
+
+__all__ = ["UdpServer", "UdpSockets"]
+
+
+class UdpSockets:
+    """What an endpoint and a server have in common. Closes the sockets, unless making it fails."""
+
+    def __init__(self, sockets: Sequence[socket.socket], factory: Callable[[], DatagramHandler]) -> None:
+        self._addresses = [sock.getsockname() for sock in sockets]
+        self._protocols = [factory() for _ in sockets]
+        self._transports = [
+            open_transport(protocol, sock) for protocol, sock in zip(self._protocols, sockets, strict=True)
+        ]
+
+    @property
+    def addresses(self) -> list[Any]:
+        """The socket addresses bound, as ``socket.getsockname()`` gives them."""
+        return list(self._addresses)
+
+    @property
+    def stats(self) -> DatagramStats:
+        """A snapshot of the counters."""
+        total = DatagramStats()
+        for protocol in self._protocols:
+            total.add(protocol.stats)
+        return total
+
+    async def close(self) -> None:
+        """Send what is queued, then close. Doing it twice is harmless."""
+        for transport in self._transports:
+            transport.close()
+        await asyncio.gather(*(transport.wait_closed() for transport in self._transports))
+
+    def abort(self) -> None:
+        """Close at once; what is queued is dropped."""
+        for transport in self._transports:
+            transport.abort()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {', '.join(map(format_address, self._addresses))}>"
+
+
+class UdpServer(UdpSockets):
+    """A running UDP server, made by :func:`serve_udp`."""
