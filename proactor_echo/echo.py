@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import FramingError
 from .net.connection import Connection
 from .net.datagram_protocol import DatagramHandler
 from .net.protocol import FramedProtocol
@@ -21,10 +20,21 @@ __all__ = ["EchoDatagramProtocol", "EchoProtocol", "echo"]
 class EchoProtocol(FramedProtocol):
     """Send every frame back. After the peer's end of file, everything still owed is sent, then our own end."""
 
+    _sends_all_back = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # A subclass that wants to see or send the frames itself must not be passed over.
+        cls._sends_all_back = (cls.frames_received, cls.send_frames) == (
+            EchoProtocol.frames_received,
+            EchoProtocol.send_frames,
+        )
+
     def data_received(self, data: bytes) -> None:
         """Answer a read that holds whole frames and nothing else with its own bytes, which spares encoding them."""
         codec, decoder, stats = self.codec, self._decoder, self.stats
-        if not codec.canonical or decoder.buffered or self._lifecycle.state is not ConnectionState.OPEN:
+        is_open = self._lifecycle.state is ConnectionState.OPEN
+        if not (codec.canonical and self._sends_all_back and is_open) or decoder.buffered:
             super().data_received(data)
             return
         size = len(data)
@@ -34,7 +44,7 @@ class EchoProtocol(FramedProtocol):
         else:
             try:
                 frames = decoder.feed(data)
-            except FramingError as error:
+            except Exception as error:
                 self._decoding_failed(error)
                 return
             if decoder.buffered:

@@ -184,3 +184,16 @@ async def test_frames_come_back_as_they_were(form: dict[str, Any], codec: Callab
             client.send_eof()
             assert await client.receive_all() == wire
         assert server.stats.frames_in == server.stats.frames_out == 3
+
+
+async def test_a_subclass_of_the_echo_protocol_is_asked_about_its_frames() -> None:
+    class Shout(pe.EchoProtocol):
+        def frames_received(self, frames: list[bytes]) -> None:
+            super().frames_received([frame.upper() for frame in frames])
+
+    async with (
+        await pe.serve_tcp(protocol_factory=Shout) as server,
+        await RawClient.connect(server.addresses[0]) as client,
+    ):
+        await client.send(b"ping")
+        assert await client.receive() == b"PING"
