@@ -2,13 +2,16 @@
 
 * :func:`check_echo`: RFC 862 against any echo server, over TCP or UDP.
 * :func:`assert_split_invariant`, :func:`assert_round_trip`: what every codec must do, for one of your own.
+* :func:`check_transport`: the promises of asyncio's stream and datagram transports, on any event loop.
 """
 
 from .codecs import AnyCodec, AnyDecoder, assert_round_trip, assert_split_invariant
 from .echo_check import check_echo
 from .report import Outcome, Report, Result
+from .transports import PROMISES, check_transport
 
 __all__ = [
+    "PROMISES",
     "AnyCodec",
     "AnyDecoder",
     "Outcome",
@@ -17,4 +20,5 @@ __all__ = [
     "assert_round_trip",
     "assert_split_invariant",
     "check_echo",
+    "check_transport",
 ]

@@ -1,0 +1,253 @@
+"""Promises about datagram transports: each datagram once and whole, and no error ends the endpoint."""
+
+# A promise is a statement, and so is its docstring.
+# ruff: noqa: D401
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from .transport_reading import expect_told
+from .transport_stage import PromiseBroken, Stage, bytes_to_send
+
+__all__ = ["DATAGRAMS"]
+
+_LARGEST: Final = 65507
+
+
+async def a_datagram_comes_whole_as_bytes_with_its_source(stage: Stage) -> None:
+    """connection_made first; boundaries are kept."""
+    recorder = stage.datagram_recorder()
+    transport = await stage.open_datagrams(recorder)
+    peers = [stage.datagram_peer(), stage.datagram_peer()]
+    sent = [(b"datagram %d" % number, peers[number % 2].address) for number in range(20)]
+    for number, (data, _) in enumerate(sent):
+        peers[number % 2].send_datagram(data, transport.get_extra_info("sockname"))
+        await stage.wait(lambda number=number: len(recorder.received) > number, "datagram_received")  # type: ignore[misc]
+    if recorder.received != sent:
+        raise PromiseBroken("the datagrams or their addresses are not those that were sent")
+    if kinds := {type(data).__name__ for data in recorder.datagrams} - {"bytes"}:
+        raise PromiseBroken(f"datagram_received got {', '.join(kinds)} and not bytes")
+    expect_told(list(dict.fromkeys(recorder.told)), "made", "datagram")
+
+
+async def a_datagram_is_sent_whole_to_its_address(stage: Stage) -> None:
+    """To several addresses, as bytes, bytearray and memoryview."""
+    transport = await stage.open_datagrams(stage.datagram_recorder())
+    peers = [stage.datagram_peer(), stage.datagram_peer()]
+    for number in range(12):
+        data = bytes_to_send(number * 100 + 1)
+        transport.sendto((bytes, bytearray, memoryview)[number % 3](data), peers[number % 2].address)
+        if await peers[number % 2].datagram() != (data, transport.get_extra_info("sockname")):
+            raise PromiseBroken(f"the datagram of {len(data)} bytes arrived otherwise")
+
+
+async def the_largest_datagram_comes_and_goes(stage: Stage) -> None:
+    """65,507 bytes."""
+    recorder = stage.datagram_recorder()
+    transport = await stage.open_datagrams(recorder)
+    peer = stage.datagram_peer()
+    data = bytes_to_send(_LARGEST)
+    peer.send_datagram(data, transport.get_extra_info("sockname"))
+    await stage.wait(lambda: recorder.received, "datagram_received")
+    if recorder.datagrams != [data]:
+        raise PromiseBroken(f"a datagram of {_LARGEST:,} bytes came with {len(recorder.datagrams[0]):,}")
+    transport.sendto(data, peer.address)
+    if (await peer.datagram())[0] != data:
+        raise PromiseBroken(f"a datagram of {_LARGEST:,} bytes was sent otherwise")
+
+
+async def an_empty_datagram_is_received(stage: Stage) -> None:
+    """It is no end of anything."""
+    recorder = stage.datagram_recorder()
+    transport = await stage.open_datagrams(recorder)
+    peer = stage.datagram_peer()
+    for data in (b"", b"", b"not empty"):
+        peer.send_datagram(data, transport.get_extra_info("sockname"))
+    await stage.wait(lambda: b"not empty" in recorder.datagrams, "the datagram after two empty ones")
+    if recorder.datagrams != [b"", b"", b"not empty"]:
+        raise PromiseBroken(f"datagram_received got {recorder.datagrams}")
+
+
+async def an_empty_datagram_is_sent(stage: Stage) -> None:
+    """UDP has them, and protocols use them."""
+    transport = await stage.open_datagrams(stage.datagram_recorder())
+    peer = stage.datagram_peer()
+    transport.sendto(b"", peer.address)
+    transport.sendto(b"next", peer.address)
+    if (first := (await peer.datagram())[0]) != b"":
+        raise PromiseBroken(f"an empty datagram was sent, {first!r} came first")
+
+
+async def a_connected_endpoint_talks_to_one_peer(stage: Stage) -> None:
+    """Without an address, or with that one; another is refused with ValueError."""
+    recorder = stage.datagram_recorder()
+    peer = stage.datagram_peer()
+    transport = await stage.open_datagrams(recorder, remote=peer.address)
+    if transport.get_extra_info("peername") != peer.address:
+        raise PromiseBroken(f"get_extra_info('peername') is {transport.get_extra_info('peername')}, not {peer.address}")
+    transport.sendto(b"one")
+    data, address = await peer.datagram()
+    transport.sendto(b"two", peer.address)
+    await peer.datagram()
+    try:
+        transport.sendto(b"three", ("127.0.0.1", 9))
+    except ValueError:
+        pass
+    else:
+        raise PromiseBroken("sendto() another address than the connected one did not raise ValueError")
+    peer.send_datagram(b"answer", address)
+    await stage.wait(lambda: recorder.received, "datagram_received")
+    if (data, recorder.received) != (b"one", [(b"answer", peer.address)]):
+        raise PromiseBroken(f"the endpoint received {recorder.received}")
+
+
+async def what_is_not_bytes_cannot_be_sent(stage: Stage) -> None:
+    """TypeError at once."""
+    transport = await stage.open_datagrams(stage.datagram_recorder())
+    wrong: Any
+    for wrong in ("text", 5):
+        try:
+            transport.sendto(wrong, ("127.0.0.1", 9))
+        except TypeError:
+            continue
+        raise PromiseBroken(f"sendto({wrong!r}) did not raise TypeError")
+
+
+async def an_unreachable_peer_is_an_error_and_not_the_end(stage: Stage) -> None:
+    """error_received may be told; when the peer is there, datagrams go both ways."""
+    recorder = stage.datagram_recorder()
+    first = stage.datagram_peer()
+    port = first.address[1]
+    transport = await stage.open_datagrams(recorder, remote=first.address)
+    first.close()
+    for _ in range(3):
+        transport.sendto(b"is anybody there?")
+        await stage.passing()
+    peer = stage.datagram_peer(port)
+    # A pending error may cost one datagram on the way out: that is how the systems report it.
+    for _ in range(3):
+        transport.sendto(b"hello")
+        await stage.passing()
+    await peer.datagram()
+    peer.send_datagram(b"welcome", transport.get_extra_info("sockname"))
+    await stage.wait(lambda: b"welcome" in recorder.datagrams, "a datagram after the peer had been unreachable")
+
+
+async def a_datagram_too_long_is_an_error_and_not_the_end(stage: Stage) -> None:
+    """It is told or raised; the next datagram goes out, and reading goes on."""
+    recorder = stage.datagram_recorder()
+    transport = await stage.open_datagrams(recorder)
+    peer = stage.datagram_peer()
+    try:
+        transport.sendto(bytes(70_000), peer.address)
+    except (OSError, ValueError):
+        pass
+    else:
+        await stage.wait(lambda: recorder.errors, "error_received")
+    transport.sendto(b"next", peer.address)
+    if (data := (await peer.datagram())[0]) != b"next":
+        raise PromiseBroken(f"the peer received {len(data):,} bytes")
+    peer.send_datagram(b"answer", transport.get_extra_info("sockname"))
+    await stage.wait(lambda: recorder.received, "datagram_received")
+
+
+async def close_sends_the_datagrams_that_are_queued(stage: Stage) -> None:
+    """Then connection_lost(None), once."""
+    recorder = stage.datagram_recorder()
+    transport = await stage.open_datagrams(recorder)
+    peer = stage.datagram_peer()
+    for number in range(20):
+        transport.sendto(b"%d" % number, peer.address)
+    transport.close()
+    if not transport.is_closing():
+        raise PromiseBroken("is_closing() is false after close()")
+    expect_told([word for word in recorder.told if word not in ("pause", "resume")], "made")
+    for number in range(20):
+        if (data := (await peer.datagram())[0]) != b"%d" % number:
+            raise PromiseBroken(f"datagram {number} of 20 queued at close() arrived as {data!r}")
+    await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
+    await stage.passing()
+    if recorder.told.count("lost") != 1 or recorder.exception is not None:
+        raise PromiseBroken(f"connection_lost came {recorder.told.count('lost')} times, with {recorder.exception!r}")
+
+
+async def a_closed_endpoint_is_silent(stage: Stage) -> None:
+    """connection_lost once, however often it is closed; nothing is received any more."""
+    for ending in ("close", "abort"):
+        recorder = stage.datagram_recorder()
+        transport = await stage.open_datagrams(recorder)
+        peer = stage.datagram_peer()
+        address = transport.get_extra_info("sockname")
+        await stage.passing()
+        getattr(transport, ending)()
+        transport.close()
+        transport.abort()
+        peer.send_datagram(b"too late", address)
+        await stage.wait(lambda recorder=recorder: "lost" in recorder.told, "connection_lost")  # type: ignore[misc]
+        await stage.passing()
+        expect_told(recorder.told, "made", "lost")
+
+
+async def sending_from_a_closed_endpoint_is_harmless(stage: Stage) -> None:
+    """After close() and after connection_lost, nothing is raised."""
+    recorder = stage.datagram_recorder()
+    transport = await stage.open_datagrams(recorder)
+    transport.close()
+    transport.sendto(b"too late", ("127.0.0.1", 9))
+    await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
+    transport.sendto(b"too late", ("127.0.0.1", 9))
+
+
+async def every_pause_is_followed_by_a_resume(stage: Stage) -> None:
+    """Whether or not the system ever makes a datagram wait; in the end nothing is counted as buffered."""
+    recorder = stage.datagram_recorder()
+    transport = await stage.open_datagrams(recorder)
+    transport.set_write_buffer_limits(high=200)  # type: ignore[attr-defined]
+    peer = stage.datagram_peer()
+    for number in range(20):
+        for _ in range(10):
+            transport.sendto(b"%0100d" % number, peer.address)
+        for _ in range(10):
+            await peer.datagram()
+    await stage.passing()
+    marks = [word for word in recorder.told if word in ("pause", "resume")]
+    if marks != ["pause", "resume"] * (len(marks) // 2):
+        raise PromiseBroken(f"pauses and resumes do not alternate: {', '.join(marks[-5:])}")
+    if size := transport.get_write_buffer_size():  # type: ignore[attr-defined]
+        raise PromiseBroken(f"everything was received, and get_write_buffer_size() is {size:,}")
+
+
+async def an_exception_in_datagram_received_is_reported(stage: Stage) -> None:
+    """To the loop's exception handler; other endpoints go on."""
+    bad, good = stage.datagram_recorder(), stage.datagram_recorder()
+    bad_transport = await stage.open_datagrams(bad)
+    good_transport = await stage.open_datagrams(good)
+    peer = stage.datagram_peer()
+
+    def fail() -> None:
+        raise ZeroDivisionError("on purpose")
+
+    bad.on_datagram = fail
+    peer.send_datagram(b"bad", bad_transport.get_extra_info("sockname"))
+    await stage.take_report("on purpose")
+    peer.send_datagram(b"good", good_transport.get_extra_info("sockname"))
+    await stage.wait(lambda: good.received, "datagram_received of another endpoint")
+
+
+DATAGRAMS: Final = (
+    a_datagram_comes_whole_as_bytes_with_its_source,
+    a_datagram_is_sent_whole_to_its_address,
+    the_largest_datagram_comes_and_goes,
+    an_empty_datagram_is_received,
+    an_empty_datagram_is_sent,
+    a_connected_endpoint_talks_to_one_peer,
+    what_is_not_bytes_cannot_be_sent,
+    an_unreachable_peer_is_an_error_and_not_the_end,
+    a_datagram_too_long_is_an_error_and_not_the_end,
+    close_sends_the_datagrams_that_are_queued,
+    a_closed_endpoint_is_silent,
+    sending_from_a_closed_endpoint_is_harmless,
+    every_pause_is_followed_by_a_resume,
+    an_exception_in_datagram_received_is_reported,
+)

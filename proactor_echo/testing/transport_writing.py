@@ -1,0 +1,188 @@
+"""Promises about writing to a stream: everything arrives, and a peer that does not read is felt."""
+
+# A promise is a statement, and so is its docstring.
+# ruff: noqa: D401
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from .transport_reading import expect_told
+from .transport_stage import PromiseBroken, Stage, bytes_to_send
+
+__all__ = ["WRITING"]
+
+_MOST: Final = 64 << 20
+"""Bytes after which writing to a peer that does not read should long have been paused."""
+
+
+async def written_bytes_arrive_whole_and_in_order(stage: Stage) -> None:
+    """Bytes, bytearrays, memoryviews and lists of them, small and large."""
+    transport, peer = await stage.open(stage.recorder())
+    data = bytes_to_send(300_000)
+    reading = asyncio.ensure_future(peer.receive(len(data)))
+    place = 0
+    for number, size in enumerate([1, 10, 1000, 70_000] * 4):
+        piece = data[place : place + size]
+        place += size
+        if number % 4 == 3:
+            transport.writelines([piece[:9], bytearray(piece[9:500]), memoryview(piece)[500:]])
+        else:
+            transport.write((bytes, bytearray, memoryview)[number % 3](piece))
+    transport.write(data[place:])
+    if await reading != data:
+        raise PromiseBroken("what the peer received is not what was written")
+
+
+async def a_large_write_arrives_whole(stage: Stage) -> None:
+    """One write, far more than the system takes at once."""
+    transport, peer = await stage.open(stage.recorder(), small=True)
+    data = bytes_to_send(8 << 20)
+    transport.write(data)
+    if await peer.receive(len(data)) != data:
+        raise PromiseBroken("what the peer received is not what was written")
+
+
+async def writing_nothing_sends_nothing(stage: Stage) -> None:
+    """An empty write is no end of file and no error."""
+    recorder = stage.recorder()
+    transport, peer = await stage.open(recorder)
+    transport.write(b"")
+    transport.writelines([])
+    transport.writelines([b"", b""])
+    transport.write(b"x")
+    if await peer.receive(1) != b"x":
+        raise PromiseBroken("what the peer received is not what was written")
+    expect_told(recorder.told, "made")
+
+
+async def what_is_not_bytes_cannot_be_written(stage: Stage) -> None:
+    """TypeError at once, and the connection goes on."""
+    transport, peer = await stage.open(stage.recorder())
+    wrong: Any
+    for wrong in ("text", 5, None):
+        try:
+            transport.write(wrong)
+        except TypeError:
+            continue
+        raise PromiseBroken(f"write({wrong!r}) did not raise TypeError")
+    transport.write(b"x")
+    await peer.receive(1)
+
+
+async def writing_is_paused_when_the_buffer_is_full_and_resumed_when_it_is_not(stage: Stage) -> None:
+    """pause_writing above the high mark, resume_writing at the low one, each once, and nothing is lost."""
+    recorder = stage.recorder()
+    transport, peer = await stage.open(recorder, small=True)
+    transport.set_write_buffer_limits(high=1 << 17, low=1 << 14)
+    piece = bytes_to_send(1 << 16)
+    written = 0
+    while "pause" not in recorder.told:
+        if written > _MOST:
+            raise PromiseBroken(f"pause_writing was not called after {written:,} bytes that nobody read")
+        transport.write(piece)
+        written += len(piece)
+        await asyncio.sleep(0)
+    if transport.get_write_buffer_size() <= 1 << 17:
+        raise PromiseBroken(
+            f"paused with {transport.get_write_buffer_size():,} bytes, below the high mark of {1 << 17:,}"
+        )
+    transport.write(piece)
+    written += len(piece)
+    await stage.passing()
+    expect_told(recorder.told, "made", "pause")
+    received = await peer.receive(written)
+    await stage.wait(lambda: "resume" in recorder.told, "resume_writing")
+    expect_told(recorder.told, "made", "pause", "resume")
+    await stage.passing()
+    if size := transport.get_write_buffer_size():
+        raise PromiseBroken(f"everything was received, and get_write_buffer_size() is {size:,}")
+    if received != piece * (written // len(piece)):
+        raise PromiseBroken("what the peer received is not what was written")
+
+
+async def write_buffer_limits_are_what_they_were_set_to(stage: Stage) -> None:
+    """(low, high); low is a quarter of high unless given; (0, 0) is allowed, low above high is not."""
+    transport, _ = await stage.open(stage.recorder())
+    for options, expected in (
+        ({"high": 4000}, (1000, 4000)),
+        ({"high": 4000, "low": 1}, (1, 4000)),
+        ({"high": 0}, (0, 0)),
+    ):
+        transport.set_write_buffer_limits(**options)
+        if (limits := transport.get_write_buffer_limits()) != expected:
+            raise PromiseBroken(f"after set_write_buffer_limits({options}) the limits are {limits}, not {expected}")
+    try:
+        transport.set_write_buffer_limits(high=1, low=2)
+    except ValueError:
+        return
+    raise PromiseBroken("set_write_buffer_limits(high=1, low=2) did not raise ValueError")
+
+
+async def with_a_high_mark_of_0_writing_is_paused_by_any_byte_left(stage: Stage) -> None:
+    """And resumed when the buffer is empty."""
+    recorder = stage.recorder()
+    transport, peer = await stage.open(recorder, small=True)
+    transport.set_write_buffer_limits(high=0)
+    data = bytes_to_send(4 << 20)
+    transport.write(data)
+    await stage.wait(lambda: "pause" in recorder.told, "pause_writing")
+    await peer.receive(len(data))
+    await stage.wait(lambda: "resume" in recorder.told, "resume_writing")
+    expect_told(recorder.told, "made", "pause", "resume")
+
+
+async def write_eof_sends_the_rest_then_the_end_and_reading_goes_on(stage: Stage) -> None:
+    """The peer's answer still comes; writing again is a RuntimeError."""
+    recorder = stage.recorder()
+    transport, peer = await stage.open(recorder, small=True)
+    if not transport.can_write_eof():
+        raise PromiseBroken("can_write_eof() is false")
+    data = bytes_to_send(1 << 20)
+    transport.write(data)
+    transport.write_eof()
+    transport.write_eof()
+    try:
+        transport.write(b"too late")
+    except RuntimeError:
+        pass
+    else:
+        raise PromiseBroken("write() after write_eof() did not raise RuntimeError")
+    if await peer.receive_all() != data:
+        raise PromiseBroken("what the peer received before the end is not what was written")
+    await peer.send(b"answer")
+    peer.end()
+    await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
+    expect_told([word for word in recorder.told if word not in ("pause", "resume")], "made", "data", "eof", "lost")
+    if recorder.data != b"answer":
+        raise PromiseBroken(f"data_received got {bytes(recorder.data)!r} after write_eof()")
+
+
+async def writing_works_from_every_callback(stage: Stage) -> None:
+    """connection_made, data_received and eof_received."""
+    recorder = stage.recorder()
+    recorder.on_made = lambda: recorder.transport.write(b"hello ")
+    recorder.on_data = lambda: recorder.transport.write(b"thanks ")
+    plain = recorder.eof_received
+    recorder.eof_received = lambda: (recorder.transport.write(b"bye"), plain())[1]
+    _, peer = await stage.open(recorder)
+    await peer.receive(6)
+    await peer.send(b"data")
+    await peer.receive(7)
+    peer.end()
+    if (last := await peer.receive_all()) != b"bye":
+        raise PromiseBroken(f"written in eof_received: b'bye'; the peer received {last!r}")
+
+
+WRITING: Final = (
+    written_bytes_arrive_whole_and_in_order,
+    a_large_write_arrives_whole,
+    writing_nothing_sends_nothing,
+    what_is_not_bytes_cannot_be_written,
+    writing_is_paused_when_the_buffer_is_full_and_resumed_when_it_is_not,
+    write_buffer_limits_are_what_they_were_set_to,
+    with_a_high_mark_of_0_writing_is_paused_by_any_byte_left,
+    write_eof_sends_the_rest_then_the_end_and_reading_goes_on,
+    writing_works_from_every_callback,
+)

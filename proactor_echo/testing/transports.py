@@ -1,0 +1,105 @@
+"""The promises that an asyncio stream or datagram transport must keep, tried on any event loop.
+
+The promises are those of asyncio's documentation ("Transports and Protocols") and of its own transports where that is
+silent. Each is a function named as the promise; it runs on a loop of its own, against peers that are plain sockets in
+threads. What the loop tells its exception handler without being expected to breaks the promise that was tried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+import warnings
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+from .known_defects import known_defect
+from .report import Outcome, Report, Result
+from .transport_accepting import ACCEPTING
+from .transport_closing import CLOSING
+from .transport_datagrams import DATAGRAMS
+from .transport_reading import READING
+from .transport_stage import PromiseBroken, Stage, Untold
+from .transport_writing import WRITING
+
+__all__ = ["PROMISES", "Promise", "check_transport"]
+
+Promise = Callable[[Stage], Awaitable[None]]
+"""Tries one promise; raises PromiseBroken."""
+
+PROMISES: Final[dict[str, Promise]] = {
+    promise.__name__.replace("_", " "): promise for promise in (*READING, *WRITING, *CLOSING, *ACCEPTING, *DATAGRAMS)
+}
+"""All promises by name."""
+
+
+def check_transport(
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+    *,
+    timeout: float = 10.0,
+    only: Iterable[str] | None = None,
+    each: Callable[[Result], None] | None = None,
+) -> Report:
+    """Try every promise of :data:`PROMISES` on loops that ``loop_factory`` makes, and return what was found.
+
+    ``timeout`` is in seconds, for each promise. ``only`` names the promises to try. ``each`` is called with every
+    result when it is there. A promise that asyncio's own loops are known to break has the outcome ``known`` on them,
+    and its detail names the CPython issue.
+
+    Raises RuntimeError when called while an event loop is running, and KeyError for a name that is no promise.
+    """
+    promises = PROMISES if only is None else {name: PROMISES[name] for name in only}
+    results: list[Result] = []
+    subject = ""
+    for name, promise in promises.items():
+        started = time.perf_counter()
+        loop, outcome, detail = _try(promise, loop_factory, timeout)
+        subject = f"{type(loop).__module__}.{type(loop).__qualname__}"
+        if outcome is Outcome.FAILED and (known := known_defect(name, loop)):
+            outcome, detail = Outcome.KNOWN, f"{known}: {detail}"
+        results.append(Result(name, outcome, detail, seconds=time.perf_counter() - started))
+        if each is not None:
+            each(results[-1])
+    return Report(subject, tuple(results))
+
+
+def _try(
+    promise: Promise, loop_factory: Callable[[], asyncio.AbstractEventLoop], timeout: float
+) -> tuple[asyncio.AbstractEventLoop, Outcome, str]:
+    """Run one promise on a new loop; return the loop, closed, and what came of it."""
+    with warnings.catch_warnings():
+        # A transport that is never closed says so when it is collected; the promise that shows it says so better.
+        warnings.simplefilter("ignore", ResourceWarning)
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            loop = runner.get_loop()
+            outcome, detail = runner.run(_on_stage(promise, timeout))
+        if outcome is not Outcome.OK:
+            gc.collect()  # here, where such warnings are ignored
+    return loop, outcome, detail
+
+
+async def _on_stage(promise: Promise, timeout: float) -> tuple[Outcome, str]:
+    stage = Stage(timeout)
+    outcome = Outcome.FAILED
+    try:
+        async with asyncio.timeout(timeout):
+            await promise(stage)
+    except TimeoutError:
+        detail = f"waited {timeout:g} s for {stage.waiting_for}; told so far: {stage.so_far()}"
+        if stage.reports:
+            detail += f"; the loop reported: {stage.reports[0]}"
+    except PromiseBroken as exc:
+        detail = str(exc)
+    except Untold as exc:
+        outcome, detail = Outcome.SKIPPED, str(exc)
+    except Exception as exc:  # raised by the loop or the transport
+        detail = f"{type(exc).__name__}: {exc}; told so far: {stage.so_far()}"
+    else:
+        outcome = Outcome.FAILED if stage.reports else Outcome.OK
+        detail = f"the loop reported: {stage.reports[0]}" if stage.reports else ""
+    finally:
+        stage.close()
+    for _ in range(10):  # for what was aborted to come back
+        await asyncio.sleep(0)
+    return outcome, detail
