@@ -192,7 +192,7 @@ def udp(
     verbose: bool,
     quiet: bool,
 ) -> None:
-    """Echo over UDP: every datagram, an empty one too, is answered by one.
+    """Echo over UDP: one datagram for every datagram, even an empty one.
 
     \b
     Examples:
@@ -213,7 +213,7 @@ def udp(
 
 @main.command()
 def demo() -> None:
-    """Start servers on free ports, send real traffic, show what came back.
+    """Send real traffic through real servers, show what came back.
 
     The exit status is 0 if everything worked, and 1 if not.
     """

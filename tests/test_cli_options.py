@@ -1,6 +1,7 @@
 """What every option does, what is refused, and what the help says. In this process: real servers, ended by a signal."""
 
 import asyncio
+import re
 import signal
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -307,6 +308,10 @@ def test_help_is_80_columns_wide_at_most(cli: CommandLine, command: list[str]) -
     ended = cli.run(*command, "--help")
     assert ended.status == 0
     assert [line for line in ended.out.splitlines() if len(line) > 80] == []
+
+
+def test_the_list_of_commands_cuts_no_description_short(cli: CommandLine) -> None:
+    assert not re.search(r"\.\.\.$", cli.run("--help").out.partition("Commands:")[2], re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", [[], ["tcp"], ["udp"]], ids=lambda command: command[0] if command else "group")
