@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from peers import RawClient, eventually
 
@@ -78,14 +78,43 @@ class Diary(pe.FramedProtocol):
         self.told.append(f"closed: {disconnect.reason}")
 
 
+class Watched(pe.FramedProtocol):
+    """Notes every ``transport.write``."""
+
+    writes: list[bytes]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.writes = []
+        super().connection_made(cast("asyncio.BaseTransport", NotingTransport(transport, self.writes)))
+
+
+class NotingTransport:
+    """A transport as it is, with what is written noted."""
+
+    def __init__(self, transport: asyncio.BaseTransport, writes: list[bytes]) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._writes = writes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        self._writes.append(bytes(data))
+        self._transport.write(data)
+
+
+class WatchedConnection(Watched, pe.Connection):
+    """A Connection that notes every write."""
+
+
 @contextlib.asynccontextmanager
 async def connection(
     codec: pe.Codec | None = None, *, receive_buffer: int | None = None, **options: Any
-) -> AsyncIterator[tuple[pe.Connection, RawClient]]:
+) -> AsyncIterator[tuple[WatchedConnection, RawClient]]:
     """Make a :class:`Connection` in a stock server and its peer; ``receive_buffer`` is the peer's."""
 
-    def make() -> pe.Connection:
-        return pe.Connection(codec, **options)
+    def make() -> WatchedConnection:
+        return WatchedConnection(codec, **options)
 
     async with stock_server(make) as serving:
         client = await RawClient.connect(serving.address, receive_buffer=receive_buffer)
@@ -93,19 +122,6 @@ async def connection(
             yield await serving.opened(), client
         finally:
             client.close()
-
-
-def watch_writes(protocol: pe.FramedProtocol) -> list[bytes]:
-    """Return a list in which every later ``transport.write`` of this connection is noted."""
-    writes: list[bytes] = []
-    write = protocol.transport.write
-
-    def noting(data: bytes) -> None:
-        writes.append(bytes(data))
-        write(data)
-
-    setattr(protocol.transport, "write", noting)  # noqa: B010 (mypy forbids the assignment)
-    return writes
 
 
 async def turns(count: int) -> None:

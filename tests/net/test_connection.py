@@ -5,7 +5,7 @@ import random
 
 import pytest
 from peers import eventually, settled
-from stock import connection, turns, watch_writes
+from stock import connection, turns
 
 import proactor_echo as pe
 
@@ -47,21 +47,19 @@ async def test_frames_sent_arrive_in_order_whichever_way_they_are_sent() -> None
 
 async def test_frames_sent_in_one_turn_leave_together() -> None:
     async with connection(LENGTH) as (conn, client):
-        writes = watch_writes(conn)
         for text in (b"one", b"two", b"three"):
             await conn.send(text)
-        assert writes == []
+        assert conn.writes == []
         assert await client.receive_exactly(23) == wire(b"one", b"two", b"three")
-        assert writes == [wire(b"one", b"two", b"three")]
+        assert conn.writes == [wire(b"one", b"two", b"three")]
 
 
 async def test_what_was_sent_leaves_before_waiting_for_an_answer() -> None:
     async with connection(LENGTH) as (conn, client):
-        writes = watch_writes(conn)
         await conn.send(b"question")
         waiting = asyncio.create_task(conn.receive())
         await turns(1)
-        assert writes == [wire(b"question")]
+        assert conn.writes == [wire(b"question")]
         await client.send(wire(b"answer"))
         assert await waiting == b"answer"
 
@@ -191,12 +189,12 @@ async def test_a_connection_tells_what_it_is() -> None:
     async with connection(LENGTH) as (conn, client):
         here, there = client.sock.getpeername(), client.sock.getsockname()
         assert (conn.local, conn.peer) == (pe.format_address(here), pe.format_address(there))
-        assert repr(conn) == f"<Connection {conn.peer} open>"
+        assert repr(conn) == f"<WatchedConnection {conn.peer} open>"
         await client.send(wire(b"in"))
         await conn.receive()
         await conn.send(b"out")
         await conn.close()
-        assert repr(conn) == f"<Connection {conn.peer} closed>"
+        assert repr(conn) == f"<WatchedConnection {conn.peer} closed>"
         assert conn.stats == pe.ConnectionStats(bytes_in=6, bytes_out=7, frames_in=1, frames_out=1)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from peers import RawClient, eventually
-from stock import Diary, stock_server, watch_writes
+from stock import Diary, Watched, stock_server
 
 import proactor_echo as pe
 
@@ -132,27 +132,27 @@ async def test_a_partial_line_is_delivered_before_the_end_when_the_codec_says_so
 
 
 async def test_frames_sent_in_one_callback_leave_in_one_write_and_in_order() -> None:
-    class Talker(Diary):
+    class Talker(Watched, Diary):
         def frame_received(self, frame: bytes) -> None:
             self.send_frame(frame)
             self.send_frames([b"x", b"y"])
             self.send_frame(b"z")
 
     async with stock_server(lambda: Talker(LENGTH)) as serving, await RawClient.connect(serving.address) as client:
-        await serving.opened()
-        writes = watch_writes(serving.only)
         await client.send(wire(b"a", b"b"))
         expected = wire(b"a", b"x", b"y", b"z", b"b", b"x", b"y", b"z")
         assert await client.receive_exactly(len(expected)) == expected
-        assert writes == [expected]
+        assert serving.only.writes == [expected]
 
 
 async def test_a_frame_sent_outside_a_callback_leaves_at_once() -> None:
-    async with stock_server(lambda: Diary(LENGTH)) as serving, await RawClient.connect(serving.address):
-        await serving.opened()
-        writes = watch_writes(serving.only)
-        serving.only.send_frame(b"now")
-        assert writes == [wire(b"now")]
+    class Talker(Watched, Diary):
+        pass
+
+    async with stock_server(lambda: Talker(LENGTH)) as serving, await RawClient.connect(serving.address):
+        protocol = await serving.opened()
+        protocol.send_frame(b"now")
+        assert protocol.writes == [wire(b"now")]
 
 
 async def test_a_frame_that_the_codec_cannot_carry_is_refused_and_nothing_is_sent() -> None:

@@ -1,6 +1,7 @@
 """What goes wrong in the code that serves a connection costs that connection and one log record, nothing else."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -50,13 +51,12 @@ class Closing(Diary):
     error: BaseException
 
 
-@pytest.mark.parametrize(
-    "error", [ZeroDivisionError("a mistake"), asyncio.CancelledError("a cancelled future's result")], ids=type
-)
+@pytest.mark.parametrize("mistake", [ZeroDivisionError, asyncio.CancelledError])
 @pytest.mark.parametrize("kind", [Opening, OneFrame, Batch, Ending, Closing])
 async def test_an_exception_in_a_callback_ends_that_connection_with_one_record(
-    kind: type[Diary], error: BaseException, caplog: pytest.LogCaptureFixture
+    kind: type[Diary], mistake: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
+    error = mistake("made on purpose")
     failing = type("Failing", (kind,), {"error": error})
     kinds = [Diary, failing]
     async with stock_server(lambda: kinds.pop(0)(LENGTH)) as serving:
@@ -64,8 +64,9 @@ async def test_an_exception_in_a_callback_ends_that_connection_with_one_record(
             await honest.send(LENGTH.encode(b"before"))
             assert await honest.receive_exactly(10) == LENGTH.encode(b"before")
             client = await RawClient.connect(serving.address)
-            await client.send(LENGTH.encode_many([b"one", b"two"]))
-            client.send_eof()
+            with contextlib.suppress(OSError):  # it may be over already
+                await client.send(LENGTH.encode_many([b"one", b"two"]))
+                client.send_eof()
             await eventually(lambda: len(serving.made) == 2 and serving.made[1].disconnect)
             client.close()
             await honest.send(LENGTH.encode(b"still"))
@@ -115,8 +116,9 @@ async def test_a_mistake_in_a_codec_ends_that_connection_with_one_record(
 ) -> None:
     async with stock_server(lambda: Diary(BadCodec(fails))) as serving:
         async with await RawClient.connect(serving.address) as client:
-            await client.send(b"bad")
-            client.send_eof()
+            with contextlib.suppress(OSError):  # it may be over already
+                await client.send(b"bad")
+                client.send_eof()
             await eventually(lambda: serving.made and serving.only.disconnect)
         assert serving.only.told[-1] == "closed: handler failed"
         loud = [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -34,6 +34,7 @@ async def unwilling_pair() -> tuple[Unwilling, RawClient]:
 
 
 @pytest.mark.loop_errors
+@pytest.mark.stock_loop
 async def test_the_stock_transport_leaves_a_socket_open_that_is_reset_while_it_closes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
