@@ -326,7 +326,8 @@ class SlowClose(StreamFault):
 class Refuse(StreamFault):
     """Refuse new connections: nothing listens on the port until it is removed. Open connections go on.
 
-    It has no direction and no probability.
+    A connection that the server has not accepted yet ends, as it does when a server stops. It has no direction and no
+    probability.
     """
 
     def __post_init__(self) -> None:

@@ -96,6 +96,8 @@ async def test_silence_is_no_answer_and_no_end_and_nothing_lost_on_the_way_there
 
 async def test_refused_is_refused_from_the_first_moment_to_the_last(tcp_echo_server: TcpTestServer) -> None:
     async with await RawClient.connect(tcp_echo_server.address) as before:
+        await before.send(b"x")
+        assert await before.receive_exactly(1) == b"x"
         for _ in range(3):
             with tcp_echo_server.fault(Refuse()), pytest.raises(OSError):
                 await RawClient.connect(tcp_echo_server.address)
