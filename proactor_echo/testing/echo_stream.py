@@ -98,8 +98,8 @@ async def slow_reading(site: StreamSite) -> Checked:
             await sending
         finally:
             await _ended(sending)
-    took = "it took all of it" if taken == len(data) else f"it took {taken:,}"
-    return Checked(f"{took} unread, then {len(data):,} bytes came", {"bytes": len(data), "unread": taken})
+    took = "took all" if taken == len(data) else f"took {taken:,}"
+    return Checked(f"{took} unread, then {len(data):,} came back", {"bytes": len(data), "unread": taken})
 
 
 async def simultaneous(site: StreamSite) -> Checked:

@@ -193,7 +193,7 @@ async def set_protocol_takes_effect_at_once(stage: Stage) -> None:
         first.on_data = lambda transport=transport, second=second: transport.set_protocol(second)
         await peer.send(b"one")
         await stage.wait(lambda first=first: first.data, "data_received")  # type: ignore[misc]
-        if transport.get_protocol() is not second:
+        if [transport.get_protocol()] != [second]:
             raise PromiseBroken("get_protocol() is not what set_protocol() was given")
         await peer.send(b"two")
         await stage.wait(lambda second=second: second.data, "data_received of the new protocol")  # type: ignore[misc]

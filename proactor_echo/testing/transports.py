@@ -49,6 +49,8 @@ def check_transport(
 
     Raises RuntimeError when called while an event loop is running, and KeyError for a name that is no promise.
     """
+    if _is_loop_running():
+        raise RuntimeError("check_transport() runs event loops of its own: call it where none is running")
     promises = PROMISES if only is None else {name: PROMISES[name] for name in only}
     results: list[Result] = []
     subject = ""
@@ -62,6 +64,14 @@ def check_transport(
         if each is not None:
             each(results[-1])
     return Report(subject, tuple(results))
+
+
+def _is_loop_running() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _try(
