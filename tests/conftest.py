@@ -2,17 +2,25 @@
 
 import asyncio
 import gc
+import inspect
 import logging
-from collections.abc import AsyncIterator, Iterator
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
 import pytest
 import pytest_asyncio
 
+from proactor_echo.loops import new_event_loop
+
 pytest_plugins = ["pytester"]
+
+ON_BOTH_LOOPS = ("net",)
+"""Folders of tests that run on the stock loop and on ours."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "loop_errors: asyncio may log errors here, because the test provokes them")
+    config.addinivalue_line("markers", "stock_loop: this is about the stock loop, or does not depend on the loop")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -32,7 +40,22 @@ def quiet_event_loop(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFi
         assert not errors, f"asyncio logged: {errors}"
 
 
-@pytest_asyncio.fixture(autouse=True)
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Run what must hold on any loop on the system's stock loop and on ours."""
+    stock = asyncio.ProactorEventLoop if sys.platform == "win32" else asyncio.SelectorEventLoop
+    if item.path.parent.name in ON_BOTH_LOOPS and item.get_closest_marker("stock_loop") is None:
+        return {"stock": stock, "ours": new_event_loop}
+    return {"stock": stock}
+
+
+@pytest.fixture(autouse=True)
+def tidy(request: pytest.FixtureRequest) -> None:
+    """Watch over every test that runs on a loop; the others need not wait for one to be made."""
+    if inspect.iscoroutinefunction(getattr(request, "function", None)):
+        request.getfixturevalue("nothing_left_behind")
+
+
+@pytest_asyncio.fixture
 async def nothing_left_behind() -> AsyncIterator[None]:
     """Fail when a test leaves a task running, and make unclosed resources show themselves where they were left."""
     before = asyncio.all_tasks()
