@@ -80,6 +80,12 @@ class EventLoop(TurnLoop):
             self._proactor.submit_due()
 
     def _process_events(self, event_list: deque[tuple[Operation, int]]) -> None:
+        if self._ready and event_list:
+            self.call_soon(self._report, event_list)  # asyncio's order: what was queued before runs before what arrives
+        else:
+            self._report(event_list)
+
+    def _report(self, event_list: deque[tuple[Operation, int]]) -> None:
         take = event_list.popleft
         try:
             if self._debug:
