@@ -28,6 +28,7 @@ import _winapi
 import ctypes
 import logging
 import math
+import socket
 import struct
 import time
 import weakref
@@ -85,6 +86,7 @@ class BatchProactor(IocpProactor):
         self._completed: deque[tuple[Operation, int]] = deque()
         self._due: deque[Submittable] = deque()
         self._packets: deque[tuple[int, int, int, int]] = deque()
+        self._can_be_silent: dict[int, bool] = {}
         self._silent: weakref.WeakSet[Any] = weakref.WeakSet()
         self._woken = False
         self._entries = bytearray(_ENTRY_SIZE * BATCH)
@@ -108,13 +110,17 @@ class BatchProactor(IocpProactor):
     def watch_silently(self, sock: Any) -> bool:
         """Do the same, but have no packet posted for what succeeds within its call; False where that is refused."""
         self._register_with_iocp(sock)
-        if sock not in self._silent:
-            if not winapi.SetFileCompletionNotificationModes(
-                sock.fileno(), winapi.FILE_SKIP_COMPLETION_PORT_ON_SUCCESS
-            ):
-                return False
+        if sock in self._silent:
+            return True
+        family = sock.family
+        if family not in self._can_be_silent:
+            self._can_be_silent[family] = _is_file_handle(sock)
+        if self._can_be_silent[family] and winapi.SetFileCompletionNotificationModes(
+            sock.fileno(), winapi.FILE_SKIP_COMPLETION_PORT_ON_SUCCESS
+        ):
             self._silent.add(sock)
-        return True
+            return True
+        return False
 
     def submit_soon(self, receive: Submittable) -> None:
         """Call its ``submit`` from :meth:`submit_due`, when this turn is over."""
@@ -288,3 +294,15 @@ class BatchProactor(IocpProactor):
     def __del__(self) -> None:
         if getattr(self, "_iocp", None) is not None:
             self.close()
+
+
+def _is_file_handle(sock: Any) -> bool:
+    """Whether the socket's provider has real file handles; a layered provider that has not must not skip packets.
+
+    "SetFileCompletionNotificationModes function", remarks; "WSAPROTOCOL_INFOW structure", XP1_IFS_HANDLES.
+    """
+    try:
+        info = sock.getsockopt(socket.SOL_SOCKET, winapi.SO_PROTOCOL_INFOW, winapi.PROTOCOL_INFO_SIZE)
+    except OSError:
+        return False
+    return bool(int.from_bytes(info[:4], sys.byteorder) & winapi.XP1_IFS_HANDLES)

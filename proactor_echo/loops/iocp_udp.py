@@ -92,7 +92,7 @@ class DatagramReceive:
         proactor = transport._loop._proactor
         self.pending = True
         proactor.keep(address, self)
-        if not winapi.WSARecvFrom(
+        if winapi.WSARecvFrom(
             self._handle,
             address + winapi.BUFFER_OFFSET,
             1,
@@ -103,9 +103,6 @@ class DatagramReceive:
             address,
             0,
         ):
-            if transport._silent:
-                proactor.complete(address, self._overlapped.InternalHigh)
-        else:
             code = winapi.get_last_error()
             if code != winapi.WSA_IO_PENDING:
                 proactor.drop(address)
@@ -160,7 +157,8 @@ class IocpDatagrams(DatagramTransport):
     """A datagram transport driven by completions."""
 
     def __init__(self, loop: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        self._silent = loop._proactor.watch_silently(sock)
+        # Not silently: libuv and .NET know of Windows versions that lose completions of datagram sockets in that mode.
+        loop._proactor.watch(sock)
         super().__init__(loop, sock, *args, **kwargs)
         self._receives = [DatagramReceive(sock.fileno()) for _ in range(OUTSTANDING)]
         self._sources: dict[bytes, Any] = {}
@@ -223,7 +221,7 @@ class IocpDatagrams(DatagramTransport):
         """Send the first of the queue. Lifetime: as :meth:`Send.submit`."""
         data, address = self._queue[0]
         sock: Any = self._sock
-        send = Send(self._send_done, self._silent)
+        send = Send(self._send_done)
         try:
             if self._connected:
                 send.submit(self._loop._proactor, sock, data)

@@ -66,7 +66,7 @@ class Send:
 
     __slots__ = ("_finished", "_overlapped", "_silent")
 
-    def __init__(self, finished: Callable[[int, OSError | None], None], silent: bool) -> None:
+    def __init__(self, finished: Callable[[int, OSError | None], None], silent: bool = False) -> None:
         self._finished: Callable[[int, OSError | None], None] | None = finished
         self._silent = silent
         self._overlapped = overlapped.Overlapped(0)
