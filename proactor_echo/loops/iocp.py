@@ -42,20 +42,30 @@ Ts = TypeVarTuple("Ts")
 logger = logging.getLogger("asyncio")
 
 
+class Engine:
+    """What the loop knows beyond asyncio's attributes: in one of its own, see TurnLoop for why."""
+
+    __slots__ = ("accept_queues", "buffers", "signals")
+
+    def __init__(self, loop: EventLoop) -> None:
+        self.accept_queues: weakref.WeakKeyDictionary[socket.socket, AcceptQueue] = weakref.WeakKeyDictionary()
+        self.buffers = BufferPool()
+        self.signals = SignalHandlers(loop)
+
+
 class EventLoop(TurnLoop):
     """``asyncio.ProactorEventLoop`` with our transports and servers, batched completions and signal handlers."""
 
     _stream_class = IocpStream
     _datagram_class = IocpDatagrams
     _acceptor_class = IocpAcceptor
+
     _proactor: BatchProactor
     _csock: socket.socket
     _self_reading_future: asyncio.Future[bytes] | None
 
     def __init__(self, proactor: BatchProactor | None = None) -> None:
-        self._accept_queues: weakref.WeakKeyDictionary[socket.socket, AcceptQueue] = weakref.WeakKeyDictionary()
-        self._buffers = BufferPool()
-        self._signals = SignalHandlers(self)
+        self._engine = Engine(self)
         super().__init__(BatchProactor() if proactor is None else proactor)
 
     # -- turns ---------------------------------------------------------------------------------------------------
@@ -80,18 +90,27 @@ class EventLoop(TurnLoop):
             self._proactor.submit_due()
 
     def _process_events(self, event_list: deque[tuple[Operation, int]]) -> None:
-        take = event_list.popleft
+        """Complete at once when nothing else is queued, else after what is, as asyncio's order demands."""
+        if not event_list:
+            return
+        if self._ready:
+            self.call_soon(self._complete, event_list)
+        else:
+            self._complete(event_list)
+
+    def _complete(self, operations: deque[tuple[Operation, int]]) -> None:
+        take = operations.popleft
         try:
             if self._debug:
-                while event_list:
+                while operations:
                     self._timed(*take())
             else:
-                while event_list:
+                while operations:
                     operation, count = take()
                     operation.done(count)
         finally:
-            if event_list:  # a protocol raised KeyboardInterrupt: those behind it are for the next turn
-                self._proactor.put_back(event_list)
+            if operations:  # a protocol raised KeyboardInterrupt: those behind it are for the next turn
+                self._proactor.put_back(operations)
 
     def _timed(self, operation: Operation, count: int) -> None:
         """Debug mode: what takes long is named, as asyncio does for its callbacks."""
@@ -134,9 +153,9 @@ class EventLoop(TurnLoop):
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection. Cancelling loses none: the next call gets it."""
-        queue = self._accept_queues.get(sock)
+        queue = self._engine.accept_queues.get(sock)
         if queue is None:
-            self._accept_queues[sock] = queue = AcceptQueue(self, self._proactor, sock)
+            self._engine.accept_queues[sock] = queue = AcceptQueue(self, self._proactor, sock)
         return await queue.accept(sock)
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
@@ -168,18 +187,18 @@ class EventLoop(TurnLoop):
         handled the signal before is put back by :meth:`remove_signal_handler` and when the loop is closed.
         """
         self._check_closed()
-        self._signals.add(sig, callback, *args)
+        self._engine.signals.add(sig, callback, *args)
 
     def remove_signal_handler(self, sig: int) -> bool:
         """Undo :meth:`add_signal_handler`; False when there was no handler."""
-        return self._signals.remove(sig)
+        return self._engine.signals.remove(sig)
 
     def close(self) -> None:
         """Close the loop: signal handlers put back, everything pending cancelled and awaited for a bounded time."""
         if self.is_running():
             raise RuntimeError("Cannot close a running event loop")
         if not self.is_closed():
-            self._signals.close()
+            self._engine.signals.close()
             for acceptor in self._acceptors.values():
                 acceptor.close()
             self._acceptors.clear()

@@ -11,7 +11,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from proactor_echo.loops.accepting import FIRST_PAUSE, Acceptor
+from proactor_echo.loops.accepting import Acceptor
 from proactor_echo.loops.overlapped import Accept
 from proactor_echo.loops.transport import set_nodelay
 
@@ -30,14 +30,11 @@ CEILING = 64
 CALM_TURNS = 64
 """Turns in a row that used a quarter of the accepts or less, before there are half as many."""
 
-ERRORS_IN_A_ROW = 64
-"""Failed accepts in a row, each of one connection's making, before a pause: the fault may be the listener's."""
-
 
 class IocpAcceptor(Acceptor):
     """A listening socket served by a pipeline of AcceptEx."""
 
-    __slots__ = ("_accepting", "_accepts", "_calm", "_closed", "_depth", "_errors", "_fill_due", "_taken")
+    __slots__ = ("_accepting", "_accepts", "_calm", "_closed", "_depth", "_fill_due", "_taken")
 
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
@@ -46,7 +43,6 @@ class IocpAcceptor(Acceptor):
         self._closed = False
         self._depth = FLOOR
         self._calm = 0  # turns
-        self._errors = 0  # in a row
         self._taken = 0  # accepts that came back since the last refill
         self._fill_due = False
         self._loop._proactor.watch(self._sock)
@@ -81,7 +77,9 @@ class IocpAcceptor(Acceptor):
                 accept = Accept(self._sock, self._finished)
                 accept.submit(loop._proactor)
             except OSError as exc:
-                self._go_on_after(exc)
+                self._failures += 1  # no peer made AcceptEx itself fail
+                if self.failed(exc):
+                    self._fill_soon()
                 return
             self._accepts.add(accept)
 
@@ -106,23 +104,12 @@ class IocpAcceptor(Acceptor):
             return
         try:
             if exc is None:
-                self._errors = 0
                 set_nodelay(accept.conn)
                 self.accepted(accept.conn, peer)
             else:
-                self._go_on_after(exc)
+                self.failed(exc)  # a pause it takes also stops the refill
         finally:
             self._fill_soon()
-
-    def _go_on_after(self, exc: OSError) -> None:
-        """Whatever failed, the listener goes on: at once, or after a pause."""
-        self._errors += 1
-        if self.failed(exc):
-            if self._errors % ERRORS_IN_A_ROW:
-                self._fill_soon()
-            elif self._retry is None:
-                self.stop()
-                self._retry = self._loop.call_later(FIRST_PAUSE, self._resume)
 
     def _fill_soon(self) -> None:
         # Once a turn: how many accepts a turn takes is what the depth follows.

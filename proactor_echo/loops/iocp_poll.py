@@ -28,6 +28,7 @@ import _winapi
 import ctypes
 import logging
 import math
+import socket
 import struct
 import time
 import weakref
@@ -73,6 +74,9 @@ class Submittable(Protocol):
     def submit(self) -> None:
         """Hand it to the kernel, if it is still wanted."""
 
+    def discard(self) -> None:
+        """Let go of what it holds: the loop is gone."""
+
 
 class BatchProactor(IocpProactor):
     """An IocpProactor that takes completions by the hundred, and keeps operations of ours beside asyncio's."""
@@ -80,7 +84,9 @@ class BatchProactor(IocpProactor):
     def __init__(self) -> None:
         self._operations: dict[int, Operation] = {}
         self._completed: deque[tuple[Operation, int]] = deque()
-        self._due: list[Submittable] = []
+        self._due: deque[Submittable] = deque()
+        self._packets: deque[tuple[int, int, int, int]] = deque()
+        self._can_be_silent: dict[int, bool] = {}
         self._silent: weakref.WeakSet[Any] = weakref.WeakSet()
         self._woken = False
         self._entries = bytearray(_ENTRY_SIZE * BATCH)
@@ -104,13 +110,17 @@ class BatchProactor(IocpProactor):
     def watch_silently(self, sock: Any) -> bool:
         """Do the same, but have no packet posted for what succeeds within its call; False where that is refused."""
         self._register_with_iocp(sock)
-        if sock not in self._silent:
-            if not winapi.SetFileCompletionNotificationModes(
-                sock.fileno(), winapi.FILE_SKIP_COMPLETION_PORT_ON_SUCCESS
-            ):
-                return False
+        if sock in self._silent:
+            return True
+        family = sock.family
+        if family not in self._can_be_silent:
+            self._can_be_silent[family] = _is_file_handle(sock)
+        if self._can_be_silent[family] and winapi.SetFileCompletionNotificationModes(
+            sock.fileno(), winapi.FILE_SKIP_COMPLETION_PORT_ON_SUCCESS
+        ):
             self._silent.add(sock)
-        return True
+            return True
+        return False
 
     def submit_soon(self, receive: Submittable) -> None:
         """Call its ``submit`` from :meth:`submit_due`, when this turn is over."""
@@ -118,10 +128,9 @@ class BatchProactor(IocpProactor):
 
     def submit_due(self) -> None:
         """Submit what became due in this turn; to be called before the loop reckons how long it may wait."""
-        if self._due:
-            due, self._due = self._due, []
-            for receive in due:
-                receive.submit()
+        due = self._due
+        for _ in range(len(due)):
+            due.popleft().submit()
 
     def keep(self, address: int, operation: Operation) -> None:
         """Register an operation, before or right after it is handed to the kernel but within the same turn.
@@ -166,25 +175,36 @@ class BatchProactor(IocpProactor):
             milliseconds = math.ceil(timeout * 1e3)  # the port counts milliseconds: wait at least `timeout`
             if milliseconds >= winapi.INFINITE:
                 raise ValueError("timeout too big")
-        if winapi.GetQueuedCompletionStatusEx(
+        if self._taken.value or self._packets:
+            pass  # a KeyboardInterrupt came in the last poll: its packets are still here
+        elif not winapi.GetQueuedCompletionStatusEx(
             self._iocp, self._entries_address, BATCH, self._taken_address, milliseconds, False
         ):
-            take, complete = self._operations.pop, self._completed.append
-            view = self._entries_view[: self._taken.value * _ENTRY_SIZE]
-            for key, address, _, count in struct.iter_unpack(winapi.ENTRY_FORMAT, view):
-                operation = take(address, None)
-                if operation is not None:
-                    complete((operation, count))
-                else:
-                    self._complete_stock(key, address, count)
-        else:
+            self._taken.value = 0
             error = winapi.get_last_error()
             if error != _WAIT_TIMEOUT:
                 raise ctypes.WinError(error)
+        self._sort()
         if self._unregistered:
             for done in self._unregistered:
                 self._cache.pop(done.address, None)
             self._unregistered.clear()
+
+    def _sort(self) -> None:
+        """Match packets with operations; a KeyboardInterrupt in between leaves the rest for the next poll."""
+        packets, take, complete = self._packets, self._operations.pop, self._completed.append
+        if self._taken.value:
+            packets.extend(
+                struct.iter_unpack(winapi.ENTRY_FORMAT, self._entries_view[: self._taken.value * _ENTRY_SIZE])
+            )
+            self._taken.value = 0
+        while packets:
+            key, address, _, count = packets.popleft()
+            operation = take(address, None)
+            if operation is not None:
+                complete((operation, count))
+            else:
+                self._complete_stock(key, address, count)
 
     def _complete_stock(self, key: int, address: int, count: int) -> None:
         """Complete an operation of asyncio's own, as IocpProactor._poll does."""
@@ -201,7 +221,7 @@ class BatchProactor(IocpProactor):
         elif not future.done():  # _register may have read the result already, or somebody cancelled
             try:
                 value = callback(count, key, operation)
-            except OSError as exc:
+            except Exception as exc:
                 future.set_exception(exc)
             else:
                 future.set_result(value)
@@ -210,7 +230,11 @@ class BatchProactor(IocpProactor):
         """End a wait in :meth:`select`, from any thread. Many calls before the wait ends cost one packet."""
         if not self._woken:
             self._woken = True
-            overlapped.PostQueuedCompletionStatus(self._iocp, 0, 0, _WAKE_ADDRESS)
+            try:
+                overlapped.PostQueuedCompletionStatus(self._iocp, 0, 0, _WAKE_ADDRESS)
+            except BaseException:
+                self._woken = False
+                raise
 
     def _register(self, ov: Any, obj: Any, callback: Any) -> Any:
         future = super()._register(ov, obj, callback)
@@ -250,6 +274,8 @@ class BatchProactor(IocpProactor):
             self._poll(min(remaining, 1.0))
         while self._completed:
             self._completed.popleft()[0].discard()
+        while self._due:
+            self._due.popleft().discard()
         _winapi.CloseHandle(self._iocp)
         self._iocp = None
 
@@ -268,3 +294,15 @@ class BatchProactor(IocpProactor):
     def __del__(self) -> None:
         if getattr(self, "_iocp", None) is not None:
             self.close()
+
+
+def _is_file_handle(sock: Any) -> bool:
+    """Whether the socket's provider has real file handles; a layered provider that has not must not skip packets.
+
+    "SetFileCompletionNotificationModes function", remarks; "WSAPROTOCOL_INFOW structure", XP1_IFS_HANDLES.
+    """
+    try:
+        info = sock.getsockopt(socket.SOL_SOCKET, winapi.SO_PROTOCOL_INFOW, winapi.PROTOCOL_INFO_SIZE)
+    except OSError:
+        return False
+    return bool(int.from_bytes(info[:4], sys.byteorder) & winapi.XP1_IFS_HANDLES)

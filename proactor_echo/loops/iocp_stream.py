@@ -171,9 +171,10 @@ class Receive:
         """Completion: hand over what came, then receive again if the protocol still reads."""
         self.pending = False
         transport, self._transport = self._transport, None
-        if transport._withdrawn:
+        if transport is None or transport._withdrawn:
             self.discard()
-            transport._came_back()
+            if transport is not None:
+                transport._came_back()
             return
         try:
             if status := self._overlapped.Internal:
@@ -220,6 +221,20 @@ class Receive:
         """Ask for it back."""
         winapi.CancelIoEx(self._handle, self._address)
 
+    def withdraw(self) -> bool:
+        """Have it back for good: True when the kernel has let go of it, else False and the transport is told later.
+
+        Lifetime: the kernel may have let go and the packet still be queued; the registry holds this until it is taken.
+        """
+        if not self.pending:
+            self.discard()
+            return True
+        self.cancel()
+        if self._overlapped.Internal == winapi.STATUS_PENDING:
+            return False
+        self._transport = None
+        return True
+
     def discard(self) -> None:
         """Let go of the buffer: the kernel has given it back, and nobody wants what it brought."""
         self.pending = False
@@ -235,14 +250,15 @@ class Receive:
 class IocpStream(StreamTransport):
     """A stream transport driven by completions."""
 
-    __slots__ = ("_receive", "_send", "_silent", "_withdrawn")
+    __slots__ = ("_out", "_receive", "_send", "_silent", "_withdrawn")
 
     def __init__(self, loop: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         self._withdrawn = False
+        self._out = 0  # operations the kernel still has after it was asked for them
         self._send: Send | None = None
         self._silent = silent = loop._proactor.watch_silently(sock)
         super().__init__(loop, sock, *args, **kwargs)
-        self._receive = Receive(loop._proactor, loop._buffers, sock.fileno(), silent)
+        self._receive = Receive(loop._proactor, loop._engine.buffers, sock.fileno(), silent)
 
     def _prepare(self, sock: socket.socket) -> None:
         set_nodelay(sock)
@@ -282,14 +298,10 @@ class IocpStream(StreamTransport):
         self._withdrawn = True
         if self._loop.is_closed():
             return True  # closing the loop had everything back
-        if self._receive.pending:
-            self._receive.cancel()
-        else:
-            self._receive.discard()
-        if self._send is not None:
-            self._send.cancel()
-        return not self._receive.pending and self._send is None
+        self._out = (not self._receive.withdraw()) + (self._send is not None and not self._send.withdraw())
+        return not self._out
 
     def _came_back(self) -> None:
-        if not self._receive.pending and self._send is None:
+        self._out -= 1
+        if not self._out:
             self._quiet()

@@ -92,7 +92,7 @@ class DatagramReceive:
         proactor = transport._loop._proactor
         self.pending = True
         proactor.keep(address, self)
-        if not winapi.WSARecvFrom(
+        if winapi.WSARecvFrom(
             self._handle,
             address + winapi.BUFFER_OFFSET,
             1,
@@ -103,9 +103,6 @@ class DatagramReceive:
             address,
             0,
         ):
-            if transport._silent:
-                proactor.complete(address, self._overlapped.InternalHigh)
-        else:
             code = winapi.get_last_error()
             if code != winapi.WSA_IO_PENDING:
                 proactor.drop(address)
@@ -117,6 +114,8 @@ class DatagramReceive:
         """Completion: one datagram, perhaps empty, or an error that an earlier send is answered with (ICMP)."""
         self.pending = False
         transport, self._transport = self._transport, None
+        if transport is None:
+            return
         if transport._withdrawn:
             transport._came_back()
             return
@@ -136,6 +135,18 @@ class DatagramReceive:
         """Ask for it back."""
         winapi.CancelIoEx(self._handle, self._address)
 
+    def withdraw(self) -> bool:
+        """Have it back for good: True when the kernel has let go of it, else False and the transport is told later.
+
+        Lifetime: the kernel may have let go and the packet still be queued; the registry holds this until it is taken.
+        """
+        if self.pending:
+            self.cancel()
+            if self._overlapped.Internal == winapi.STATUS_PENDING:
+                return False
+        self._transport = None
+        return True
+
     def discard(self) -> None:
         """Let go of the transport: the loop is gone, and what it brought is nobody's."""
         self.pending = False
@@ -146,12 +157,14 @@ class IocpDatagrams(DatagramTransport):
     """A datagram transport driven by completions."""
 
     def __init__(self, loop: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        self._silent = loop._proactor.watch_silently(sock)
+        # Not silently: libuv and .NET know of Windows versions that lose completions of datagram sockets in that mode.
+        loop._proactor.watch(sock)
         super().__init__(loop, sock, *args, **kwargs)
         self._receives = [DatagramReceive(sock.fileno()) for _ in range(OUTSTANDING)]
         self._sources: dict[bytes, Any] = {}
         self._send: Send | None = None
         self._withdrawn = False
+        self._out = 0  # operations the kernel still has after it was asked for them
         self._errors = 0  # in a row
         self._era = 0  # grows with each error told
         self._told: Any = None  # the number of the last
@@ -208,15 +221,20 @@ class IocpDatagrams(DatagramTransport):
         """Send the first of the queue. Lifetime: as :meth:`Send.submit`."""
         data, address = self._queue[0]
         sock: Any = self._sock
-        send = Send(self._send_done, self._silent)
+        send = Send(self._send_done)
         try:
             if self._connected:
                 send.submit(self._loop._proactor, sock, data)
             else:
                 send.submit_to(self._loop._proactor, sock, data, self._address if address is None else address)
         except OSError as exc:
-            self._loop.call_soon(self._send_done, 0, exc)
-        self._send = send
+            self._loop.call_soon(self._send_refused, exc)
+        else:
+            self._send = send
+
+    def _send_refused(self, exc: OSError) -> None:
+        if not self._withdrawn:
+            self._send_failed(exc)
 
     def _send_done(self, count: int, exc: OSError | None) -> None:
         self._send = None
@@ -233,19 +251,14 @@ class IocpDatagrams(DatagramTransport):
         self._withdrawn = True
         if self._loop.is_closed():
             return True  # closing the loop had everything back
-        for receive in self._receives:
-            if receive.pending:
-                receive.cancel()
-        if self._send is not None:
-            self._send.cancel()
-        return self._is_idle()
+        self._out = sum(not receive.withdraw() for receive in self._receives)
+        self._out += self._send is not None and not self._send.withdraw()
+        return not self._out
 
     def _came_back(self) -> None:
-        if self._is_idle():
+        self._out -= 1
+        if not self._out:
             self._quiet()
-
-    def _is_idle(self) -> bool:
-        return self._send is None and not any(receive.pending for receive in self._receives)
 
 
 def parse_address(raw: bytes) -> Any:

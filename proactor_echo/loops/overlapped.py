@@ -66,8 +66,8 @@ class Send:
 
     __slots__ = ("_finished", "_overlapped", "_silent")
 
-    def __init__(self, finished: Callable[[int, OSError | None], None], silent: bool) -> None:
-        self._finished = finished
+    def __init__(self, finished: Callable[[int, OSError | None], None], silent: bool = False) -> None:
+        self._finished: Callable[[int, OSError | None], None] | None = finished
         self._silent = silent
         self._overlapped = overlapped.Overlapped(0)
 
@@ -95,6 +95,8 @@ class Send:
 
     def done(self, count: int) -> None:
         """Completion: report the bytes sent, or the error."""
+        if self._finished is None:
+            return
         try:
             count = self._overlapped.getresult()
         except OSError as exc:
@@ -105,6 +107,17 @@ class Send:
     def cancel(self) -> None:
         """Ask for it back."""
         self._overlapped.cancel()
+
+    def withdraw(self) -> bool:
+        """Have it back for good: True when the kernel has let go of it, else False and `finished` is called later.
+
+        Lifetime: the kernel may have let go and the packet still be queued; the registry holds this until it is taken.
+        """
+        self.cancel()
+        if self._overlapped.pending:
+            return False
+        self._finished = None
+        return True
 
     def discard(self) -> None:
         """Do nothing: the loop is gone and nobody is told."""

@@ -9,7 +9,6 @@ through the public API of any selector (kqueue on macOS and BSD, poll elsewhere)
 from __future__ import annotations
 
 import contextlib
-import math
 import selectors
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -112,10 +111,8 @@ else:
             """Wait; return what epoll_wait says, pairs of descriptor and event bits, for :meth:`dispatch`."""
             if timeout is None:
                 timeout = -1
-            elif timeout <= 0:
+            elif timeout < 0:
                 timeout = 0
-            else:  # epoll_wait counts in milliseconds: wait at least as long as asked
-                timeout = math.ceil(timeout * 1e3) * 1e-3
             try:
                 events: list[Any] = self._selector.poll(timeout, MAX_EVENTS)
             except InterruptedError:

@@ -171,7 +171,18 @@ class ReadinessStream(StreamTransport):
                 self._want = min(want * 4, LARGEST)
         elif want > SMALLEST and len(data) < want >> 3:
             self._want = max(want >> 1, SMALLEST)
-        self._received(data)
+        # What _received does for a transport that is neither paused nor closing, without the call: the hottest path.
+        queued = self._queued
+        self._queued = True
+        try:
+            self._context.run(self._deliver, data)
+        except BaseException as exc:
+            self._delivery_failed(exc, queued)
+            return
+        if not queued and not self._sending:
+            self._queued = False
+            if self._size:
+                self._flush()
 
     def _readable_into(self) -> None:
         buffer = self._borrow()

@@ -117,17 +117,19 @@ class StreamTransport(BufferedWriter):
         self._queued = True  # what the callback writes leaves in one send when it returns
         try:
             self._context.run(self._deliver, data)
-        except (SystemExit, KeyboardInterrupt):
-            self._after_callback(queued)
-            raise
         except BaseException as exc:
-            self._after_callback(queued)
-            self._callback_failed(exc, "data_received")
+            self._delivery_failed(exc, queued)
             return
         if not queued and not self._sending:
             self._queued = False
             if self._size:
                 self._flush()
+
+    def _delivery_failed(self, exc: BaseException, queued: bool) -> None:
+        self._after_callback(queued)
+        if isinstance(exc, SystemExit | KeyboardInterrupt):
+            raise exc
+        self._callback_failed(exc, "data_received")
 
     def _borrow(self) -> Any:
         """Engine: the BufferedProtocol's own buffer to receive into; None when it failed and the connection ends.

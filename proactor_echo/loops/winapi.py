@@ -132,6 +132,13 @@ CancelIoEx.restype = wintypes.BOOL
 FILE_SKIP_COMPLETION_PORT_ON_SUCCESS = 1
 """Mode of a handle: an operation that succeeds within its call posts no packet."""
 
+SO_PROTOCOL_INFOW = 0x2005
+PROTOCOL_INFO_SIZE = 628
+"""Bytes of a WSAPROTOCOL_INFOW; its first DWORD, dwServiceFlags1, has these flags."""
+
+XP1_IFS_HANDLES = 0x20000
+"""The provider's sockets are handles of an installable file system."""
+
 SetFileCompletionNotificationModes = _kernel32.SetFileCompletionNotificationModes
 SetFileCompletionNotificationModes.argtypes = [_SOCKET, ctypes.c_ubyte]
 SetFileCompletionNotificationModes.restype = wintypes.BOOL

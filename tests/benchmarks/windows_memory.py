@@ -18,7 +18,9 @@ from pathlib import Path
 if sys.platform == "win32":
     raise SystemExit("run this on Linux: it starts Windows Python itself")
 
-from windows_echo import parse, serve
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' folder, as pytest puts it there
+
+from benchmarks.windows_echo import parse, serve
 
 
 def main() -> int:

@@ -27,6 +27,7 @@ MODULES = [
     "test_eager_task_factory",
     "test_events",
     "test_futures",
+    "test_proactor_events",
     "test_queues",
     "test_runners",
     "test_sendfile",
@@ -40,6 +41,7 @@ MODULES = [
     "test_tasks",
     "test_timeouts",
     "test_waitfor",
+    "test_windows_events",
 ]
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import socket
 import sys
 from typing import Any
@@ -12,6 +13,8 @@ from loops.recording import Bench
 
 from proactor_echo import loops
 from proactor_echo.loops import private
+
+ON_WINE = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 
 
 class Endpoint(asyncio.DatagramProtocol):
@@ -120,6 +123,7 @@ def test_a_host_name_is_resolved_as_the_socket_module_does(ours: Bench) -> None:
     ours.run(main())
 
 
+@pytest.mark.skipif(ON_WINE, reason="after an ICMP error Wine completes no other receive that is pending")
 def test_a_vanished_peer_is_an_error_and_the_endpoint_goes_on(ours: Bench) -> None:
     async def main() -> None:
         server = await bind(Echo)
@@ -258,10 +262,10 @@ def test_plain_calls_do_what_batches_do(ours: Bench, monkeypatch: pytest.MonkeyP
     test_a_vanished_peer_is_an_error_and_the_endpoint_goes_on(ours)
 
 
-def test_the_stock_loop_still_ignores_the_empty_datagram_where_it_did(each: Bench) -> None:
-    """asyncio before 3.12 (selector) and before 3.14 (proactor) sends no empty datagram."""
+def test_an_empty_datagram_is_a_datagram_unlike_on_the_stock_loops(each: Bench) -> None:
+    """asyncio drops it before 3.13 (selector; some release of 3.12 changed it) and before 3.14 (proactor)."""
     is_ours = each.factory is loops.new_event_loop
-    broken = not is_ours and sys.version_info < ((3, 14) if private.WINDOWS else (3, 12))
+    fixed = (3, 14) if private.WINDOWS else (3, 13)
 
     async def main() -> bytes:
         receiver, sender = await bind(), await bind()
@@ -272,4 +276,8 @@ def test_the_stock_loop_still_ignores_the_empty_datagram_where_it_did(each: Benc
         result: bytes = data
         return result
 
-    assert each.run(main()) == (b"full" if broken else b"")
+    first = each.run(main())
+    if is_ours or sys.version_info >= fixed:
+        assert first == b""
+    elif private.WINDOWS or sys.version_info < (3, 12):
+        assert first == b"full"

@@ -88,7 +88,7 @@ def test_a_timer_is_on_time_while_connections_and_a_flood_are_busy(ours: Bench) 
         assert flooded.count > 100
         return late
 
-    assert sorted(ours.run(main()))[10] < 0.05  # the median: a loaded machine may spoil a few
+    assert sorted(ours.run(main()))[10] < 0.25  # the median, since a loaded machine spoils some; starved, it never ends
 
 
 def test_a_slow_callback_is_named_in_debug_mode(ours: Bench, caplog: pytest.LogCaptureFixture) -> None:
@@ -126,7 +126,7 @@ def test_what_was_queued_before_runs_before_what_arrives(each: Bench) -> None:
 
     transport, _ = loop.run_until_complete(loop.connect_accepted_socket(Notes, there))
     here.send(b"x")
-    select.select([there], [], [], 5)
+    select.select([there], [], [], 0.1 if private.WINDOWS else 5)  # a receive that is pending there takes it away
     loop.call_soon(order.append, "queued before")
     loop.run_forever()
     transport.abort()

@@ -90,6 +90,7 @@ def test_closing_with_an_operation_that_never_completes_is_bounded(
     kind: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(iocp_poll.BatchProactor.close, "__defaults__", (0.1,))
+    monkeypatch.setattr(iocp_poll, "_never_completed", [])
     loop: Any = bench(kind).factory()
     lost = overlapped.Overlapped(0)
     future = loop.create_future()
@@ -313,6 +314,38 @@ def test_ctrl_c_ends_a_loop_that_waits_in_the_kernel(kind: str) -> None:
 
     with asyncio.Runner(loop_factory=bench(kind).factory) as runner, pytest.raises(KeyboardInterrupt):
         runner.run(main())
+
+
+def test_ctrl_c_that_raises_when_the_poll_returns_loses_no_completion(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop: Any = loops.new_event_loop()
+    here, there = tcp_pair()
+    poll = winapi.GetQueuedCompletionStatusEx
+
+    def interrupted(*args: Any) -> Any:
+        if poll(*args):  # the call is over, its result not yet looked at: where Python runs the signal's handler
+            raise KeyboardInterrupt
+        return 0
+
+    async def connect() -> Any:
+        protocol = (await loop.connect_accepted_socket(Recorder, there))[1]
+        await turns(3)
+        return protocol
+
+    protocol = loop.run_until_complete(connect())
+    for _ in range(3):
+        here.send(b"x")
+        with monkeypatch.context() as patch:
+            patch.setattr(winapi, "GetQueuedCompletionStatusEx", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                loop.run_until_complete(loop.create_future())
+        loop.run_until_complete(turns(3))
+    loop.run_until_complete(asyncio.wait_for(protocol.until(3), 5))
+    protocol.transport.abort()
+    loop.run_until_complete(protocol.lost)
+    here.close()
+    proactor = loop._proactor
+    loop.close()
+    assert proactor.pending == 0
 
 
 def test_ctrl_c_reaches_a_loop_although_another_one_was_closed(ours: Bench) -> None:
