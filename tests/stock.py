@@ -5,7 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Generic, TypeVar, cast
 
-from peers import RawClient, eventually
+import pytest
+from peers import WINE, RawClient, eventually
 
 import proactor_echo as pe
 
@@ -122,6 +123,16 @@ async def connection(
             yield await serving.opened(), client
         finally:
             client.close()
+
+
+async def reset_by_peer(protocol: pe.FramedProtocol, client: RawClient) -> pe.Disconnect:
+    """Let the peer reset the connection; return how it was told."""
+    client.reset()
+    await eventually(lambda: protocol.disconnect or (WINE and protocol.state is pe.ConnectionState.PEER_EOF))
+    if protocol.disconnect is None or (WINE and protocol.disconnect.reason is pe.DisconnectReason.END_OF_FILE):
+        protocol.abort()
+        pytest.skip("Wine has taken the reset for an end of file")
+    return protocol.disconnect
 
 
 async def turns(count: int) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from peers import RawClient, eventually
-from stock import connection, turns
+from stock import connection, reset_by_peer, turns
 
 import proactor_echo as pe
 
@@ -23,9 +23,7 @@ async def ended_for(conn: pe.Connection) -> pe.DisconnectReason:
 
 
 async def reset(conn: pe.Connection, client: RawClient) -> None:
-    """Let the peer reset the connection once everything it sent has been read."""
-    client.reset()
-    assert await ended_for(conn) is Reason.PEER_RESET
+    assert (await reset_by_peer(conn, client)).reason is Reason.PEER_RESET
 
 
 async def test_after_the_last_frame_receive_says_end_of_stream_ever_after() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from peers import RawClient, eventually
-from stock import Diary, stock_server, turns
+from stock import Diary, reset_by_peer, stock_server, turns
 
 import proactor_echo as pe
 
@@ -197,11 +197,9 @@ async def test_a_peer_that_resets_is_told_as_such() -> None:
         client = await RawClient.connect(serving.address)
         await client.send(b"x")
         assert await client.receive() == b"x"
-        client.reset()
-        await eventually(lambda: serving.only.disconnect)
+        disconnect = await reset_by_peer(serving.only, client)
+        assert disconnect.number
         assert serving.only.told[-1] == "closed: reset by peer"
-        assert serving.only.disconnect is not None
-        assert serving.only.disconnect.number
         with pytest.raises(pe.Disconnected) as caught:
             serving.only.send_frame(b"anybody there?")
         assert caught.value.reason is pe.DisconnectReason.PEER_RESET
