@@ -14,7 +14,7 @@ from ..net.udp import UdpServer, serve_udp
 from ..sockopts import SocketOptions
 from .active import ActiveFault, ActiveFaults, DatagramDice, Direction
 from .datagram_pipe import DatagramPipe
-from .faults import DatagramFault
+from .faults import Address, DatagramFault
 from .waiting import Waiters
 
 __all__ = ["UdpFaultProxy"]
@@ -26,9 +26,9 @@ class UdpFaultProxy:
     Each client gets a socket of its own towards the server, so that answers find their way back.
     """
 
-    def __init__(self, upstream: tuple[str, int], seed: int) -> None:
+    def __init__(self, upstream: Address, seed: int) -> None:
         #: Where datagrams lead.
-        self.upstream = upstream
+        self.upstream = upstream[0], upstream[1]
         self._faults: ActiveFaults[DatagramFault] = ActiveFaults(seed)
         self._received: list[bytes] = []
         self._sent: list[bytes] = []
@@ -39,9 +39,7 @@ class UdpFaultProxy:
         self._target: Any
 
     @classmethod
-    async def open(
-        cls, upstream: tuple[str, int], *, host: str = "127.0.0.1", port: int = 0, seed: int = 0
-    ) -> UdpFaultProxy:
+    async def open(cls, upstream: Address, *, host: str = "127.0.0.1", port: int = 0, seed: int = 0) -> UdpFaultProxy:
         """Bind, and return the running proxy. Raises :class:`~proactor_echo.BindError`."""
         proxy = cls(upstream, seed)
         await proxy._open(host, port)

@@ -18,10 +18,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from . import datagram_faults as datagrams
 from . import stream_faults as streams
+from .fault import (
+    Address,
+    DatagramFault,
+    Fault,
+    StreamFault,
+    Towards,
+    bounds,
+    check_place,
+    check_seconds,
+    check_size,
+)
 
 if TYPE_CHECKING:
     from random import Random
@@ -30,6 +41,7 @@ if TYPE_CHECKING:
     from .proxy import FaultProxy
 
 __all__ = [
+    "Address",
     "Bandwidth",
     "Coalesce",
     "Corrupt",
@@ -54,10 +66,8 @@ __all__ = [
     "udp_fault_proxy",
 ]
 
-Towards = Literal["client", "server", "both"]
 
-
-async def fault_proxy(upstream: tuple[str, int], *, host: str = "127.0.0.1", seed: int = 0) -> FaultProxy:
+async def fault_proxy(upstream: Address, *, host: str = "127.0.0.1", seed: int = 0) -> FaultProxy:
     """Put a TCP proxy on a free port in front of ``upstream``, a ``(host, port)``, and return it.
 
     Use it in ``async with``. ``seed`` is what faults without a seed of their own get theirs from.
@@ -68,55 +78,11 @@ async def fault_proxy(upstream: tuple[str, int], *, host: str = "127.0.0.1", see
     return await FaultProxy.open(upstream, host=host, seed=seed)
 
 
-async def udp_fault_proxy(upstream: tuple[str, int], *, host: str = "127.0.0.1", seed: int = 0) -> UdpFaultProxy:
+async def udp_fault_proxy(upstream: Address, *, host: str = "127.0.0.1", seed: int = 0) -> UdpFaultProxy:
     """Put a UDP proxy on a free port in front of ``upstream``; the rest is as for :func:`fault_proxy`."""
     from .datagram_proxy import UdpFaultProxy
 
     return await UdpFaultProxy.open(upstream, host=host, seed=seed)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Fault:
-    """What all faults have in common.
-
-    ``towards``      the direction in which it works.
-    ``probability``  the share of connections (TCP) or datagrams (UDP) that it hits, 0 to 1.
-    ``seed``         a number from which its schedule comes; ``None``: one from the server's seed.
-
-    Raises ValueError for what makes no sense; sizes are bytes, times are seconds, rates are per second.
-    """
-
-    towards: Towards = "client"
-    probability: float = 1.0
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.towards not in ("client", "server", "both"):
-            raise ValueError(f'towards must be "client", "server" or "both", not {self.towards!r}')
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"probability must be from 0 to 1, not {self.probability!r}")
-
-    def __str__(self) -> str:
-        """Return the fault as it would be written, without what is at its default."""
-        fields = sorted(dataclasses.fields(self), key=lambda field: bool(field.kw_only))
-        said = [f"{f.name}={value!r}" for f in fields if (value := getattr(self, f.name)) != f.default]
-        return f"{type(self).__name__}({', '.join(said)})"
-
-
-class StreamFault(Fault):
-    """A fault of TCP connections."""
-
-    def stream_effect(self, random: Random) -> streams.Effect:
-        """Return what it does to one direction of one connection."""
-        raise NotImplementedError
-
-
-class DatagramFault(Fault):
-    """A fault of UDP datagrams."""
-
-    def datagram_effect(self) -> datagrams.Effect:
-        """Return what it does to the datagrams between one client and the server, in one direction."""
-        raise NotImplementedError
 
 
 # -- for both ----------------------------------------------------------------------------------------------------------
@@ -134,7 +100,7 @@ class Latency(StreamFault, DatagramFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_seconds(delay=self.delay, jitter=self.jitter)
+        check_seconds(delay=self.delay, jitter=self.jitter)
 
     def stream_effect(self, random: Random) -> streams.Effect:
         """Delay every piece."""
@@ -196,14 +162,14 @@ class Slice(StreamFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_seconds(gap=self.gap)
-        least, most = _range(self.size)
+        check_seconds(gap=self.gap)
+        least, most = bounds(self.size)
         if not 1 <= least <= most:
             raise ValueError(f"size must be at least 1 byte, or (least, most), not {self.size!r}")
 
     def stream_effect(self, random: Random) -> streams.Effect:
         """Cut at places drawn beforehand."""
-        return streams.Slicer(*_range(self.size), self.gap, random)
+        return streams.Slicer(*bounds(self.size), self.gap, random)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -214,7 +180,7 @@ class Coalesce(StreamFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_seconds(delay=self.delay)
+        check_seconds(delay=self.delay)
 
     def stream_effect(self, random: Random) -> streams.Effect:
         """Gather."""
@@ -230,9 +196,9 @@ class Stall(StreamFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_size(after_bytes=self.after_bytes)
+        check_size(after_bytes=self.after_bytes)
         if self.duration is not None:
-            _check_seconds(duration=self.duration)
+            check_seconds(duration=self.duration)
 
     def stream_effect(self, random: Random) -> streams.Effect:
         """Hold back."""
@@ -256,11 +222,11 @@ class Limit(StreamFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_place(self.after_bytes)
+        check_place(self.after_bytes)
 
     def stream_effect(self, random: Random) -> streams.Effect:
         """Count, then end."""
-        return streams.CutOff(streams.End.CLOSE, random.randint(*_range(self.after_bytes)), None)
+        return streams.CutOff(streams.End.CLOSE, random.randint(*bounds(self.after_bytes)), None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -277,12 +243,12 @@ class _After(StreamFault):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.after_bytes is not None:
-            _check_place(self.after_bytes)
+            check_place(self.after_bytes)
         if self.after is not None:
-            _check_seconds(after=self.after)
+            check_seconds(after=self.after)
 
     def _cut_off(self, end: streams.End, random: Random) -> streams.Effect:
-        place = None if self.after_bytes is None else random.randint(*_range(self.after_bytes))
+        place = None if self.after_bytes is None else random.randint(*bounds(self.after_bytes))
         return streams.CutOff(end, 0 if place is None and self.after is None else place, self.after)
 
 
@@ -315,7 +281,7 @@ class SlowClose(StreamFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_seconds(delay=self.delay)
+        check_seconds(delay=self.delay)
 
     def stream_effect(self, random: Random) -> streams.Effect:
         """Delay the end."""
@@ -357,7 +323,7 @@ class Duplicate(DatagramFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_seconds(gap=self.gap)
+        check_seconds(gap=self.gap)
         if self.copies < 1:
             raise ValueError(f"copies must be at least 1, not {self.copies!r}")
 
@@ -375,7 +341,7 @@ class Reorder(DatagramFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_seconds(timeout=self.timeout)
+        check_seconds(timeout=self.timeout)
         if self.depth < 1:
             raise ValueError(f"depth must be at least 1, not {self.depth!r}")
 
@@ -392,33 +358,8 @@ class Truncate(DatagramFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_size(size=self.size)
+        check_size(size=self.size)
 
     def datagram_effect(self) -> datagrams.Effect:
         """Cut short."""
         return datagrams.Cut(self.size)
-
-
-# -- checks ------------------------------------------------------------------------------------------------------------
-
-
-def _range(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else value
-
-
-def _check_place(value: int | tuple[int, int]) -> None:
-    least, most = _range(value)
-    if not 0 <= least <= most:
-        raise ValueError(f"after_bytes must be 0 or more, or (least, most), not {value!r}")
-
-
-def _check_size(**values: int) -> None:
-    for name, value in values.items():
-        if value < 0:
-            raise ValueError(f"{name} must be 0 or more bytes, not {value!r}")
-
-
-def _check_seconds(**values: float) -> None:
-    for name, value in values.items():
-        if not 0 <= value < math.inf:  # not so for NaN either
-            raise ValueError(f"{name} must be 0 or more seconds, not {value!r}")

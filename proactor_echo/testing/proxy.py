@@ -9,7 +9,7 @@ from typing import Any, Self
 from ..addresses import format_address
 from ..sockopts import SocketOptions
 from .active import ActiveFault, ActiveFaults
-from .faults import Refuse, StreamFault
+from .faults import Address, Refuse, StreamFault
 from .listener import Listener
 from .proxied import ProxiedConnection
 from .record import Record
@@ -24,9 +24,9 @@ class FaultProxy:
     An end of file, an abort and a reset of one side reach the other as what they are. Use it in ``async with``.
     """
 
-    def __init__(self, upstream: tuple[str, int], seed: int) -> None:
+    def __init__(self, upstream: Address, seed: int) -> None:
         #: Where connections lead.
-        self.upstream = upstream
+        self.upstream = upstream[0], upstream[1]
         self._faults: ActiveFaults[StreamFault] = ActiveFaults(seed)
         self._listener: Listener
         self._links: list[ProxiedConnection] = []
@@ -37,9 +37,7 @@ class FaultProxy:
         self._closing = False
 
     @classmethod
-    async def open(
-        cls, upstream: tuple[str, int], *, host: str = "127.0.0.1", port: int = 0, seed: int = 0
-    ) -> FaultProxy:
+    async def open(cls, upstream: Address, *, host: str = "127.0.0.1", port: int = 0, seed: int = 0) -> FaultProxy:
         """Listen, and return the running proxy. Raises :class:`~proactor_echo.BindError`."""
         proxy = cls(upstream, seed)
         await proxy._listen(host, port)

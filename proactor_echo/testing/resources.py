@@ -19,6 +19,7 @@ from ..sockopts import SocketOptions
 from ..wire.framing import Codec
 from .active import ActiveFault
 from .datagram_proxy import UdpFaultProxy
+from .faults import Address
 from .proxy import FaultProxy
 from .servers import TcpTestServer, UdpTestServer
 
@@ -206,14 +207,14 @@ class TcpClientFactory:
         self._resources = resources
 
     async def __call__(
-        self, server: FaultProxy | tuple[str, int], *, codec: Codec | None = None, **settings: Any
+        self, server: FaultProxy | Address, *, codec: Codec | None = None, **settings: Any
     ) -> Connection:
         """Connect to a server of this test or to a ``(host, port)``.
 
         ``settings`` are those of :func:`~proactor_echo.connect_tcp`. Raises :class:`~proactor_echo.ConnectFailed`.
         """
-        address = server.address if isinstance(server, FaultProxy) else server
-        conn = await connect_tcp(*address, codec=codec, **settings)
+        host, port = (server.address if isinstance(server, FaultProxy) else server)[:2]
+        conn = await connect_tcp(host, port, codec=codec, **settings)
         self._resources.opened_client(conn)
         return conn
 
@@ -224,7 +225,7 @@ class FaultProxyFactory:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
 
-    async def __call__(self, upstream: tuple[str, int], *, host: str = "127.0.0.1") -> FaultProxy:
+    async def __call__(self, upstream: Address, *, host: str = "127.0.0.1") -> FaultProxy:
         """Put a proxy in front of ``upstream``."""
         proxy = await FaultProxy.open(upstream, host=host, seed=self._resources.next_seed())
         self._resources.opened_proxy(proxy)
@@ -237,7 +238,7 @@ class UdpFaultProxyFactory:
     def __init__(self, resources: Resources) -> None:
         self._resources = resources
 
-    async def __call__(self, upstream: tuple[str, int], *, host: str = "127.0.0.1") -> UdpFaultProxy:
+    async def __call__(self, upstream: Address, *, host: str = "127.0.0.1") -> UdpFaultProxy:
         """Put a proxy in front of ``upstream``."""
         proxy = await UdpFaultProxy.open(upstream, host=host, seed=self._resources.next_seed())
         self._resources.opened_proxy(proxy)

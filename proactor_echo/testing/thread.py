@@ -17,7 +17,7 @@ from ..sockopts import SocketOptions
 from ..wire.framing import Codec
 from .active import ActiveFault
 from .datagram_proxy import UdpFaultProxy
-from .faults import DatagramFault, Fault, StreamFault
+from .faults import Address, DatagramFault, Fault, StreamFault
 from .proxy import FaultProxy
 from .resources import Resources
 from .servers import TcpTestServer, UdpTestServer
@@ -298,7 +298,7 @@ class ServerThreadFactory:
         thread, resources = self._start()
         return UdpServerThread(thread, thread.run(resources.udp_server(protocol_factory, options=options, host=host)))
 
-    def fault_proxy(self, upstream: tuple[str, int], *, host: str = "127.0.0.1") -> FaultProxyThread:
+    def fault_proxy(self, upstream: Address, *, host: str = "127.0.0.1") -> FaultProxyThread:
         """Put a TCP fault proxy in front of ``upstream``."""
         thread, resources = self._start()
         return FaultProxyThread(thread, thread.run(resources.fault_proxy(upstream, host=host)))

@@ -122,3 +122,15 @@ async def test_traffic_beyond_what_is_kept_is_carried_and_says_so(
         assert await client.receive_exactly(900) == bytes(900)
         with pytest.raises(RuntimeError, match="no more than 1,000 are kept"):
             _ = tcp_echo_server.received
+
+
+async def test_ipv6_and_addresses_as_sockets_give_them(
+    tcp_server_factory: TcpServerFactory, fault_proxy: FaultProxyFactory
+) -> None:
+    async with await pe.serve_tcp(pe.echo, "::1") as server:
+        proxy = await fault_proxy(server.addresses[0], host="::1")
+        for address in (proxy.address, (await tcp_server_factory(host="::1")).address):
+            assert address[0] == "::1"
+            async with await RawClient.connect(address) as client:
+                await client.send(b"hello")
+                assert await client.receive_exactly(5) == b"hello"
