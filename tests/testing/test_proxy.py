@@ -6,7 +6,7 @@ import pytest
 from peers import RawClient, eventually
 
 import proactor_echo as pe
-from proactor_echo.testing import FaultProxyFactory, TcpServerFactory, TcpTestServer
+from proactor_echo.testing import FaultProxyFactory, TcpClientFactory, TcpServerFactory, TcpTestServer
 from proactor_echo.testing.faults import Latency
 from proactor_echo.testing.faults import fault_proxy as open_fault_proxy
 
@@ -125,12 +125,12 @@ async def test_traffic_beyond_what_is_kept_is_carried_and_says_so(
 
 
 async def test_ipv6_and_addresses_as_sockets_give_them(
-    tcp_server_factory: TcpServerFactory, fault_proxy: FaultProxyFactory
+    tcp_server_factory: TcpServerFactory, tcp_client_factory: TcpClientFactory, fault_proxy: FaultProxyFactory
 ) -> None:
     async with await pe.serve_tcp(pe.echo, "::1") as server:
-        proxy = await fault_proxy(server.addresses[0], host="::1")
-        for address in (proxy.address, (await tcp_server_factory(host="::1")).address):
-            assert address[0] == "::1"
-            async with await RawClient.connect(address) as client:
-                await client.send(b"hello")
-                assert await client.receive_exactly(5) == b"hello"
+        for proxy in (await fault_proxy(server.addresses[0], host="::1"), await tcp_server_factory(host="::1")):
+            assert proxy.host == "::1"
+            conn = await tcp_client_factory(proxy)
+            await conn.send(b"hello")
+            assert await conn.receive() == b"hello"
+            await conn.close()
