@@ -6,6 +6,7 @@ pytest; what the fixtures need is loaded when a test asks for one.
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any
@@ -161,9 +162,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUN_SEED] = random.SystemRandom().randrange(1 << 32) if seed is None else seed
     plugins = config.pluginmanager
     if plugins.has_plugin("asyncio"):
-        from . import asyncio_fixtures
+        # pytest-asyncio before 0.24 knows no loop_scope. That must not keep pytest from starting; a test is told.
+        with contextlib.suppress(TypeError):
+            from . import asyncio_fixtures
 
-        plugins.register(asyncio_fixtures, "proactor_echo_asyncio")
+            plugins.register(asyncio_fixtures, "proactor_echo_asyncio")
     if plugins.has_plugin("anyio"):
         from . import anyio_fixtures
 

@@ -78,6 +78,8 @@ def _runner(request: pytest.FixtureRequest) -> str:
             f"pytest-asyncio runs {item.name}, and AnyIO's plugin would run {name}, in another event loop: "
             "set asyncio_mode = strict, or do not use pytest.mark.anyio"
         )
+    if marker is not None and not plugins.has_plugin("proactor_echo_asyncio"):
+        raise _refusal(f"{name} needs pytest-asyncio 0.24 or later")
     if marker is not None:
         return str(marker.kwargs.get("loop_scope") or marker.kwargs.get("scope") or _default_scope(request.config))
     if anyio:
