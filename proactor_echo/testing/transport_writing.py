@@ -13,7 +13,7 @@ from .transport_stage import PromiseBroken, Stage, bytes_to_send
 
 __all__ = ["WRITING"]
 
-_MOST: Final = 64 << 20
+_MOST: Final = 8 << 20
 """Bytes after which writing to a peer that does not read should long have been paused."""
 
 
@@ -78,6 +78,7 @@ async def writing_is_paused_when_the_buffer_is_full_and_resumed_when_it_is_not(s
     transport.set_write_buffer_limits(high=1 << 17, low=1 << 14)
     piece = bytes_to_send(1 << 16)
     written = 0
+    stage.waiting_for = "pause_writing"
     while "pause" not in recorder.told:
         if written > _MOST:
             raise PromiseBroken(f"pause_writing was not called after {written:,} bytes that nobody read")
