@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Deliver = Callable[[socket.socket, Any], None]  # a connection, already non-blocking, and the peer's address
-    Report = Callable[[OSError, float], None]  # an accept that failed; seconds until the next, 0.0 is at once
+    Report = Callable[[Exception, float], None]  # an accept that failed; seconds until the next, 0.0 is at once
 
 logger = logging.getLogger("asyncio")
 
@@ -62,7 +62,7 @@ class Acceptor:
         self._pause = 0.0
         self._context.run(self._deliver, conn, peer)
 
-    def failed(self, exc: OSError) -> bool:
+    def failed(self, exc: Exception) -> bool:
         """Engine: an accept failed. True: accept again at once. False: accepting is paused, :meth:`start` follows."""
         if classify(exc).reason is DisconnectReason.OTHER:  # not a peer that went away: those may be any number
             self._failures += 1
@@ -139,7 +139,7 @@ class ServerConnections:
         else:
             transport._open()
 
-    def report(self, exc: OSError, pause: float) -> None:
+    def report(self, exc: Exception, pause: float) -> None:
         """Say that accepting is paused, at the first try alone."""
         if pause == FIRST_PAUSE:
             self._loop.call_exception_handler(

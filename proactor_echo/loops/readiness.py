@@ -216,18 +216,21 @@ class ReadinessStream(StreamTransport):
 class ReadinessAcceptor(Acceptor):
     """Accepts until the queue is empty, a bounded number in a turn."""
 
-    __slots__ = ()
+    __slots__ = ("_accepting",)
 
     def __init__(self, loop: Any, sock: socket.socket, *args: Any) -> None:
         super().__init__(loop, sock, *args)
+        self._accepting = False
         set_nodelay(sock)  # inherited by every connection it accepts
 
     def start(self) -> None:
         """Accept whenever a connection is waiting."""
+        self._accepting = True
         self._loop._selector.watch(self._sock.fileno(), self._loop._selector.READ, self._readable)
 
     def stop(self) -> None:
         """Accept no more."""
+        self._accepting = False
         fd = self._sock.fileno()
         if self._loop._selector.watches(fd):
             self._loop._selector.forget(fd)
@@ -239,13 +242,13 @@ class ReadinessAcceptor(Acceptor):
                 conn, peer = accept()
             except (BlockingIOError, InterruptedError):
                 return
-            except OSError as exc:
+            except Exception as exc:  # OSError, and MemoryError
                 if not self.failed(exc):
                     return
                 continue
             conn.setblocking(False)
             self.accepted(conn, peer)
-            if self._sock.fileno() < 0:  # a protocol closed its server
+            if not self._accepting:  # whoever got the connection wants no more, or has closed its server
                 return
 
 

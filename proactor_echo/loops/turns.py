@@ -77,7 +77,7 @@ class TurnLoop(private.StockLoop):
         self,
         listener: socket.socket,
         deliver: Callable[[socket.socket, Any], None],
-        report: Callable[[OSError, float], None],
+        report: Callable[[Exception, float], None],
     ) -> Acceptor:
         """Accept on a listening, non-blocking socket, whatever goes wrong; what ``create_server`` is made of.
 

@@ -50,7 +50,7 @@ class OwnAcceptor:
         self._refused = refused
         self._room = max_connections
         self._waiting: deque[tuple[socket.socket, Any]] = deque()  # accepted when the last place had just gone
-        self._pipelines: list[Accepting] = []
+        self._pipelines: deque[Accepting] = deque()
         self._closing = False
 
     def start(self) -> None:
@@ -69,6 +69,7 @@ class OwnAcceptor:
         if self._waiting:
             self._hand_over(*self._waiting.popleft())
         elif self._room == 1:
+            self._pipelines.rotate()  # or the first listener would always have the place
             for pipeline in self._pipelines:
                 pipeline.start()
 
@@ -93,6 +94,7 @@ class OwnAcceptor:
             self._refused()
         elif self._room == 0:
             self._waiting.append((sock, address))
+            self._stop_pipelines()  # one may have come back from a pause of its own
         else:
             self._hand_over(sock, address)
 
@@ -100,12 +102,15 @@ class OwnAcceptor:
         if self._room is not None:
             self._room -= 1
             if self._room == 0:
-                for pipeline in self._pipelines:
-                    pipeline.stop()
+                self._stop_pipelines()
         self._connected(sock, address)
 
-    def _reporter(self, trouble: Trouble) -> Callable[[OSError, float], None]:
-        def report(error: OSError, pause: float) -> None:
+    def _stop_pipelines(self) -> None:
+        for pipeline in self._pipelines:
+            pipeline.stop()
+
+    def _reporter(self, trouble: Trouble) -> Callable[[Exception, float], None]:
+        def report(error: Exception, pause: float) -> None:
             self._failed(error)
             if pause:
                 trouble.report(error, pause)

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,6 +50,19 @@ class FailingAccepts:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, errors: Iterator[BaseException]) -> None:
         loop = asyncio.get_running_loop()
         self.count = 0
+        if hasattr(loop, "accept_connections"):  # ours, which does not go through sock_accept
+            if sys.platform == "win32":
+                pytest.skip("failing AcceptEx calls of our loop are in tests/loops/test_windows_accepting.py")
+            accept = socket.socket.accept
+
+            def failing_accept(sock: socket.socket) -> Any:
+                for error in errors:
+                    self.count += 1
+                    raise error
+                return accept(sock)
+
+            monkeypatch.setattr(socket.socket, "accept", failing_accept)
+            return
         real = loop.sock_accept
 
         async def sock_accept(sock: Any) -> Any:
@@ -114,6 +128,7 @@ async def test_running_out_of_something_is_logged_once_and_not_once_a_try(
     assert line.startswith(f"accepting on 127.0.0.1:{server.addresses[0][1]} is paused")
 
 
+@pytest.mark.stock_loop  # our loop's pipeline has its own tests, in tests/loops/test_accepting.py
 async def test_a_shortage_that_comes_and_goes_is_still_logged_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -137,6 +152,7 @@ async def test_a_shortage_that_comes_and_goes_is_still_logged_once(
     assert len(said(caplog, logging.WARNING)) == 1
 
 
+@pytest.mark.stock_loop  # our loop's pipeline has its own tests, in tests/loops/test_accepting.py
 async def test_a_listener_that_only_fails_does_not_spin(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -153,6 +169,7 @@ async def test_a_listener_that_only_fails_does_not_spin(
     assert len(said(caplog, logging.WARNING)) == 1
 
 
+@pytest.mark.stock_loop  # our loop's pipeline has its own tests, in tests/loops/test_accepting.py
 async def test_a_server_closes_while_accepting_is_paused(monkeypatch: pytest.MonkeyPatch) -> None:
     FailingAccepts(monkeypatch, iter([OSError(errno.EMFILE, "Too many open files")] * 1000))
     server = await pe.serve_tcp(pe.echo)

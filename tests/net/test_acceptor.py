@@ -129,6 +129,7 @@ async def test_a_connection_accepted_without_room_waits_and_is_served() -> None:
             assert await answer == b"ping"
 
 
+@pytest.mark.stock_loop  # ours leaves it in the backlog
 async def test_a_connection_that_waits_for_room_is_closed_and_counted_when_the_server_closes() -> None:
     server = await serve_one_at_a_time_on_two()
     async with await RawClient.connect(server.addresses[0]) as first:

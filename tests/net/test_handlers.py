@@ -247,6 +247,7 @@ async def test_a_codec_that_makes_no_decoder_costs_a_connection_and_one_record(
     assert len(errors(caplog)) == 1
 
 
+@pytest.mark.stock_loop  # ours makes transports without connect_accepted_socket
 async def test_a_connection_whose_setting_up_fails_is_closed_and_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
