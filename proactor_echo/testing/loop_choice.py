@@ -32,10 +32,10 @@ def choose_loop(config: pytest.Config, choice: str) -> LoopFactory:
         factories["proactor_echo"] = _own_loop()
     if choice in ("stock", "both"):
         factories["stock"] = asyncio.new_event_loop
-    if hasattr(config.hook, "pytest_asyncio_loop_factories"):
+    if _asks_a_hook(config):
         config.pluginmanager.register(_ByHook(factories), "proactor_echo_loops")
     else:
-        config.pluginmanager.register(_ByPolicy(factories), "proactor_echo_loops")
+        config.pluginmanager.register(_by_policy(factories), "proactor_echo_loops")
     return next(iter(factories.values()))
 
 
@@ -50,6 +50,10 @@ def _own_loop() -> LoopFactory:
     return factory
 
 
+def _asks_a_hook(config: pytest.Config) -> bool:
+    return hasattr(config.hook, "pytest_asyncio_loop_factories")
+
+
 class _ByHook:
     """pytest-asyncio from 1.4 on asks a hook, which must not be there when it has nothing to say."""
 
@@ -60,17 +64,16 @@ class _ByHook:
         return self._factories
 
 
-class _ByPolicy:
+def _by_policy(factories: Mapping[str, LoopFactory]) -> object:
     """Before that, a fixture gives the event loop policy."""
+    policies = [_policy(factory) for factory in factories.values()]
 
-    def __init__(self, factories: Mapping[str, LoopFactory]) -> None:
-        policies = [_policy(factory) for factory in factories.values()]
-
+    class ByPolicy:
         @pytest.fixture(scope="session", params=policies, ids=list(factories))
-        def event_loop_policy(request: pytest.FixtureRequest) -> Any:
+        def event_loop_policy(self, request: pytest.FixtureRequest) -> Any:
             return request.param
 
-        self.event_loop_policy = event_loop_policy
+    return ByPolicy()
 
 
 def _policy(factory: LoopFactory) -> Any:

@@ -1,6 +1,5 @@
 """A suite can be run on a loop of its choice, by the way that the installed pytest-asyncio offers."""
 
-import asyncio
 import importlib.util
 import sys
 
@@ -72,17 +71,15 @@ def test_without_pytest_asyncio_the_option_says_what_to_do(pytester: pytest.Pyte
     result.stderr.fnmatch_lines(["ERROR: --proactor-echo-loop needs pytest-asyncio; with AnyIO's plugin let*"])
 
 
+@own_loop
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="event loop policies are deprecated")
-def test_an_older_pytest_asyncio_gets_a_policy() -> None:
-    made = []
-
-    def factory() -> asyncio.AbstractEventLoop:
-        made.append(asyncio.new_event_loop())
-        return made[0]
-
-    loop = loop_choice._policy(factory).new_event_loop()
-    assert made == [loop]
-    loop.close()
+def test_an_older_pytest_asyncio_gets_policies(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A newer one still takes them, with a warning.
+    monkeypatch.setattr(loop_choice, "_asks_a_hook", lambda config: False)
+    result = run(NAMES, "-s", "-W", "ignore", *_choose("both", "option"))
+    result.stdout.fnmatch_lines(["*module of the loop: proactor_echo.loops.*"])
+    result.stdout.fnmatch_lines(["*module of the loop: asyncio.*"])
+    result.assert_outcomes(passed=4)
 
 
 def _choose(loop: str, how: str) -> list[str]:
