@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         ProtocolStateError,
         classify,
     )
+    from .loops import EventLoop, new_event_loop, run
     from .net.client import connect_tcp
     from .net.connection import Connection
     from .net.datagram_protocol import DatagramHandler
@@ -69,6 +70,7 @@ __all__ = [
     "EchoDatagramProtocol",
     "EchoProtocol",
     "EndOfStream",
+    "EventLoop",
     "FixedCodec",
     "FrameCorrupt",
     "FrameTooLong",
@@ -95,7 +97,9 @@ __all__ = [
     "connect_udp",
     "echo",
     "format_address",
+    "new_event_loop",
     "parse_host_port",
+    "run",
     "serve_tcp",
     "serve_udp",
 ]
@@ -111,6 +115,7 @@ _MODULES = {
         "FrameCorrupt FrameTooLong FrameTruncated FramingError ProactorEchoError ProtocolStateError "
         "classify"
     ),
+    ".loops": "EventLoop new_event_loop run",
     ".net.client": "connect_tcp",
     ".net.connection": "Connection",
     ".net.datagram_protocol": "DatagramHandler",

@@ -9,9 +9,9 @@ import click
 from . import __version__
 from .cli_check import HostPort, show_check
 from .cli_framing import FRAMINGS, LONGEST_FRAME, make_codec
-from .cli_options import address_options, output_options
+from .cli_options import address_options, loop_option, output_options
 from .cli_output import logging_to_stderr, note, print_line
-from .cli_serve import run, serve_tcp_until_stopped, serve_udp_until_stopped
+from .cli_serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
 from .cli_types import ByteSize, KeepAliveTimes, LimitOrOff, Seconds
 from .demo import run_demo
 from .echo import EchoDatagramProtocol, EchoProtocol
@@ -107,6 +107,7 @@ def main() -> None:
     show_default=True,
     help="How long connections may take to finish when the server is stopped.",
 )
+@loop_option
 @output_options
 def tcp(
     hosts: Sequence[str],
@@ -122,6 +123,7 @@ def tcp(
     keepalive: KeepAlive | None,
     no_nodelay: bool,
     drain: float,
+    loop: LoopName,
     hex_dump: bool,
     stats: bool,
     verbose: bool,
@@ -159,7 +161,7 @@ def tcp(
             max_connections=max_connections,
             idle_timeout=idle_timeout,
         )
-        run(serve_tcp_until_stopped(starting, drain=drain, stats=stats))
+        run(serve_tcp_until_stopped(starting, drain=drain, stats=stats), loop)
 
 
 @main.command()
@@ -179,6 +181,7 @@ def tcp(
     show_default=True,
     help="What to do with a longer one.",
 )
+@loop_option
 @output_options
 def udp(
     hosts: Sequence[str],
@@ -187,6 +190,7 @@ def udp(
     no_exclusive: bool,
     max_datagram: int,
     oversize: Oversize,
+    loop: LoopName,
     hex_dump: bool,
     stats: bool,
     verbose: bool,
@@ -208,17 +212,18 @@ def udp(
     options = SocketOptions(exclusive=not no_exclusive, ipv6_only=ipv6_only)
     with _errors_as_sentences(), logging_to_stderr(_level(verbose, quiet)):
         starting = serve_udp(protocol, _hosts(hosts, ipv6_only), port, options=options)
-        run(serve_udp_until_stopped(starting, stats=stats))
+        run(serve_udp_until_stopped(starting, stats=stats), loop)
 
 
 @main.command()
-def demo() -> None:
+@loop_option
+def demo(loop: LoopName) -> None:
     """Send real traffic through real servers, show what came back.
 
     The exit status is 0 if everything worked, and 1 if not.
     """
     with _errors_as_sentences(), logging_to_stderr(logging.ERROR):
-        worked = run(run_demo(print_line))
+        worked = run(run_demo(print_line), loop)
     if not worked:
         raise click.exceptions.Exit(1)
 
@@ -235,7 +240,8 @@ def demo() -> None:
     show_default=True,
     help="Longest wait for the server; no check takes more than 12 times as long.",
 )
-def check(address: tuple[str, int], over_udp: bool, as_json: bool, timeout: float) -> None:
+@loop_option
+def check(address: tuple[str, int], over_udp: bool, as_json: bool, timeout: float, loop: LoopName) -> None:
     """Check any echo server against RFC 862, and show what it does.
 
     The exit status is 0 if every check was passed, and 1 if not, or if
@@ -247,7 +253,7 @@ def check(address: tuple[str, int], over_udp: bool, as_json: bool, timeout: floa
       proactor-echo check --udp --json [::1]:7
     """  # noqa: D301
     with _errors_as_sentences():
-        passed = run(show_check(address, udp=over_udp, as_json=as_json, timeout=timeout))
+        passed = run(show_check(address, udp=over_udp, as_json=as_json, timeout=timeout), loop)
     if not passed:
         raise click.exceptions.Exit(1)
 

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["address_options", "output_options"]
+__all__ = ["address_options", "loop_option", "output_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -18,6 +18,11 @@ def address_options(command: Command) -> Command:
 def output_options(command: Command) -> Command:
     """Add the options that say what to print: ``hex_dump``, ``stats``, ``verbose``, ``quiet``."""
     return _add(command, _OUTPUT)
+
+
+def loop_option(command: Command) -> Command:
+    """Add the option that says on which event loop to run: ``loop``, ``"own"`` or ``"stock"``."""
+    return _add(command, _LOOP)
 
 
 def _add(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
@@ -46,6 +51,16 @@ _ADDRESS = (
     ),
     click.option("--ipv6-only", is_flag=True, help="Take IPv6 alone; the default host is then ::1."),
     click.option("--no-exclusive", is_flag=True, help="On Windows, let other programs bind the port too."),
+)
+
+_LOOP = (
+    click.option(
+        "--loop",
+        type=click.Choice(["own", "stock"]),
+        default="own",
+        show_default=True,
+        help="Run on the event loop of this package, or on asyncio's own.",
+    ),
 )
 
 _OUTPUT = (

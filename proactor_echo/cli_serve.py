@@ -4,24 +4,27 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from .addresses import format_address
 from .cli_output import note, print_line
+from .loops import new_event_loop
 from .net.server import Server
 from .net.udp import UdpServer
 from .stop_signals import StopSignals
 
-__all__ = ["run", "serve_tcp_until_stopped", "serve_udp_until_stopped"]
+__all__ = ["LoopName", "run", "serve_tcp_until_stopped", "serve_udp_until_stopped"]
 
 logger = logging.getLogger("proactor_echo.cli")
 
 T = TypeVar("T")
 
+LoopName = Literal["own", "stock"]
 
-def run(work: Coroutine[Any, Any, T]) -> T:
-    """Run ``work`` on the event loop that the command line uses: asyncio's own default one for this system."""
-    with asyncio.Runner(loop_factory=asyncio.new_event_loop) as runner:
+
+def run(work: Coroutine[Any, Any, T], loop: LoopName = "own") -> T:
+    """Run ``work`` on an event loop of this package, or on asyncio's own default one for this system."""
+    with asyncio.Runner(loop_factory=new_event_loop if loop == "own" else asyncio.new_event_loop) as runner:
         return runner.run(work)
 
 

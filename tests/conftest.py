@@ -14,7 +14,13 @@ from proactor_echo.loops import new_event_loop
 
 pytest_plugins = ["pytester"]
 
-ON_BOTH_LOOPS = ("net",)
+STOCK_LOOP: type[asyncio.AbstractEventLoop]
+if sys.platform == "win32":
+    STOCK_LOOP = asyncio.ProactorEventLoop
+else:
+    STOCK_LOOP = asyncio.SelectorEventLoop
+
+ON_BOTH_LOOPS = ("net", "testing")
 """Folders of tests that run on the stock loop and on ours."""
 
 
@@ -42,10 +48,9 @@ def quiet_event_loop(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFi
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run what must hold on any loop on the system's stock loop and on ours."""
-    stock = asyncio.ProactorEventLoop if sys.platform == "win32" else asyncio.SelectorEventLoop
     if item.path.parent.name in ON_BOTH_LOOPS and item.get_closest_marker("stock_loop") is None:
-        return {"stock": stock, "ours": new_event_loop}
-    return {"stock": stock}
+        return {"stock": STOCK_LOOP, "ours": new_event_loop}
+    return {"stock": STOCK_LOOP}
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ import pytest
 
 import proactor_echo as pe
 from proactor_echo.cli_serve import run, serve_tcp_until_stopped, serve_udp_until_stopped
+from proactor_echo.loops import EventLoop
 
 
 class Stuck:
@@ -65,8 +66,11 @@ def test_a_start_that_fails_gives_the_signals_back() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-async def test_the_command_line_runs_on_the_default_loop_of_the_system() -> None:
+def test_the_command_line_runs_on_our_loop_and_on_the_stock_one_when_told_to() -> None:
     async def kind() -> type[asyncio.AbstractEventLoop]:
         return type(asyncio.get_running_loop())
 
-    assert await asyncio.to_thread(run, kind()) is type(asyncio.get_running_loop())
+    assert run(kind()) is EventLoop
+    stock = asyncio.new_event_loop()
+    stock.close()
+    assert run(kind(), "stock") is type(stock)

@@ -64,6 +64,7 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
         self._conn_lost = 0
         self._failure: BaseException | None = None
         self._held: deque[tuple[bytes, Any]] = deque()  # arrived while paused
+        self._waiters: list[asyncio.Future[None]] = []  # of wait_closed
 
     # -- starting ------------------------------------------------------------------------------------------------
 
@@ -279,6 +280,16 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
         """Close now; what is queued is lost."""
         self._force_close(None)
 
+    async def wait_closed(self) -> None:
+        """Wait until the endpoint has ended and its socket is closed."""
+        while self._sock is not None:
+            waiter = self._loop.create_future()
+            self._waiters.append(waiter)
+            try:
+                await waiter
+            finally:
+                self._waiters.remove(waiter)
+
     def _fatal_error(self, exc: BaseException, message: str) -> None:
         self._loop.call_exception_handler(
             {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
@@ -322,6 +333,9 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
             if sock is not None:
                 sock.close()
             self._protocol = None
+            for waiter in self._waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     def __del__(self) -> None:
         sock = getattr(self, "_sock", None)

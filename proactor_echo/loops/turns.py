@@ -100,6 +100,15 @@ class TurnLoop(private.StockLoop):
         transport._context.run(transport._open)
         return transport
 
+    def open_datagrams(self, protocol: asyncio.DatagramProtocol, sock: socket.socket) -> DatagramTransport:
+        """Give a bound, non-blocking datagram socket a transport: ``create_datagram_endpoint`` without a coroutine.
+
+        ``protocol.connection_made`` is called in the next turn of the loop, in a context copied from this one.
+        """
+        transport = self._datagram_class(self, sock, protocol)
+        transport._open_soon(None)
+        return transport
+
     def _start_serving(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..addresses import resolve
 from ..binding import adopt_datagram_sockets, bind_udp_sockets, open_socket
@@ -21,7 +21,7 @@ from .udp_sockets import UdpServer, UdpSockets
 
 __all__ = ["UdpEndpoint", "UdpServer", "bind_udp", "connect_udp", "serve_udp"]
 
-Made = TypeVar("Made", bound=UdpSockets)
+Made = TypeVar("Made", bound="UdpSockets[Any]")
 
 
 async def bind_udp(

@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from ..addresses import format_address
 from ..errors import EndOfStream, ProtocolStateError
-from .datagram import BURST, MAX_DATAGRAM, as_datagram
+from .datagram import BURST, MAX_DATAGRAM, DatagramTransport, as_datagram
+from .datagram_loops import open_transport
 from .datagram_protocol import DatagramHandler, Oversize
 from .protocol import Buffer
 from .udp_sockets import UdpSockets
@@ -18,7 +19,7 @@ from .udp_sockets import UdpSockets
 __all__ = ["UdpEndpoint"]
 
 
-class UdpEndpoint(UdpSockets):
+class UdpEndpoint(UdpSockets[DatagramTransport]):
     """Send and receive datagrams, made by :func:`bind_udp` or :func:`connect_udp`. Use it in ``async with``.
 
     Cancelling loses nothing: a cancelled :meth:`receive` took no datagram, a cancelled :meth:`send` sent none.
@@ -44,6 +45,7 @@ class UdpEndpoint(UdpSockets):
             lambda: _Queueing(
                 self._queue, queue, self._wake, next(numbers) if several else None, max_datagram, oversize
             ),
+            open_transport,
         )
         self._families = [sock.family for sock in sockets]
         self._peer = self._transports[0].get_extra_info("peername")

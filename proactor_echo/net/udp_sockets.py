@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 from ..addresses import format_address
 from .datagram_loops import open_transport
@@ -15,15 +15,34 @@ from .stats import DatagramStats
 __all__ = ["UdpServer", "UdpSockets"]
 
 
-class UdpSockets:
+class ClosingTransport(Protocol):
+    """What is asked of a transport of any kind."""
+
+    def close(self) -> None:
+        """Send what is queued, then end."""
+
+    def abort(self) -> None:
+        """End at once."""
+
+    async def wait_closed(self) -> None:
+        """Wait until it has ended."""
+
+
+Transport = TypeVar("Transport", bound=ClosingTransport)
+
+
+class UdpSockets(Generic[Transport]):
     """What an endpoint and a server have in common. Closes the sockets, unless making it fails."""
 
-    def __init__(self, sockets: Sequence[socket.socket], factory: Callable[[], DatagramHandler]) -> None:
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        factory: Callable[[], DatagramHandler],
+        opener: Callable[[DatagramHandler, socket.socket], Transport],
+    ) -> None:
         self._addresses = [sock.getsockname() for sock in sockets]
         self._protocols = [factory() for _ in sockets]
-        self._transports = [
-            open_transport(protocol, sock) for protocol, sock in zip(self._protocols, sockets, strict=True)
-        ]
+        self._transports = [opener(protocol, sock) for protocol, sock in zip(self._protocols, sockets, strict=True)]
 
     @property
     def addresses(self) -> list[Any]:
@@ -59,5 +78,10 @@ class UdpSockets:
         return f"<{type(self).__name__} {', '.join(map(format_address, self._addresses))}>"
 
 
-class UdpServer(UdpSockets):
+class UdpServer(UdpSockets[ClosingTransport]):
     """A running UDP server, made by :func:`serve_udp`."""
+
+    def __init__(self, sockets: Sequence[socket.socket], factory: Callable[[], DatagramHandler]) -> None:
+        # Our own loops have a transport without defects, which sends and receives many datagrams in one call.
+        own = getattr(asyncio.get_running_loop(), "open_datagrams", None)
+        super().__init__(sockets, factory, own or open_transport)

@@ -205,6 +205,7 @@ def test_datagrams_on_the_stock_selector_loop_of_windows() -> None:
         runner.run(main())
 
 
+@pytest.mark.stock_loop  # our loop's transports tell its exception handler, as asyncio's do
 @pytest.mark.parametrize("where", ["handle", "error_received", "connection_made", "connection_lost"])
 @pytest.mark.parametrize("mistake", [ZeroDivisionError, asyncio.CancelledError])
 async def test_an_exception_in_a_protocol_costs_one_record_and_nothing_else(
