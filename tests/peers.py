@@ -125,7 +125,7 @@ async def eventually(condition: Callable[[], object], what: str = "", *, within:
         raise AssertionError(f"not within {within:g} s: {what or condition}") from None
 
 
-async def settled(value: Callable[[], object], *, looks: int = 30, within: float = 20.0) -> None:
+async def settled(value: Callable[[], object], *, looks: int = 10, within: float = 20.0) -> None:
     """Wait until ``value()`` has been the same for ``looks`` looks, 10 ms or more apart."""
     async with asyncio.timeout(within):
         last, same = value(), 0

@@ -88,7 +88,7 @@ async def test_a_timeout_around_close_closes_at_once() -> None:
 
 
 async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_the_end(
-    caplog: pytest.LogCaptureFixture,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = asyncio.Event()
 
@@ -97,11 +97,12 @@ async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_the_end(
             with suppress(asyncio.CancelledError):
                 await release.wait()
 
+    monkeypatch.setattr("proactor_echo.net.server.CANCEL_GRACE", 0.2)
     server = await pe.serve_tcp(stubborn)
     async with connected(server):
         report = await server.close(drain=0)
         assert report.aborted == 1
-        assert 0.9 < report.seconds < 3
+        assert 0.2 <= report.seconds < 2
         assert not server.connections
     warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert warnings == ["1 handlers did not end when cancelled; the server closed without them"]

@@ -75,13 +75,13 @@ async def test_a_client_in_the_middle_of_a_frame_has_until_the_deadline(form: di
         await quick.send(b"half a li")
         await slow.send(b"half a li")
         await eventually(lambda: server.stats.bytes_in == 18)
-        closing = asyncio.create_task(server.close(drain=0.6))
+        closing = asyncio.create_task(server.close(drain=0.4))
         await settled(lambda: server.stats, looks=5)
         await quick.send(b"ne\n")
         assert await quick.receive_all() == b"half a line\n"
         report = await closing
     assert (report.finished, report.aborted) == (1, 1)
-    assert 0.6 <= report.seconds < 1.5
+    assert 0.4 <= report.seconds < 1.5
     assert server.stats.disconnects[pe.DisconnectReason.DRAIN_DEADLINE] == 1
 
 

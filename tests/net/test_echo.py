@@ -122,7 +122,7 @@ async def test_a_client_that_sends_256_mib_and_never_reads_costs_bounded_memory(
 
         memory = resident()
         producer = asyncio.create_task(produce())
-        await settled(lambda: (sent, server.stats.bytes_in))
+        await settled(lambda: (sent, server.stats.bytes_in), looks=30)
         (connection,) = server.connections
         # The kernel's buffers are bounded by the kernel; ours hold what was read and is not sent yet.
         assert connection.transport.get_write_buffer_size() < MIB
