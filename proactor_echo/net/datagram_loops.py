@@ -30,11 +30,22 @@ def open_transport(protocol: asyncio.DatagramProtocol, sock: socket.socket) -> D
 class _ReadinessTransport(DatagramTransport):
     """Told by the loop that the socket is readable or writable, it makes plain non-blocking calls."""
 
+    _reading = False
+
     def _start_reading(self) -> None:
+        self._reading = True
         self._loop.add_reader(self._sock, self._readable)
 
     def _stop_reading(self) -> None:
+        self._reading = False
         self._loop.remove_reader(self._sock)
+
+    def _report(self, error: OSError) -> None:
+        super()._report(error)
+        if self._reading:
+            # libuv, and so uvloop, watches a socket no more once that had an error, and does not say so.
+            self._stop_reading()
+            self._start_reading()
 
     def _readable(self) -> None:
         if self._read_burst() and not self._closing:

@@ -7,6 +7,7 @@ unconnected socket, so those errors are put in at the loop's own call, and every
 import asyncio
 import errno
 import logging
+import select
 import socket
 import sys
 from collections.abc import Callable
@@ -48,6 +49,44 @@ async def test_a_peer_that_vanishes_and_comes_back_is_heard_again(connected: boo
             await exchange(endpoint, address, b"back again")
         assert endpoint.stats.errors == 0
         assert endpoint.stats.datagrams_out == 22
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a completion loop is not told that a socket is readable")
+async def test_a_loop_that_forgets_a_socket_after_an_error_is_reminded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As libuv does, and so uvloop: the callback is called for the error, and then never again."""
+    loop = asyncio.get_running_loop()
+    add, remove = loop.add_reader, loop.remove_reader
+    calls = 0
+
+    def add_reader(sock: socket.socket, callback: Callable[[], None]) -> None:
+        nonlocal calls
+        calls += 1
+
+        def told() -> None:
+            failed, before = has_error(sock), calls
+            callback()
+            if failed and calls == before:
+                remove(sock)
+
+        add(sock, told)
+
+    monkeypatch.setattr(loop, "add_reader", add_reader)
+    server = await pe.bind_udp()
+    async with await pe.connect_udp(*server.address) as endpoint:
+        await server.close()
+        await endpoint.send(b"anybody there?")
+        await eventually(lambda: endpoint.stats.unreachable)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as late:
+            late.bind(server.address)
+            late.sendto(b"yes", endpoint.address)
+            assert (await soon(endpoint))[0] == b"yes"
+
+
+def has_error(sock: socket.socket) -> bool:
+    """Whether poll() says POLLERR, which does not use the error up."""
+    poll = select.poll()
+    poll.register(sock, 0)
+    return bool(poll.poll(0))
 
 
 async def test_a_peer_that_is_not_there_disturbs_no_other() -> None:
