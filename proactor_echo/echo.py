@@ -30,31 +30,42 @@ class EchoProtocol(FramedProtocol):
             EchoProtocol.send_frames,
         )
 
+    _verbatim = False  # whether the bytes of whole frames are their own answer
+    _raw = False
+
+    def _state_changed(self, before: ConnectionState, after: ConnectionState) -> None:
+        self._raw = type(self.codec) is RawCodec
+        self._verbatim = after is ConnectionState.OPEN and self.codec.canonical and self._sends_all_back
+
     def data_received(self, data: bytes) -> None:
         """Answer a read that holds whole frames and nothing else with its own bytes, which spares encoding them."""
-        codec, decoder, stats = self.codec, self._decoder, self.stats
-        is_open = self._lifecycle.state is ConnectionState.OPEN
-        if not (codec.canonical and self._sends_all_back and is_open) or decoder.buffered:
+        if not self._verbatim:
             super().data_received(data)
             return
-        size = len(data)
-        stats.bytes_in += size
-        if type(codec) is RawCodec:
-            count = 1
-        else:
+        count = 1
+        if not self._raw:
+            decoder = self._decoder
+            if decoder.pending:
+                super().data_received(data)
+                return
             try:
                 frames = decoder.feed(data)
             except Exception as error:
+                self.stats.bytes_in += len(data)
                 self._decoding_failed(error)
                 return
-            if decoder.buffered:
+            if decoder.pending:
+                self.stats.bytes_in += len(data)
                 if frames:
                     self._deliver(frames)
                 return
             count = len(frames)
+        stats = self.stats
+        size = len(data)
+        stats.bytes_in += size
+        stats.bytes_out += size
         stats.frames_in += count
         stats.frames_out += count
-        stats.bytes_out += size
         if self._idle is not None:
             self._idle.touch()
         self._transport.write(data)

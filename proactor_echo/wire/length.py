@@ -129,7 +129,7 @@ class LengthCodec(SizedCodec):
         self._after = self.header_bytes[before:]
         self._field_stripped = min(max(0, strip - length_field_offset), length_field_length)
         # Header bytes that are stripped are not compared with ours.
-        self.canonical = not self.header_bytes and on_too_long == "raise"
+        self.canonical = not self.header_bytes and on_too_long == "raise" and fail_fast
         self._is_plain = not (self.header_bytes or self._kept)
         order = ">" if byteorder == "big" else "<"
         if length_field_length == 3:

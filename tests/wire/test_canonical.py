@@ -25,6 +25,7 @@ def test_whole_frames_encoded_again_are_the_same_bytes(codec: Codec) -> None:
         (RawCodec(), True),
         (LengthCodec(), True),
         (LengthCodec(on_too_long="skip"), False),  # the bytes of a skipped frame are not to be passed on
+        (LengthCodec(fail_fast=False), False),  # nor those of one that will be refused
         (LengthCodec(header_bytes=b"v", length_field_offset=1), False),  # what stands there is not compared
         (NetstringCodec(), True),
         (LineCodec(), False),  # \r\n and \n are one
