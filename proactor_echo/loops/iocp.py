@@ -227,6 +227,8 @@ class EventLoop(TurnLoop):
             for acceptor in self._engine.acceptors.values():
                 acceptor.close()
             self._engine.acceptors.clear()
+            for queue in self._engine.accept_queues.values():
+                queue.close()
         super().close()
 
 
