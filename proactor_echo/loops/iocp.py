@@ -202,6 +202,8 @@ class EventLoop(TurnLoop):
             for acceptor in self._acceptors.values():
                 acceptor.close()
             self._acceptors.clear()
+            for queue in self._engine.accept_queues.values():
+                queue.close()
         super().close()
 
 

@@ -118,8 +118,12 @@ class IocpAcceptor(Acceptor):
             self._loop.call_soon(self._fill)
 
 
+FIRST_LOOK, LAST_LOOK = 0.02, 1.0
+"""Seconds between looks whether the listener of a connection nobody asked for has been closed."""
+
+
 class AcceptQueue:
-    """``loop.sock_accept`` of one listener. A cancelled call leaves its accept, and what comes of it, to the next.
+    """``loop.sock_accept`` of one listener. What a cancelled call had taken goes to the next.
 
     Nothing is lost and nothing logged: CPython closes the connection that a cancelled accept had already taken.
     """
@@ -130,7 +134,7 @@ class AcceptQueue:
         self._listener = weakref.ref(listener)
         self._waiters: deque[asyncio.Future[tuple[socket.socket, Any]]] = deque()
         self._arrived: deque[tuple[socket.socket, Any]] = deque()
-        self._pending = 0
+        self._accepts: set[Accept] = set()  # with the kernel, and not asked back
         proactor.watch(listener)
 
     async def accept(self, listener: socket.socket) -> tuple[socket.socket, Any]:
@@ -140,23 +144,32 @@ class AcceptQueue:
         """
         if self._arrived:
             return self._arrived.popleft()
-        if self._pending <= len(self._waiters):
-            Accept(listener, self._finished).submit(self._proactor)
-            self._pending += 1
+        if len(self._accepts) <= len(self._waiters):
+            accept = Accept(listener, self._finished)
+            accept.submit(self._proactor)
+            self._accepts.add(accept)
         waiter: asyncio.Future[tuple[socket.socket, Any]] = self._loop.create_future()
         self._waiters.append(waiter)
         try:
             return await waiter
         except BaseException:
-            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            if not waiter.done() or waiter.cancelled():
+                self._ask_back(waiter)
+            elif waiter.exception() is None:
                 self._hand_on(waiter.result())
             raise
         finally:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
 
+    def _ask_back(self, waiter: asyncio.Future[Any]) -> None:
+        """Leave no more accepts with the kernel than somebody waits for; what they took already is handed on."""
+        if len(self._accepts) > sum(other is not waiter for other in self._waiters):
+            self._accepts.pop().cancel()
+
     def _finished(self, accept: Accept, peer: Any, exc: OSError | None) -> None:
-        self._pending -= 1
+        wanted = accept in self._accepts
+        self._accepts.discard(accept)
         if exc is None:
             listener = self._listener()
             if listener is None or listener.fileno() == -1:
@@ -164,7 +177,7 @@ class AcceptQueue:
                 return
             accept.conn.settimeout(listener.gettimeout())
             self._hand_on((accept.conn, peer))
-        elif (waiter := self._next_waiter()) is not None:
+        elif wanted and (waiter := self._next_waiter()) is not None:
             waiter.set_exception(exc)
 
     def _hand_on(self, connection: tuple[socket.socket, Any]) -> None:
@@ -173,6 +186,15 @@ class AcceptQueue:
             waiter.set_result(connection)
         else:
             self._arrived.append(connection)
+            self._look(FIRST_LOOK)
+
+    def _look(self, delay: float) -> None:
+        """Close what arrived and nobody asked for when the listener is closed, which no event tells."""
+        listener = self._listener()
+        if listener is None or listener.fileno() == -1:
+            self.close()
+        elif self._arrived:
+            self._loop.call_later(delay, self._look, min(delay * 2, LAST_LOOK))
 
     def _next_waiter(self) -> asyncio.Future[tuple[socket.socket, Any]] | None:
         while self._waiters:

@@ -14,7 +14,7 @@ before it is handed to the kernel until it has completed, which is the success o
 taken from the port. The registry keeps the OVERLAPPED and the buffer alive, so no address is used twice meanwhile.
 
 Sources: "I/O Completion Ports" and "GetQueuedCompletionStatusEx function" of the Windows API reference; CPython's
-``Lib/asyncio/windows_events.py`` in 3.11 to 3.14.
+``Lib/asyncio/windows_events.py`` in 3.11 to 3.13.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The private names of asyncio used on Windows only; those of every system are in :mod:`proactor_echo.loops.private`.
 
-Read in the sources of CPython 3.11.7, 3.12.1, 3.13.0 and 3.14.0 (``Lib/asyncio/windows_events.py`` and
-``proactor_events.py``; ``Modules/overlapped.c``). :func:`missing` says which the running Python lacks.
+Read in the sources of CPython 3.11.7, 3.12.1 and 3.13.0 (``Lib/asyncio/windows_events.py`` and
+``proactor_events.py``). :func:`missing` says which the running Python lacks.
 """
 
 from __future__ import annotations
