@@ -153,7 +153,8 @@ class Connection(FramedProtocol):
     async def close(self) -> None:
         """Send what is owed, end the connection and wait until it has ended.
 
-        Bounded: when the peer takes nothing of what is owed for ``close_timeout`` seconds, the rest is dropped.
+        Bounded: when the system takes nothing of what is owed for ``close_timeout`` seconds, because the peer does
+        not, the rest is dropped.
         """
         self._close(DisconnectReason.LOCAL_CLOSE)
         await self.wait_closed()

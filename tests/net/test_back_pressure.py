@@ -64,6 +64,6 @@ async def test_a_connection_that_is_paused_for_its_peer_still_ends_when_told_to(
         await settled(lambda: protocol.stats.bytes_in, looks=5)
         protocol.close()
         await eventually(lambda: protocol.disconnect, within=5)
-        assert protocol.told[-1] == "closed: aborted here"
+        assert protocol.told[-1] == "closed: timed out"
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)

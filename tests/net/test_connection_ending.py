@@ -232,7 +232,7 @@ async def test_close_is_bounded_when_the_peer_takes_nothing() -> None:
         conn.send_frame(bytes(16 << 20))
         async with asyncio.timeout(5):
             await conn.close()
-        assert await ended_for(conn) is Reason.ABORTED
+        assert await ended_for(conn) is Reason.TIMED_OUT
 
 
 async def test_leaving_the_block_closes() -> None:

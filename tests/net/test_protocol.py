@@ -187,7 +187,7 @@ async def test_a_protocol_without_a_connection_says_so() -> None:
         protocol.send_eof()
 
 
-@pytest.mark.parametrize("end", ["close", "abort"])
+@pytest.mark.parametrize("end", ["close", "abort", "reset"])
 async def test_a_protocol_ended_before_it_was_connected_ends_its_connection_when_it_comes(end: str) -> None:
     def ended() -> Diary:
         protocol = Diary()
@@ -199,7 +199,7 @@ async def test_a_protocol_ended_before_it_was_connected_ends_its_connection_when
         with suppress_reset():
             assert await client.receive_all() == b""
         await eventually(lambda: serving.only.disconnect)
-        reason = {"close": "closed here", "abort": "aborted here"}[end]
+        reason = "closed here" if end == "close" else "aborted here"
         assert serving.only.told == [f"closed: {reason}"]
 
 

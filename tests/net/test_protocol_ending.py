@@ -189,7 +189,7 @@ async def test_a_peer_that_takes_nothing_of_what_is_owed_cannot_hold_up_closing(
 
     async with stock_server(Giver) as serving, await RawClient.connect(serving.address, receive_buffer=16384):
         await eventually(lambda: serving.made and serving.only.disconnect, within=5)
-        assert serving.only.told == ["closed: aborted here"]
+        assert serving.only.told == ["closed: timed out"]
 
 
 async def test_a_peer_that_resets_is_told_as_such() -> None:
