@@ -163,7 +163,7 @@ async def after(count: int, coro: Coroutine[Any, Any, T]) -> T | None:
     return None if task.cancelled() else task.result()
 
 
-@pytest.mark.parametrize("count", range(1, 8))
+@pytest.mark.parametrize("count", range(1, 7))
 async def test_receive_cancelled_after_any_number_of_turns(count: int) -> None:
     async with connection(LENGTH, read_limit=100) as (conn, client):
         frames = [bytes([number]) * number for number in range(200)]
@@ -177,7 +177,7 @@ async def test_receive_cancelled_after_any_number_of_turns(count: int) -> None:
         await sending
 
 
-@pytest.mark.parametrize("count", range(1, 8))
+@pytest.mark.parametrize("count", range(1, 7))
 async def test_send_cancelled_after_any_number_of_turns(count: int) -> None:
     async with connection(LENGTH, write_limit=(1000, 100), receive_buffer=16384) as (conn, client):
         frames = [random.Random(number).randbytes(number * 199 % 40_000) for number in range(200)]
@@ -195,7 +195,7 @@ async def succeeds(coro: Coroutine[Any, Any, None]) -> bool:
     return True
 
 
-@pytest.mark.parametrize("count", range(1, 8))
+@pytest.mark.parametrize("count", range(1, 7))
 async def test_close_cancelled_after_any_number_of_turns(count: int) -> None:
     async with connection(LENGTH) as (conn, client):
         await conn.send(b"owed")
@@ -214,7 +214,7 @@ async def test_numbered_frames_all_come_back_once_and_in_order_however_often_cal
     options: dict[str, Any] = {"codec": LENGTH, "write_limit": (8000, 2000), "read_limit": 4000}
     server = await pe.serve_tcp(lambda conn: restless_echo(conn, rng), **options)
     async with server, await pe.connect_tcp(*server.addresses[0][:2], **options) as conn:
-        count = 1500
+        count = 800
         sending = asyncio.create_task(send_numbered(conn, count, rng))
         number = 0
         async for frame in insisting(conn, rng):

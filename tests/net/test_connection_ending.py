@@ -120,7 +120,7 @@ async def test_a_framing_error_keeps_more_from_being_read() -> None:
 
 
 async def test_closing_ends_a_waiting_receive_at_once_and_in_good_order() -> None:
-    async with connection(LENGTH, receive_buffer=16384, close_timeout=30.0) as (conn, client):
+    async with connection(LENGTH, receive_buffer=65536, close_timeout=30.0) as (conn, client):
         waiting = asyncio.create_task(conn.receive())
         await turns(2)
         for _ in range(20):
