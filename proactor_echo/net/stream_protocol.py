@@ -183,7 +183,7 @@ class StreamProtocol(asyncio.Protocol):
             if both_ended:
                 self._close(DisconnectReason.LOCAL_CLOSE)
         # Keeping the transport open is ours to decide; TLS cannot be half closed and asyncio warns when asked to.
-        return self._transport.get_extra_info("sslcontext") is None
+        return not self._is_tls()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection's life (called by the transport, once)."""
@@ -273,8 +273,12 @@ class StreamProtocol(asyncio.Protocol):
             self._flush()
             self._lifecycle.on(Event.CLOSE)
             self._transport.close()
-            if self._transport.get_write_buffer_size():
+            # A TLS peer has to say goodbye as well, for which asyncio would wait 30 seconds.
+            if self._transport.get_write_buffer_size() or self._is_tls():
                 self._closer = StallTimer(self.close_timeout, self._transport.get_write_buffer_size, self._stalled)
+
+    def _is_tls(self) -> bool:
+        return self._transport.get_extra_info("sslcontext") is not None
 
     def _stalled(self) -> None:
         self.cut(DisconnectReason.TIMED_OUT)

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from peers import RawClient
+from peers import RawClient, eventually
 from tls import client_context, server_context
 
 import proactor_echo as pe
@@ -28,3 +28,20 @@ async def test_a_client_that_does_not_speak_tls_harms_nobody() -> None:
         assert await reader.readexactly(6) == b"secret"
         writer.close()
         await writer.wait_closed()
+
+
+async def test_closing_is_bounded_when_the_client_does_not_answer_the_close() -> None:
+    """asyncio gives a TLS peer 30 s to say goodbye."""
+
+    async def leave(conn: pe.Connection) -> None:
+        await conn.receive()
+
+    async with await pe.serve_tcp(leave, ssl=server_context(), close_timeout=0.05) as server:
+        reader, writer = await asyncio.open_connection(*server.addresses[0][:2], ssl=client_context())
+        writer.write(b"x")
+        raw = writer.transport
+        assert isinstance(raw, asyncio.Transport)
+        raw.pause_reading()
+        await eventually(lambda: server.stats.disconnects, within=10)
+        assert server.stats.disconnects == {pe.DisconnectReason.TIMED_OUT: 1}
+        raw.abort()
