@@ -8,6 +8,7 @@ the task has not run yet: the client is dropped and its socket leaks (gh-77875).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import socket
 import sys
@@ -37,7 +38,12 @@ class Accept:
         """Cancel the accept unless it has completed; tell whether there was one."""
         if self._future is None:
             return False
-        self._future.cancel()
+        if not self._future.done():
+            # The stock selector loop may have its accept() due in this very turn. It would go through with it, and
+            # leak the socket because the future is cancelled; unless its reader is removed first.
+            with contextlib.suppress(NotImplementedError):  # a proactor has none
+                asyncio.get_running_loop().remove_reader(self._listener)
+            self._future.cancel()
         return True
 
     @types.coroutine

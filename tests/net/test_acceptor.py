@@ -3,10 +3,12 @@
 import asyncio
 import gc
 import socket
+import sys
 from typing import Any
 
 import pytest
-from peers import WINE, RawClient, eventually, open_handles, settled
+from peers import WINE, RawClient, eventually, lowest_free_handle, settled
+from stock import reset_by_peer
 
 import proactor_echo as pe
 from proactor_echo.net.accept import Accept
@@ -167,11 +169,12 @@ async def test_a_place_is_taken_as_long_as_the_handler_runs() -> None:
         gone.set()
         await release.wait()
 
-    async with await pe.serve_tcp(handler, max_connections=1) as server:
+    async with await pe.serve_tcp(handler, max_connections=1, drain=0) as server:
         first = await RawClient.connect(server.addresses[0])
         await first.send(b"x")
         await eventually(lambda: server.stats.frames_in)
-        first.reset()
+        (connection,) = server.connections
+        await reset_by_peer(connection, first)
         await gone.wait()
         async with await RawClient.connect(server.addresses[0]) as second:
             await second.send(b"x")
@@ -179,7 +182,6 @@ async def test_a_place_is_taken_as_long_as_the_handler_runs() -> None:
             assert server.stats.open == 0
             release.set()
             await eventually(lambda: server.stats.open == 1)
-            second.reset()
 
 
 async def test_a_place_is_given_back_by_whatever_ends_badly(caplog: pytest.LogCaptureFixture) -> None:
@@ -233,6 +235,29 @@ async def test_a_completed_accept_is_not_cancelled() -> None:
         sock.close()
 
 
+@pytest.mark.stock_loop
+async def test_an_accept_that_is_cancelled_when_its_connection_arrives_leaves_it_for_the_next() -> None:
+    """The stock selector loop accepts for the cancelled future all the same, and leaks the socket."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        listener.setblocking(False)
+        accept = Accept(listener)
+        taking = asyncio.create_task(accept.take())
+        await asyncio.sleep(0)
+        client.connect(listener.getsockname())
+        await asyncio.sleep(0)  # the loop has seen it now, and is about to accept
+        accept.cancel()
+        await asyncio.wait([taking])
+        if not taking.cancelled():
+            sock, _ = taking.result()
+        elif sys.platform == "win32":
+            return  # AcceptEx had it already, and it was closed
+        else:
+            async with asyncio.timeout(5):
+                sock, _ = await Accept(listener).take()
+        assert sock.getpeername() == client.getsockname()
+        sock.close()
+
+
 async def test_a_pending_accept_is_cancelled() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
@@ -243,6 +268,10 @@ async def test_a_pending_accept_is_cancelled() -> None:
         with pytest.raises(asyncio.CancelledError):
             await taking
         assert not accept.cancel()
+
+
+def objects_of_ours() -> int:
+    return sum(type(thing).__module__.startswith("proactor_echo") for thing in gc.get_objects())
 
 
 async def test_nothing_is_left_of_thousands_of_connections() -> None:
@@ -256,10 +285,11 @@ async def test_nothing_is_left_of_thousands_of_connections() -> None:
 
         await visits(10)
         await settled(lambda: len(asyncio.all_tasks()))
-        before, handles = len(asyncio.all_tasks()), open_handles()
+        gc.collect()
+        before, handle, objects = len(asyncio.all_tasks()), lowest_free_handle(), objects_of_ours()
         await asyncio.gather(*(visits(6 if WINE else 60) for _ in range(50)))
         await eventually(lambda: len(asyncio.all_tasks()) == before)
         gc.collect()
-        assert open_handles() <= handles + 3
-        objects = sum(type(thing).__module__.startswith("proactor_echo") for thing in gc.get_objects())
-        assert objects < 100
+        # The loop's pipeline and pools may have grown; what 300 connections or more leave behind would be more.
+        assert lowest_free_handle() < handle + 150
+        assert objects_of_ours() < objects + 150

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from peers import RawClient, connected, eventually
+from stock import reset_by_peer
 
 import proactor_echo as pe
 
@@ -147,7 +148,8 @@ async def test_a_client_that_resets_is_no_failure_of_the_handler(read: bool, cap
             done.set()
 
     async with await pe.serve_tcp(handler) as server, connected(server) as (client,):
-        client.reset()
+        (connection,) = server.connections
+        await reset_by_peer(connection, client)
         await done.wait()
         await eventually(lambda: server.stats.disconnects)
         assert server.stats.failed == 0
