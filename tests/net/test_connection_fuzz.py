@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
 
 import pytest
 from peers import WINE, RawClient
@@ -28,8 +27,8 @@ class Peer:
         self.said_eof = self.saw_eof = self.rude = False
 
     async def act(self) -> None:
-        deeds: list[Callable[[], Awaitable[None]]] = [self.send] * 4 + [self.read] * 4 + [self.wait] * 2
-        deeds += [self.eof, self.garbage, self.leave, self.reset]
+        often = [self.send, self.send, self.read, self.read, self.wait]
+        deeds = [*often, *often, self.eof, self.garbage, self.leave, self.reset]
         try:
             for _ in range(self.rng.randrange(12)):
                 await self.rng.choice(deeds)()
@@ -90,8 +89,8 @@ class Ours:
             return error
 
     async def act(self) -> None:
-        calls: list[Callable[[], Awaitable[None]]] = [self.send] * 8 + [self.wait] * 2
-        calls += [self.eof, self.close, self.abort]
+        often = [self.send, self.send, self.send, self.send, self.wait]
+        calls = [*often, *often, self.eof, self.close, self.abort]
         try:
             for _ in range(self.rng.randrange(16)):
                 await self.rng.choice(calls)()

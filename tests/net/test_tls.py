@@ -37,7 +37,7 @@ async def test_closing_is_bounded_when_the_client_does_not_answer_the_close() ->
         await conn.receive()
 
     async with await pe.serve_tcp(leave, ssl=server_context(), close_timeout=0.05) as server:
-        reader, writer = await asyncio.open_connection(*server.addresses[0][:2], ssl=client_context())
+        _, writer = await asyncio.open_connection(*server.addresses[0][:2], ssl=client_context())
         writer.write(b"x")
         raw = writer.transport
         assert isinstance(raw, asyncio.Transport)
