@@ -275,6 +275,28 @@ async def test_an_error_costs_its_own_datagram_alone(pair: Pair) -> None:
     await pair.ended()
 
 
+async def test_errors_while_paused_leave_nobody_paused_and_nothing_stranded(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def failing(*args: Any) -> None:
+        raise DEAD
+
+    for name in ("sock_sendto", "sock_sendall"):  # a completion loop sends what is queued by these
+        monkeypatch.setattr(asyncio.get_running_loop(), name, failing)
+    pair.transport.set_write_buffer_limits(high=0)
+    pair.sock.blocked = 1
+    pair.sock.errors = [DEAD] * 3
+    pair.sendto(*numbered(3))
+    await eventually(lambda: "resume" in pair.protocol.told)
+    assert pair.protocol.told == ["made", "pause", *["error OSError"] * 3, "resume"]
+    assert pair.transport.get_write_buffer_size() == 0
+    pair.sock.errors = []
+    pair.sendto(b"and on")
+    await pair.arrives(b"and on")
+    pair.transport.close()
+    await pair.ended()
+
+
 async def test_an_error_about_an_earlier_datagram_is_told_and_this_one_goes_out(pair: Pair) -> None:
     stale = ConnectionRefusedError(errno.ECONNREFUSED, "nobody listened for an earlier one")
     pair.sock.errors = [stale, stale]
