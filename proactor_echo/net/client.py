@@ -43,6 +43,9 @@ async def connect_tcp(
     Raises :class:`ConnectFailed` with one sentence; its ``errors`` has what each address answered, in the order in
     which they were tried, ``TimeoutError`` for one that was silent. Cancelling leaves no socket open.
     """
+    for name, value in (("open_timeout", open_timeout), ("happy_eyeballs_delay", happy_eyeballs_delay)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{name} must be more than 0 seconds, not {value!r}")
     options = options or SocketOptions()
     conn = Connection(codec, write_limit=write_limit, read_limit=read_limit, close_timeout=close_timeout)
     sock = await _connected_socket(host, port, options, open_timeout, happy_eyeballs_delay, local_address)

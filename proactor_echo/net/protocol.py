@@ -120,6 +120,8 @@ class FramedProtocol(StreamProtocol):
                 raise ValueError(f"write_limit is (high, low) with high >= low >= 0, not {write_limit!r}")
             self.write_limit = write_limit
         if close_timeout is not None:
+            if not close_timeout > 0:
+                raise ValueError(f"close_timeout must be more than 0 seconds, not {close_timeout!r}")
             self.close_timeout = close_timeout
 
     # -- asyncio.Protocol: called by the transport ---------------------------------------------------------------
