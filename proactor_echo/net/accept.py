@@ -12,6 +12,7 @@ import contextlib
 import inspect
 import socket
 import sys
+import traceback
 import types
 from collections.abc import Coroutine, Generator
 from typing import Any
@@ -38,12 +39,12 @@ class Accept:
         """Cancel the accept unless it has completed; tell whether there was one."""
         if self._future is None:
             return False
-        if not self._future.done():
+        if not self._future.done() and self._listener.fileno() != -1:
             # The stock selector loop may have its accept() due in this very turn. It would go through with it, and
             # leak the socket because the future is cancelled; unless its reader is removed first.
             with contextlib.suppress(NotImplementedError):  # a proactor has none
                 asyncio.get_running_loop().remove_reader(self._listener)
-            self._future.cancel()
+        self._future.cancel()
         return True
 
     @types.coroutine
@@ -77,7 +78,7 @@ class _Guard:
     It starts a task of its own for each accept whose only work is to close the new socket when the accept is
     cancelled. If the accept fails, nobody asks that task for its exception ("Task exception was never retrieved") and
     nobody closes the socket ("unclosed socket"). A task factory set for the one synchronous step in which that task is
-    made lets us do both.
+    made lets us do both. If that step fails itself, the socket is in the frame that failed.
     """
 
     def __init__(self) -> None:
@@ -97,6 +98,10 @@ class _Guard:
         loop.set_task_factory(factory)
         try:
             return accepting.send(None)
+        except Exception as error:
+            frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+            self._socket = self._socket or next((f.f_locals["conn"] for f in frames if "conn" in f.f_locals), None)
+            raise
         finally:
             loop.set_task_factory(before)
 

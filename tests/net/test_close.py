@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from contextlib import suppress
 from typing import Any
 
@@ -108,6 +109,18 @@ async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_the_end(
     assert warnings == ["1 handlers did not end when cancelled; the server closed without them"]
     release.set()
     await eventually(lambda: not any("serve" in task.get_name() for task in asyncio.all_tasks()))
+
+
+async def test_a_listener_that_somebody_else_closed_is_no_obstacle() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = await pe.serve_tcp(pe.echo, sockets=[listener])
+    async with connected(server) as (client,):
+        await asyncio.sleep(0)
+        listener.close()
+        await client.send(b"ping")
+        assert await client.receive() == b"ping"
+        report = await server.close()
+    assert (report.finished, report.aborted) == (1, 0)
 
 
 async def test_the_port_is_closed_as_soon_as_closing_begins() -> None:
