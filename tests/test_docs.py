@@ -23,7 +23,7 @@ def _blocks(page: Path, *, test: bool) -> list[re.Match[str]]:
 def test_every_python_block_of_the_page_runs(page: Path) -> None:
     # One process a page, since each block is a program of its own: it may install signal handlers or start loops.
     code = "\n".join(_as_program(match) for match in _blocks(page, test=False))
-    done = _python("-X", "dev", "-W", "error", "-", input=code, cwd=ROOT)
+    done = _python("-W", "error", "-", input=code, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stderr, done.stderr
 
