@@ -24,6 +24,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 SERVER = """
 import asyncio, struct, sys
@@ -90,6 +91,9 @@ with asyncio.Runner(loop_factory=factory.new_event_loop) as runner:
 """
 
 
+QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # streams complain of resets
+
+
 def main() -> None:
     options = parse()
     os.sched_setaffinity(0, {1})
@@ -135,7 +139,7 @@ def one_run(name: str, options: argparse.Namespace) -> tuple[float, float]:
         command += ["--port", str(port), *(["--framing", "length"] if options.kind == "frames" else [])]
     else:
         command = [sys.executable, "-c", SERVER, options.kind, name, str(port)]
-    with subprocess.Popen(["taskset", "-c", "0", *command], stdout=subprocess.DEVNULL) as server:
+    with subprocess.Popen(["taskset", "-c", "0", *command], **QUIET) as server:
         try:
             wait_for(port, options.kind == "udp")
             load = {"udp": datagrams, "connect": connections}.get(options.kind, streams)
@@ -227,11 +231,12 @@ def datagrams(port: int, options: argparse.Namespace, seconds: float) -> int:
             for fd, when in heard.items():
                 if now - when > 0.2:
                     heard[fd] = now
-                    for _ in range(options.depth):
-                        sockets[fd].send(data)
+                    with contextlib.suppress(OSError):
+                        for _ in range(options.depth):
+                            sockets[fd].send(data)
             for fd, _ in poll.poll(0.02):
                 heard[fd] = now
-                with contextlib.suppress(BlockingIOError):
+                with contextlib.suppress(OSError):
                     while True:
                         if sockets[fd].recv(65536) != data:
                             raise SystemExit("what came back is not what was sent")
