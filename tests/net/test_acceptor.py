@@ -287,7 +287,7 @@ async def test_nothing_is_left_of_thousands_of_connections() -> None:
         await settled(lambda: len(asyncio.all_tasks()))
         gc.collect()
         before, handle, objects = len(asyncio.all_tasks()), lowest_free_handle(), objects_of_ours()
-        await asyncio.gather(*(visits(6 if WINE else 60) for _ in range(50)))
+        await asyncio.gather(*(visits(6 if WINE else 40) for _ in range(50)))
         await eventually(lambda: len(asyncio.all_tasks()) == before)
         gc.collect()
         # The loop's pipeline and pools may have grown; what 300 connections or more leave behind would be more.

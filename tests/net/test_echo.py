@@ -135,17 +135,17 @@ async def test_a_client_that_sends_256_mib_and_never_reads_costs_bounded_memory(
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_a_hundred_clients_that_never_read_harm_no_honest_one(form: dict[str, Any]) -> None:
+async def test_clients_that_never_read_harm_no_honest_one(form: dict[str, Any]) -> None:
     options = pe.SocketOptions(send_buffer=32768, receive_buffer=32768)
     async with await pe.serve_tcp(**form, options=options, drain=0) as server:
         address = server.addresses[0]
-        clients = [await RawClient.connect(address, receive_buffer=32768) for _ in range(100)]
+        clients = [await RawClient.connect(address, receive_buffer=32768) for _ in range(40)]
         flood = [asyncio.create_task(client.send(bytes(4 * MIB))) for client in clients]
-        for number in range(5):
+        for number in range(3):
             await exchange(address, number, MIB)
         await settled(lambda: server.stats.bytes_in, looks=5)
         owed = sum(connection.transport.get_write_buffer_size() for connection in server.connections)
-        assert owed < 100 * 400_000
+        assert owed < 40 * 400_000
         for task in flood:
             task.cancel()
         await asyncio.wait(flood)

@@ -28,7 +28,7 @@ FORMS: list[Any] = [
     pytest.param({"handler": pe.echo}, id="handler"),
     pytest.param({"protocol_factory": pe.EchoProtocol}, id="protocol"),
 ]
-CLIENTS = 10 if WINE else 50
+CLIENTS = 10 if WINE else 25
 
 
 def garbage(chance: random.Random) -> bytes:
