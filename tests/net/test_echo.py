@@ -78,10 +78,11 @@ async def test_an_end_of_file_at_once_is_answered_with_ours(form: dict[str, Any]
         assert await client.receive_all() == b""
 
 
-@pytest.mark.skipif(WINE, reason="Wine 8 drops a pending send when the peer's end of file arrives")
 @pytest.mark.parametrize("form", FORMS)
 async def test_megabytes_still_owed_at_the_end_of_file_all_come(form: dict[str, Any]) -> None:
     """The client ends while the server is paused for it, which the stock proactor transport reports twice."""
+    if WINE and type(asyncio.get_running_loop()) is asyncio.ProactorEventLoop:  # type: ignore[attr-defined, unused-ignore]
+        pytest.skip("Wine completes a pending send with nothing sent when the peer's end of file arrives")
     async with (
         await pe.serve_tcp(**form) as server,
         await RawClient.connect(server.addresses[0], receive_buffer=65536) as client,
