@@ -36,13 +36,16 @@ class Acceptor:
     by then may still be delivered after :meth:`stop`, but not after :meth:`close`.
     """
 
-    __slots__ = ("_context", "_deliver", "_failures", "_loop", "_pause", "_report", "_retry", "_sock")
+    __slots__ = ("_context", "_deliver", "_failures", "_loop", "_most", "_pause", "_report", "_retry", "_sock")
 
-    def __init__(self, loop: Any, sock: socket.socket, deliver: Deliver, report: Report) -> None:
+    def __init__(
+        self, loop: Any, sock: socket.socket, deliver: Deliver, report: Report, most: int | None = None
+    ) -> None:
         self._loop = loop
         self._sock = sock
         self._deliver = deliver
         self._report = report
+        self._most = most  # accepts to leave with the kernel, for an engine that does so
         self._context = copy_context()
         self._failures = 0  # in a row, of the listener's own
         self._pause = 0.0

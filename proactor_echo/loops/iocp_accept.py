@@ -25,7 +25,7 @@ FLOOR = 4
 """Accepts a quiet listener leaves with the kernel; each holds a socket."""
 
 CEILING = 64
-"""Most accepts of one listener: the kernel's backlog holds the connections of a longer burst."""
+"""Most accepts of one listener, unless told otherwise: the kernel's backlog holds the connections of a longer burst."""
 
 CALM_TURNS = 64
 """Turns in a row that used a quarter of the accepts or less, before there are half as many."""
@@ -41,7 +41,8 @@ class IocpAcceptor(Acceptor):
         self._accepts: set[Accept] = set()
         self._accepting = False
         self._closed = False
-        self._depth = FLOOR
+        self._most = CEILING if self._most is None else self._most
+        self._depth = min(FLOOR, self._most)
         self._calm = 0  # turns
         self._taken = 0  # accepts that came back since the last refill
         self._fill_due = False
@@ -86,14 +87,14 @@ class IocpAcceptor(Acceptor):
     def _adapt(self) -> None:
         taken, self._taken = self._taken, 0
         if taken >= self._depth:
-            self._depth = min(self._depth * 2, CEILING)
+            self._depth = min(self._depth * 2, self._most)
             self._calm = 0
         elif taken * 4 > self._depth:
             self._calm = 0
         elif taken:
             self._calm += 1
             if self._calm >= CALM_TURNS:
-                self._depth = max(self._depth // 2, FLOOR)
+                self._depth = max(self._depth // 2, min(FLOOR, self._most))
                 self._calm = 0
 
     def _finished(self, accept: Accept, peer: Any, exc: OSError | None) -> None:

@@ -78,15 +78,18 @@ class TurnLoop(private.StockLoop):
         listener: socket.socket,
         deliver: Callable[[socket.socket, Any], None],
         report: Callable[[Exception, float], None],
+        *,
+        most: int | None = None,
     ) -> Acceptor:
         """Accept on a listening, non-blocking socket, whatever goes wrong; what ``create_server`` is made of.
 
         ``deliver(sock, peer)`` gets each connection, non-blocking, straight from the processing of events.
         ``report(error, pause)`` is told of each accept that failed, with the seconds until the next try: 0.0 after an
-        error of one connection, more when the system is out of something. The object returned is accepting; ``stop()``
+        error of one connection, more when the system is out of something. `most` bounds the accepts that wait with the
+        kernel on Windows, whose number follows the rate of connections. The object returned is accepting; ``stop()``
         and ``start()`` it at will, ``close()`` it before the listener is closed.
         """
-        acceptor = self._acceptor_class(self, listener, deliver, report)
+        acceptor = self._acceptor_class(self, listener, deliver, report, most)
         acceptor.start()
         return acceptor
 

@@ -39,6 +39,7 @@ class OwnAcceptor:
         listeners: Sequence[socket.socket],
         connected: Callable[[socket.socket, Any], None],
         *,
+        accepts: int = 32,
         max_connections: int | None = None,
         failed: Callable[[Exception], None] = lambda error: None,
         refused: Callable[[], None] = lambda: None,
@@ -48,6 +49,7 @@ class OwnAcceptor:
         self._connected = connected
         self._failed = failed
         self._refused = refused
+        self._accepts = accepts
         self._room = max_connections
         self._waiting: deque[tuple[socket.socket, Any]] = deque()  # accepted when the last place had just gone
         self._pipelines: deque[Accepting] = deque()
@@ -57,7 +59,9 @@ class OwnAcceptor:
         """Post the accepts."""
         for listener in self._listeners:
             trouble = Trouble(listener)
-            self._pipelines.append(self._accept_connections(listener, self._arrived, self._reporter(trouble)))
+            self._pipelines.append(
+                self._accept_connections(listener, self._arrived, self._reporter(trouble), most=self._accepts)
+            )
 
     def leave(self) -> None:
         """Give back the place of a connection that has ended."""

@@ -158,11 +158,10 @@ class Server:
         self._closed = asyncio.Event()
         # Our own loops accept by themselves.
         own = getattr(self._loop, "accept_connections", None)
-        self._acceptor: Acceptor | OwnAcceptor = (
-            functools.partial(OwnAcceptor, own) if own else functools.partial(Acceptor, accepts=accepts)
-        )(
+        self._acceptor: Acceptor | OwnAcceptor = (functools.partial(OwnAcceptor, own) if own else Acceptor)(
             listeners,
             self._accepted,
+            accepts=accepts,
             max_connections=max_connections,
             failed=self._accept_failed,
             refused=self._refused,

@@ -212,6 +212,29 @@ def test_several_accepts_wait_and_their_number_follows_the_rate(ours: Bench) -> 
     ours.run(main())
 
 
+@pytest.mark.parametrize("most", [1, 2, 8])
+def test_no_more_accepts_wait_than_asked_for(ours: Bench, most: int) -> None:
+    async def main() -> None:
+        loop: Any = asyncio.get_running_loop()
+        taken: list[socket.socket] = []
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            listener.setblocking(False)
+            acceptor = loop.accept_connections(listener, lambda conn, peer: taken.append(conn), print, most=most)
+            assert len(acceptor._accepts) == min(most, iocp_accept.FLOOR)
+            clients = [socket.create_connection(listener.getsockname()) for _ in range(40)]
+            while len(taken) < len(clients):
+                assert len(acceptor._accepts) <= most
+                await asyncio.sleep(0.001)
+            acceptor.close()
+            for sock in (*clients, *taken):
+                sock.close()
+            async with asyncio.timeout(5):
+                while loop._proactor.pending:
+                    await asyncio.sleep(0.001)
+
+    ours.run(main())
+
+
 def test_closing_the_server_gives_every_accept_socket_back(ours: Bench) -> None:
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
