@@ -1,8 +1,9 @@
 """Every private name of asyncio this package uses, in one place.
 
-Read in the sources of CPython 3.11.7, 3.12.1, 3.13.0 and 3.14.0 (``Lib/asyncio``). Nothing else in the package may
-touch a private name of asyncio. :func:`missing` says which of them the running Python lacks; a Python that lacks one
-gets the stock event loop and a warning instead of ours (see :mod:`proactor_echo.loops`).
+Read in the sources of CPython 3.11.7, 3.12.1 and 3.13.0 (``Lib/asyncio``); of 3.14 the changed signatures were looked
+up, not every name, and nothing was run. Nothing else in the package may touch a private name of asyncio.
+:func:`missing` says which of them the running Python lacks; a Python that lacks one gets the stock event loop and a
+warning instead of ours (see :mod:`proactor_echo.loops`).
 
 Names that asyncio looks up on *our* transports are part of the same bargain, in the other direction:
 
