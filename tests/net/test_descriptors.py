@@ -9,6 +9,7 @@ from peers import RawClient
 SERVER = """
 import asyncio, logging, resource, sys
 import proactor_echo as pe
+from proactor_echo.loops import new_event_loop
 
 async def main():
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
@@ -18,14 +19,19 @@ async def main():
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
         print(server.stats.accepted, server.stats.accept_errors > 0)
 
-asyncio.run(main())
+with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop if sys.argv[1] == "stock" else new_event_loop) as runner:
+    runner.run(main())
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on handles to set")
-async def test_running_out_of_descriptors_is_survived_and_said_once() -> None:
+@pytest.mark.stock_loop  # the client's; the server has its own
+@pytest.mark.parametrize("loop", ["stock", "ours"])
+async def test_running_out_of_descriptors_is_survived_and_said_once(loop: str) -> None:
     pipe = asyncio.subprocess.PIPE
-    server = await asyncio.create_subprocess_exec(sys.executable, "-c", SERVER, stdin=pipe, stdout=pipe, stderr=pipe)
+    server = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", SERVER, loop, stdin=pipe, stdout=pipe, stderr=pipe
+    )
     assert server.stdin is not None
     assert server.stdout is not None
     assert server.stderr is not None
