@@ -24,6 +24,11 @@ class Ending:
         self._reason: DisconnectReason | None = None
         self._error: BaseException | None = None
 
+    @property
+    def is_forced(self) -> bool:
+        """Whether the connection has ended, or is about to, otherwise than by our wish to close it."""
+        return self._reason not in (None, DisconnectReason.LOCAL_CLOSE)
+
     def note(self, reason: DisconnectReason, error: BaseException | None = None, *, forced: bool = False) -> None:
         """Note that the connection is about to end for ``reason``; ``forced`` when not all that is owed is sent."""
         if self._reason is None or (forced and self._reason is DisconnectReason.LOCAL_CLOSE):

@@ -257,7 +257,7 @@ class StreamProtocol(asyncio.Protocol):
     def _check_sendable(self) -> None:
         if self._lifecycle.can_send:
             return
-        if self.disconnect is not None:
+        if self.disconnect is not None or self._ending.is_forced:
             raise self.lost_error()
         raise ProtocolStateError(f"cannot send: the connection is {self._lifecycle.state}")
 

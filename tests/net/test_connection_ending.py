@@ -182,7 +182,7 @@ async def test_sending_afterwards_is_an_error_that_says_why(ending: str) -> None
 async def test_sending_right_after_abort_is_an_error() -> None:
     async with connection(LENGTH) as (conn, _):
         conn.abort()
-        with pytest.raises(pe.ProtocolStateError, match="closed"):
+        with pytest.raises(pe.Disconnected, match="aborted here"):
             await conn.send(b"more")
 
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import contextlib
+import logging
 import socket
 import sys
 from typing import Any
 
 import pytest
-from peers import RawClient, connected, eventually
+from peers import RawClient, connected, eventually, settled
 from stock import reset_by_peer
 
 import proactor_echo as pe
@@ -219,6 +220,43 @@ async def test_the_handler_of_a_connection_that_timed_out_is_told() -> None:
         await eventually(lambda: told)
     assert isinstance(told[0], pe.Disconnected)
     assert told[0].reason is pe.DisconnectReason.IDLE_TIMEOUT
+
+
+@pytest.mark.parametrize("form", [{"handler": pe.echo}, {"protocol_factory": pe.EchoProtocol}])
+async def test_a_client_that_does_not_read_is_ended_after_the_idle_timeout_in_one_line(
+    form: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """The handler waits in send() then, and is told why, which is no failure of its own."""
+    options = pe.SocketOptions(send_buffer=32768, receive_buffer=32768)
+    async with (
+        await pe.serve_tcp(**form, options=options, idle_timeout=0.1, close_timeout=0.1) as server,
+        connected(server, receive_buffer=32768) as (client,),
+    ):
+        sending = asyncio.create_task(client.send(bytes(4 << 20)))
+        await eventually(lambda: server.stats.disconnects)
+        assert server.stats.disconnects == {pe.DisconnectReason.IDLE_TIMEOUT: 1}
+        with pytest.raises(OSError):
+            await sending
+    assert len([r for r in caplog.records if r.levelno >= logging.INFO]) == 1
+
+
+async def test_a_handler_that_waits_in_send_when_its_connection_is_aborted_has_not_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    options = pe.SocketOptions(send_buffer=32768, receive_buffer=32768)
+    async with (
+        await pe.serve_tcp(pe.echo, options=options) as server,
+        connected(server, receive_buffer=32768) as (client,),
+    ):
+        sending = asyncio.create_task(client.send(bytes(4 << 20)))
+        await settled(lambda: server.stats.bytes_in)
+        (connection,) = server.connections
+        connection.abort()
+        await eventually(lambda: server.stats.disconnects)
+        with pytest.raises(OSError):
+            await sending
+    assert server.stats.disconnects == {pe.DisconnectReason.ABORTED: 1}
+    assert [r.getMessage() for r in caplog.records if r.levelno >= logging.WARNING] == []
 
 
 async def test_the_peer_of_a_connection_that_was_reset_is_still_named(caplog: pytest.LogCaptureFixture) -> None:
