@@ -12,6 +12,9 @@ from peers import WINE, RawClient, eventually
 
 import proactor_echo as pe
 
+#: What handlers, factories and the broken loop raise, and a handler that sends after its end of file.
+PROVOKED = {"a handler's", "a factory's", "strange"}
+PROVOKED |= {"cannot send: the connection is our_eof", "cannot send: the connection is closing"}
 ROUNDS = 10 if WINE else 40
 
 
@@ -141,5 +144,5 @@ async def test_whatever_happens_the_sums_are_right_and_nothing_is_left(
     async with asyncio.timeout(30):
         await Chaos(seed).run(monkeypatch)
         await eventually(lambda: asyncio.all_tasks() <= tasks)
-    surprises = [r.getMessage() for r in caplog.records if r.levelno >= logging.ERROR and r.exc_info is None]
-    assert surprises == []
+    errors = [r.exc_info and r.exc_info[1] for r in caplog.records if r.levelno >= logging.ERROR]
+    assert [error for error in errors if str(error) not in PROVOKED] == []
