@@ -35,6 +35,10 @@ class SelectorChannels:
         else:
             self.register(fd, events, channel)
 
+    def redirect(self: Any, fd: int, channel: Channel) -> None:
+        """Call `channel` from now on for what `fd` is watched for; costs no system call."""
+        self.modify(fd, self.get_key(fd).events, channel)
+
     def forget(self: Any, fd: int) -> None:
         """Watch `fd` no longer."""
         self.unregister(fd)
@@ -48,12 +52,18 @@ class SelectorChannels:
         """Return those of `events` that are no channel's, as asyncio wants them: pairs of key and mask."""
         return [(key, mask) for key, mask in events if not callable(key.data)]
 
-    def dispatch(self: Any, events: list[Any]) -> None:
-        """Call the channels in `events` (from ``select``)."""
+    def alone(self) -> int | None:
+        """Return None: telling would cost as much as it spares."""
+        return None
+
+    def dispatch(self: Any, events: list[Any]) -> list[Any]:
+        """Call the channels in `events` (from ``select``); return the others."""
         for key, mask in events:
             channel = key.data
             if callable(channel) and self.get_map().get(key.fd) is key:  # not forgotten meanwhile
                 channel(mask)
+        others: list[Any] = self.others(events)
+        return others
 
     def pin(self: Any, events: list[Any]) -> list[tuple[Any, int, Channel]]:
         """Note what is to be told to which channel later, by :meth:`dispatch_pinned`."""
@@ -97,6 +107,10 @@ else:
                 self._selector.register(fd, events)
             self.channels[fd] = channel
 
+        def redirect(self, fd: int, channel: Channel) -> None:
+            """Call `channel` from now on for what `fd` is watched for; costs no system call."""
+            self.channels[fd] = channel
+
         def forget(self, fd: int) -> None:
             """Watch `fd` no longer."""
             if self.channels.pop(fd, None) is not None:
@@ -133,13 +147,23 @@ else:
                 if fd in known
             ]
 
-        def dispatch(self, events: list[Any]) -> None:
-            """Call the channels in `events` (from ``select``)."""
+        def alone(self) -> int | None:
+            """Return the one descriptor that is no channel's, the loop's self-pipe; None when there are more."""
+            known = self._fd_to_key
+            return next(iter(known)) if len(known) == 1 else None
+
+        def dispatch(self, events: list[Any]) -> list[Any]:
+            """Call the channels in `events` (from ``select``); return the others."""
             get = self.channels.get
-            for fd, mask in events:
+            others = []
+            for event in events:
+                fd, mask = event
                 channel = get(fd)
                 if channel is not None:
                     channel(mask)
+                else:
+                    others.append(event)
+            return others
 
         def pin(self, events: list[Any]) -> list[tuple[Any, int, Channel]]:
             """Note what is to be told to which channel later, by :meth:`dispatch_pinned`."""

@@ -19,6 +19,8 @@ from proactor_echo.loops.transport import StreamTransport, set_nodelay
 from proactor_echo.loops.turns import TurnLoop
 
 if TYPE_CHECKING:
+    import asyncio
+
     from proactor_echo.loops.mmsg import Batch
 
 logger = logging.getLogger("asyncio")
@@ -51,16 +53,19 @@ class EventLoop(TurnLoop):
         if not event_list:
             return
         poller = self._selector
+        queued = bool(self._ready) or self._debug
+        if not queued and (alone := poller.alone()) is not None:
+            others = [event for event in poller.dispatch(event_list) if event[0] == alone]
+            if others:
+                super()._process_events(poller.others(others))
+            return
         others = poller.others(event_list)
         if others:
             # Seen to first: what a channel calls may close a descriptor and have its number used again.
-            queued = bool(self._ready)
             super()._process_events([(key, mask & key.events) for key, mask in others])
             if len(others) == len(event_list):
                 return
-        else:
-            queued = bool(self._ready)
-        if queued or self._debug:
+        if queued:
             self.call_soon(poller.dispatch_pinned, poller.pin(event_list), self._timed if self._debug else _call)
         else:
             poller.dispatch(event_list)
@@ -97,32 +102,45 @@ class EventLoop(TurnLoop):
 class ReadinessStream(StreamTransport):
     """A stream transport driven by readiness."""
 
-    __slots__ = ("_fd", "_interest", "_want")
+    __slots__ = ("_fd", "_interest", "_listening", "_want")
 
     def __init__(self, loop: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         self._fd = sock.fileno()
-        self._interest = 0
+        self._interest = 0  # what the poller watches for
+        self._listening = False
         self._want = SMALLEST
         super().__init__(loop, sock, *args, **kwargs)
 
     def _prepare(self, sock: socket.socket) -> None:
         set_nodelay(sock)
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Hand what arrives from now on to `protocol`."""
+        super().set_protocol(protocol)
+        if self._interest:
+            self._loop._selector.redirect(self._fd, self._channel())
+
     def _watch(self, interest: int) -> None:
-        if interest == self._interest:
-            return
-        self._interest = interest
+        """Have the poller watch for `interest`, and call the channel that fits it and the state of the transport."""
         poller = self._loop._selector
         if poller is None:
-            pass  # the loop is closed
-        elif not interest:
-            poller.forget(self._fd)
-        elif interest == poller.READ:
-            poller.watch(self._fd, interest, self._readable)
-        elif interest == poller.WRITE:
-            poller.watch(self._fd, interest, self._writable)
+            self._interest = interest  # the loop is closed
+        elif interest == self._interest:
+            if interest:
+                poller.redirect(self._fd, self._channel())
         else:
-            poller.watch(self._fd, interest, self._both)
+            self._interest = interest
+            if interest:
+                poller.watch(self._fd, interest, self._channel())
+            else:
+                poller.forget(self._fd)
+
+    def _channel(self) -> Channel:
+        if self._interest != self._loop._selector.READ:
+            return self._both
+        if not self._listening:
+            return self._unwanted
+        return self._readable_into if self._buffered else self._readable
 
     def _start_receiving(self) -> None:
         """Receive until told to stop.
@@ -130,10 +148,14 @@ class ReadinessStream(StreamTransport):
         Lifetime: nothing is left with the kernel; the poller holds this transport, by its channel, until
         :meth:`_withdraw` or until an event finds that nothing is wanted.
         """
+        self._listening = True
         self._watch(self._interest | self._loop._selector.READ)
 
     def _stop_receiving(self) -> None:
-        """Nothing to do now: pausing and resuming cost no system call unless something arrives in between."""
+        """Pausing and resuming cost no system call unless something arrives in between: see :meth:`_unwanted`."""
+        self._listening = False
+        if self._interest:
+            self._watch(self._interest)
 
     def _submit_send(self) -> None:
         """Send ``_head`` when there is room.
@@ -147,14 +169,6 @@ class ReadinessStream(StreamTransport):
         return True
 
     def _readable(self, _mask: int) -> None:
-        if self._paused or self._ended or self._closing:
-            self._watch(self._interest & ~self._loop._selector.READ)
-            if not self._interest:
-                self._loop._transports[self._fd] = self  # still taken, as far as add_reader is concerned
-            return
-        if self._buffered:
-            self._readable_into()
-            return
         want = self._want
         try:
             data = self._sock.recv(want)  # type: ignore[union-attr]
@@ -163,28 +177,48 @@ class ReadinessStream(StreamTransport):
         except OSError as exc:
             self._receive_failed(exc)
             return
-        if not data:
-            self._end_of_file()
-            return
-        if len(data) == want:
+        size = len(data)
+        if size == want:
             if want < LARGEST:
                 self._want = min(want * 4, LARGEST)
-        elif want > SMALLEST and len(data) < want >> 3:
+        elif not size:
+            self._end_of_file()
+            return
+        elif want > SMALLEST and size < want >> 3:
             self._want = max(want >> 1, SMALLEST)
-        # What _received does for a transport that is neither paused nor closing, without the call: the hottest path.
-        queued = self._queued
+        if self._queued:
+            self._received(data)
+            return
+        # From here on what _received and _flush do in the plainest case, without a call: the hottest path of all.
         self._queued = True
         try:
             self._context.run(self._deliver, data)
         except BaseException as exc:
-            self._delivery_failed(exc, queued)
+            self._delivery_failed(exc, False)
             return
-        if not queued and not self._sending:
-            self._queued = False
-            if self._size:
-                self._flush()
+        if self._sending:
+            return
+        self._queued = False
+        head = self._head
+        if head is None:
+            return
+        if self._tail is not None:
+            self._flush()
+            return
+        try:
+            count = self._sock.send(head)  # type: ignore[union-attr]
+        except (BlockingIOError, InterruptedError):
+            count = 0
+        except OSError as exc:
+            self._send_failed(exc)
+            return
+        if count == self._size and self._may_write and not (self._closing or self._protocol_paused):
+            self._head = None
+            self._size = 0
+        elif not self._took(count):
+            self._flush()
 
-    def _readable_into(self) -> None:
+    def _readable_into(self, _mask: int) -> None:
         buffer = self._borrow()
         if buffer is None or self._sock is None:
             return
@@ -200,6 +234,12 @@ class ReadinessStream(StreamTransport):
         else:
             self._end_of_file()
 
+    def _unwanted(self, _mask: int) -> None:
+        """Something arrived while nothing is wanted: do not watch for it until it is."""
+        self._watch(self._interest & ~self._loop._selector.READ)
+        if not self._interest:
+            self._loop._transports[self._fd] = self  # still taken, as far as add_reader is concerned
+
     def _writable(self, _mask: int) -> None:
         self._sent(0)
         if not self._sending:
@@ -209,8 +249,13 @@ class ReadinessStream(StreamTransport):
         write = self._loop._selector.WRITE
         if mask & write:
             self._writable(mask)
-        if mask & ~write:
-            self._readable(mask)
+        if mask & ~write and self._interest & ~write:
+            if not self._listening:
+                self._unwanted(mask)
+            elif self._buffered:
+                self._readable_into(mask)
+            else:
+                self._readable(mask)
 
 
 class ReadinessAcceptor(Acceptor):

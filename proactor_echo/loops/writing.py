@@ -141,18 +141,24 @@ class BufferedWriter(private.FlowControlMixin):
             except OSError as exc:
                 self._send_failed(exc)
                 return
-            if count == self._size:
-                self._head = None
-                self._size = 0
-                if self._protocol_paused or self._closing or not self._may_write:
-                    self._drained()
+            if self._took(count):
                 return
-            if not self._advance(count):
-                self._queued = self._sending = True
-                self._submit_send()
-                if self._protocol_paused:
-                    self._maybe_resume_protocol()
-                return
+
+    def _took(self, count: int) -> bool:
+        """Note that the system took `count` bytes when offered ``_head``; False when it should be offered the next."""
+        if count == self._size:
+            self._head = None
+            self._size = 0
+            if self._protocol_paused or self._closing or not self._may_write:
+                self._drained()
+            return True
+        if self._advance(count):
+            return False
+        self._queued = self._sending = True
+        self._submit_send()
+        if self._protocol_paused:
+            self._maybe_resume_protocol()
+        return True
 
     def _sent(self, count: int) -> None:
         """Engine: the system took `count` bytes of ``_head``, or (0) has room again. Nothing is pending now."""

@@ -142,7 +142,7 @@ class Connection(FramedProtocol):
             self._loop.call_soon(self._flush)
         self._out.append(encoded)
         self._out_bytes += len(encoded) + _PER_FRAME
-        self.stats.frames_out += 1
+        self._stats.frames_out += 1
 
     # -- ending --------------------------------------------------------------------------------------------------
 

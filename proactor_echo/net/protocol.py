@@ -77,7 +77,7 @@ class FramedProtocol(StreamProtocol):
         """
         self._check_sendable()
         encoded = self.codec.encode(frame)
-        self.stats.frames_out += 1
+        self._stats.frames_out += 1
         if self._gathering or self._out:
             self._out.append(encoded)
         else:
@@ -87,7 +87,7 @@ class FramedProtocol(StreamProtocol):
         """Encode and send several frames in one write; raises as :meth:`send_frame` does, and then sends none."""
         self._check_sendable()
         encoded = self.codec.encode_many(frames)
-        self.stats.frames_out += len(frames)
+        self._stats.frames_out += len(frames)
         if self._out:
             self._out.append(encoded)
         else:
@@ -130,7 +130,7 @@ class FramedProtocol(StreamProtocol):
         """Decode the bytes of one read and hand the frames on (called by the transport)."""
         if not self._lifecycle.can_receive:
             return  # the stock proactor transport hands over a read that had completed when it was closed
-        stats = self.stats
+        stats = self._stats
         stats.bytes_in += len(data)
         if self._idle is not None:
             self._idle.touch()
@@ -161,7 +161,7 @@ class FramedProtocol(StreamProtocol):
             super()._stream_ended()
 
     def _deliver(self, frames: list[bytes]) -> None:
-        self.stats.frames_in += len(frames)
+        self._stats.frames_in += len(frames)
         self._gathering = True
         self._call(self.frames_received, frames)
         self._gathering = False

@@ -39,8 +39,7 @@ class StreamProtocol(asyncio.Protocol):
     close_timeout: float = 10.0
 
     def __init__(self) -> None:
-        #: What passed so far.
-        self.stats = ConnectionStats()
+        self._stats = ConnectionStats()
         #: Why the connection ended; ``None`` while it is open.
         self.disconnect: Disconnect | None = None
         self._lifecycle = Lifecycle(self._state_changed)
@@ -109,6 +108,11 @@ class StreamProtocol(asyncio.Protocol):
     def state(self) -> ConnectionState:
         """Where the connection is in its life."""
         return self._lifecycle.state
+
+    @property
+    def stats(self) -> ConnectionStats:
+        """What passed so far."""
+        return self._stats
 
     @property
     def peer(self) -> str:
@@ -240,7 +244,7 @@ class StreamProtocol(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self._transport.is_closing():
             return  # it broke, and connection_lost() is on its way; asyncio would warn
-        self.stats.bytes_out += len(data)
+        self._stats.bytes_out += len(data)
         if self._idle is not None:
             self._idle.touch()
         self._transport.write(data)

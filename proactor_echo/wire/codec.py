@@ -97,6 +97,15 @@ class Decoder(ABC):
             raise
         return frames
 
+    def skim(self, data: bytes) -> tuple[int, int]:
+        """Pass over the whole frames that ``data`` begins with: return how many they are, and where the last one ends.
+
+        It is for whoever passes frames on as they came (see :attr:`Codec.canonical`) and need not see them. They count
+        as read; what stands behind them is still to be fed. Never raises. ``(0, 0)`` is always right, for "not looked
+        at": so it is in the middle of a frame, and in decoders that would have to cut the frames out all the same.
+        """
+        return 0, 0
+
     def eof(self) -> list[bytes]:
         """Say that the stream has ended; return the payloads that are complete by that, which is almost always none.
 

@@ -30,7 +30,7 @@ from typing import Any, Literal, NoReturn
 
 from ..errors import FrameCorrupt, FramingError
 from .codec import BytesLike, Decoder, as_bytes, check_choice, check_limit
-from .runs import LONGEST_RUN, SHORTEST_RUN, Runs
+from .runs import LONGEST_RUN, SHORTEST_RUN, Run, Runs
 from .sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
 
 __all__ = ["LengthCodec"]
@@ -207,6 +207,8 @@ class LengthCodec(SizedCodec):
         )
 
 
+_NO_RUN = Run(lambda data, position: (), (), lambda data, position: ())
+
 _FIELD = {1: "B", 2: "H", 3: "3s", 4: "I", 8: "Q"}
 
 
@@ -224,6 +226,8 @@ class _LengthDecoder(SizedDecoder):
         self._beyond = codec._bias + codec.initial_bytes_to_strip  # from the field's value to the whole frame
         self._lowest = max(0, codec._kept - codec._bias)  # less would not hold its own header
         self._highest = codec.max_frame_length - codec._bias
+        # The last chunk that was one run and nothing else, its size first: the next is often like it. (To skim.)
+        self._same: tuple[int, Run, int] = -1, _NO_RUN, 0
         order = ">" if codec.byteorder == "big" else "<"
         self._read: Callable[[bytes, int], tuple[Any, ...]]
         if width == 3:
@@ -240,23 +244,44 @@ class _LengthDecoder(SizedDecoder):
         return self._strip, value + self._beyond
 
     def decode_chunk(self, data: bytes, frames: list[bytes]) -> None:
-        # The same as in the base class, with measure() written out: this is the loop that the speed depends on.
         position = self.resume(data, frames) if self.pending or self._left else 0
+        _, position = self._walk(data, position, frames)
+        if position < len(data):
+            self.pending += data[position:]
+
+    def skim(self, data: bytes) -> tuple[int, int]:
+        if self.pending or self._left or self._over:
+            return 0, 0
+        size, run, count = self._same
+        if len(data) == size and run.headers(data, 0) == run.expected:
+            return count, size
+        return self._walk(data, 0, None)
+
+    def _walk(self, data: bytes, position: int, frames: list[bytes] | None) -> tuple[int, int]:
+        """Go from frame to frame as far as they are whole; return how many there were, and where it stopped.
+
+        Their payloads are appended to ``frames``. Without it they are counted alone, up to one that is not allowed.
+        This is what the base class does, with measure() written out: the loop that the speed depends on.
+        """
         size = len(data)
         last_start = size - self._longest_header
         read, strip, beyond = self._read, self._strip, self._beyond
         lowest, highest = self._lowest, self._highest
         pace = self._pace
         last = pace.last
+        seen = 0
         while position <= last_start:
             (value,) = read(data, position)
             if not lowest <= value <= highest:
+                if frames is None:
+                    break
                 self.measure(data, position)
                 position = self.pass_over(value + beyond - strip, value + beyond, data, position)
                 continue
             end = position + value + beyond
             if end > size:
-                self._needed = end - position
+                if frames is not None:
+                    self._needed = end - position
                 break
             if value != last:
                 last = value
@@ -265,19 +290,24 @@ class _LengthDecoder(SizedDecoder):
             elif (count := (size - position) // (end - position)) >= SHORTEST_RUN:
                 if count > pace.longest:
                     count = pace.longest
-                headers, expected, payloads = self._runs[value, count]
-                if headers(data, position) == expected:
-                    frames += payloads(data, position)
+                run = self._runs[value, count]
+                if run.headers(data, position) == run.expected:
+                    if frames is not None:
+                        frames += run.payloads(data, position)
+                    elif not position and count * end == size:
+                        self._same = size, run, count
+                    seen += count
                     position += count * (end - position)
                     if pace.longest < LONGEST_RUN:
                         pace.succeeded()
                     continue
                 pace.failed()
-            frames.append(data[position + strip : end])
+            if frames is not None:
+                frames.append(data[position + strip : end])
+            seen += 1
             position = end
         pace.last = last
-        if position < size:
-            self.pending += data[position:]
+        return seen, position
 
     def unwrap(self, frame: bytearray) -> bytes:
         return bytes(memoryview(frame)[self._strip :])
