@@ -207,17 +207,17 @@ async def test_frames_come_back_and_are_counted_wherever_the_stream_was_cut(code
     dice = random.Random(seed)
     payloads = [dice.randbytes(dice.choice([1, 5, 5, 5, 300])) for _ in range(400)]
     stream = b"".join(codec.encode(payload) for payload in payloads)
-    async with await pe.serve_tcp(protocol_factory=pe.EchoProtocol, codec=codec) as server:
-        async with await RawClient.connect(server.addresses[0]) as client:
-            sent = 0
-            while sent < len(stream):
-                end = sent + dice.choice([1, 9, 50, 700, 4000])
-                await client.send(stream[sent:end])
-                sent = min(end, len(stream))
-            assert await client.receive_exactly(len(stream)) == stream, f"{seed=}"
-            stats = server.stats
-            assert (stats.bytes_in, stats.bytes_out) == (len(stream), len(stream))
-            assert stats.frames_in == stats.frames_out
-            if not isinstance(codec, pe.RawCodec):
-                assert stats.frames_in == len(payloads)
-            assert server.stats == stats, "looking at them counts nothing twice"
+    server = await pe.serve_tcp(protocol_factory=pe.EchoProtocol, codec=codec)
+    async with server, await RawClient.connect(server.addresses[0]) as client:
+        sent = 0
+        while sent < len(stream):
+            end = sent + dice.choice([1, 9, 50, 700, 4000])
+            await client.send(stream[sent:end])
+            sent = min(end, len(stream))
+        assert await client.receive_exactly(len(stream)) == stream, f"{seed=}"
+        stats = server.stats
+        assert (stats.bytes_in, stats.bytes_out) == (len(stream), len(stream))
+        assert stats.frames_in == stats.frames_out
+        if not isinstance(codec, pe.RawCodec):
+            assert stats.frames_in == len(payloads)
+        assert server.stats == stats, "looking at them counts nothing twice"
