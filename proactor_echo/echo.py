@@ -6,10 +6,12 @@ for :func:`~proactor_echo.serve_tcp`) and :class:`EchoDatagramProtocol` (UDP).
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from .net.connection import Connection
-from .net.datagram_protocol import DatagramHandler
+from .net.datagram import MAX_DATAGRAM
+from .net.datagram_protocol import DatagramHandler, Oversize
 from .net.protocol import FramedProtocol
 from .net.stats import ConnectionStats
 from .wire.framing import RawCodec
@@ -86,6 +88,32 @@ async def echo(conn: Connection) -> None:
 class EchoDatagramProtocol(DatagramHandler):
     """Answer every datagram, an empty one too, with one datagram of the same bytes."""
 
+    #: Takes a whole batch where the transport has one, as those of our own loops do. ``None``: one call for each.
+    datagrams_received: Callable[[Sequence[tuple[bytes, Any]]], None] | None = None
+
+    def __init__(self, *, max_datagram: int = MAX_DATAGRAM, oversize: Oversize = "truncate") -> None:
+        super().__init__(max_datagram=max_datagram, oversize=oversize)
+        # A subclass that wants to see the datagrams one by one must not be passed over.
+        as_it_is = all(getattr(type(self), name) is getattr(EchoDatagramProtocol, name) for name in _ONE_BY_ONE)
+        if as_it_is and max_datagram == MAX_DATAGRAM:
+            self.datagrams_received = self._answer_all
+
     def handle(self, data: bytes, addr: Any) -> None:
         """Send it back to where it came from."""
         self.send(data, addr)
+
+    def _answer_all(self, datagrams: Sequence[tuple[bytes, Any]]) -> None:
+        count = len(datagrams)
+        size = sum([len(data) for data, _ in datagrams])
+        stats = self.stats
+        stats.datagrams_in += count
+        stats.bytes_in += size
+        if self._blocked:
+            stats.dropped += count
+            return
+        stats.datagrams_out += count
+        stats.bytes_out += size
+        self._transport.sendto_many(datagrams)  # type: ignore[attr-defined]  # who calls this has that
+
+
+_ONE_BY_ONE = ("datagram_received", "handle", "send", "count_out")

@@ -21,7 +21,7 @@ from proactor_echo.loops.transport import HIGH_WATER, LOW_WATER
 from proactor_echo.loops.writing import LOG_AFTER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
 logger = logging.getLogger("asyncio")
 
@@ -86,8 +86,11 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
 
     # -- what the engine reports ---------------------------------------------------------------------------------
 
-    def _received(self, datagrams: Iterable[tuple[bytes, Any]]) -> None:
-        """Engine: these arrived, each with its source address. A batch is answered with a batch."""
+    def _received(self, datagrams: Sequence[tuple[bytes, Any]]) -> None:
+        """Engine: these arrived, each with its source address. A batch is answered with a batch.
+
+        A protocol that has ``datagrams_received(datagrams)`` gets them in one call.
+        """
         queued = self._queued
         self._queued = True
         try:
@@ -96,7 +99,16 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
             if not queued and not self._sending:
                 self._turn_over()
 
-    def _deliver(self, datagrams: Iterable[tuple[bytes, Any]]) -> None:
+    def _deliver(self, datagrams: Sequence[tuple[bytes, Any]]) -> None:
+        together = getattr(self._protocol, "datagrams_received", None)
+        if together is not None and not (self._paused or self._closing):
+            try:
+                together(datagrams)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                self._callback_failed(exc, "datagrams_received")
+            return
         received = self._protocol.datagram_received
         for data, address in datagrams:
             if self._paused or self._closing:
@@ -155,7 +167,19 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
                 self._conn_lost += 1
             return
         self._queue.append((data, addr))
-        self._size += len(data) + OVERHEAD
+        self._enqueued(len(data) + OVERHEAD)
+
+    def sendto_many(self, datagrams: Sequence[tuple[bytes, Any]]) -> None:
+        """Send pairs of data and address, like so many calls of :meth:`sendto`; the data must be ``bytes``."""
+        if self._address or self._closing:
+            for data, addr in datagrams:
+                self.sendto(data, addr)
+            return
+        self._queue.extend(datagrams)
+        self._enqueued(sum([len(data) for data, _ in datagrams]) + OVERHEAD * len(datagrams))
+
+    def _enqueued(self, size: int) -> None:
+        self._size += size
         if not self._queued:
             self._queued = True
             dirty = self._loop._dirty

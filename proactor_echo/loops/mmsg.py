@@ -19,6 +19,7 @@ from struct import iter_unpack
 from typing import Any
 
 from proactor_echo.loops.readiness_udp import BATCH, SLOT
+from proactor_echo.loops.segments import CONTROL, CONTROL_SPACE, SIZE_AT, UDP_SEGMENT, Run, Segments, new_segments
 
 NAME = 32  # bytes for one socket address; sockaddr_in6 takes 28
 _CACHED = 4096  # addresses remembered each way; forgotten all together when full
@@ -45,10 +46,18 @@ class _Mmsghdr(ctypes.Structure):
     _fields_ = [("msg_hdr", _Msghdr), ("msg_len", ctypes.c_uint32)]
 
 
+_STARTS = range(0, BATCH * SLOT, SLOT)
+
+# Where things are in an array of headers, seen as 32-bit numbers, and as numbers of type size_t (unsigned long).
 _STRIDE = ctypes.sizeof(_Mmsghdr) // 4
 _LENGTH_AT = _Mmsghdr.msg_len.offset // 4
-_STARTS = range(0, BATCH * SLOT, SLOT)
 _NAMELEN_AT = _Msghdr.msg_namelen.offset // 4
+_WIDE_STRIDE = ctypes.sizeof(_Mmsghdr) // ctypes.sizeof(ctypes.c_size_t)
+_CONTROLLEN_AT = _Msghdr.msg_controllen.offset // ctypes.sizeof(ctypes.c_size_t)
+
+_FULL_NAMES = memoryview(struct.pack("I", NAME) * BATCH).cast("I")
+_NO_NAMES = memoryview(bytes(4 * BATCH)).cast("I")
+_NO_CONTROL = memoryview(bytes(ctypes.sizeof(ctypes.c_size_t) * BATCH)).cast("L")
 
 
 class _Ring:
@@ -63,6 +72,7 @@ class _Ring:
         self.iovecs = memoryview(iovecs).cast("B").cast("P")  # base, length, base, length, …
         headers = (_Mmsghdr * BATCH)()
         self.headers = memoryview(headers).cast("B").cast("I")
+        self.wide = memoryview(headers).cast("B").cast("L")
         self.address = ctypes.addressof(headers)
         for i in range(BATCH):
             self.iovecs[2 * i] = self.start + i * slot
@@ -72,7 +82,51 @@ class _Ring:
             header.msg_namelen = NAME
             header.msg_iov = ctypes.addressof(iovecs) + i * ctypes.sizeof(_Iovec)
             header.msg_iovlen = 1
-        self._keep = (iovecs, headers)  # the kernel is given their addresses
+        self.keep = (iovecs, headers)  # the kernel is given their addresses
+
+
+class _OutRing(_Ring):
+    """Messages to send: their data lies without gaps in one piece, and each header has room for a control message."""
+
+    def __init__(self, slot: int) -> None:
+        super().__init__(slot)
+        self.control = mmap.mmap(-1, BATCH * CONTROL_SPACE)
+        control_at = ctypes.addressof(ctypes.c_char.from_buffer(self.control))
+        for i, header in enumerate(self.keep[1]):
+            at = i * CONTROL_SPACE
+            CONTROL.pack_into(self.control, at, CONTROL.size + 2, socket.IPPROTO_UDP, UDP_SEGMENT)
+            header.msg_hdr.msg_control = control_at + at
+        self._named = True
+        self._lengths: list[int] = []
+        self._cut = False
+
+    def lay_out(self, names: list[bytes] | None, lengths: list[int]) -> None:
+        """Make messages of so many bytes, to these addresses; None on a connected socket."""
+        if names is not None:
+            joined = b"".join(names)
+            self.names[: len(joined)] = joined
+        if (names is None) is self._named:
+            self._named = not self._named
+            self.headers[_NAMELEN_AT::_STRIDE] = _FULL_NAMES if self._named else _NO_NAMES
+        if self._cut:
+            self._cut = False
+            self.wide[_CONTROLLEN_AT::_WIDE_STRIDE] = _NO_CONTROL
+        if lengths != self._lengths:
+            iovecs = self.iovecs
+            for i, (start, length) in enumerate(zip(accumulate(lengths, initial=self.start), lengths, strict=False)):
+                iovecs[2 * i] = start
+                iovecs[2 * i + 1] = length
+            self._lengths = lengths
+
+    def lay_out_runs(self, runs: list[Run]) -> None:
+        """Make a message of each run, to be cut into its datagrams."""
+        named = runs[0].name is not None
+        self.lay_out([run.name or b"" for run in runs] if named else None, [run.length * run.size for run in runs])
+        self._cut = True
+        for i, (_, length, size) in enumerate(runs):
+            if size > 1:
+                self.wide[_CONTROLLEN_AT + i * _WIDE_STRIDE] = CONTROL_SPACE
+                struct.pack_into("@H", self.control, i * CONTROL_SPACE + SIZE_AT, length)
 
 
 class Batch:
@@ -86,13 +140,10 @@ class Batch:
         self._recvmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int, ctypes.c_void_p]
         self._sendmmsg.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_uint, ctypes.c_int]
         self._in = _Ring(SLOT)
-        self._out = _Ring(SLOT)
-        self._full_names = memoryview(struct.pack("I", NAME) * BATCH).cast("I")
-        self._no_names = memoryview(bytes(4 * BATCH)).cast("I")
-        self._named = True  # the outgoing headers carry addresses
+        self._out = _OutRing(SLOT)
+        self._segments: Segments | None = new_segments()
         self._addresses: dict[bytes, tuple[Any, ...]] = {}
         self._raw: dict[int, dict[Any, bytes]] = {socket.AF_INET: {}, socket.AF_INET6: {}}
-        self._shape: list[int] = []  # lengths the outgoing iovecs are set for
 
     def receive(self, fd: int) -> list[tuple[bytes, Any]]:
         """Return what has arrived on `fd`: pairs of data and address, at most :data:`BATCH`. Raises OSError.
@@ -109,7 +160,7 @@ class Batch:
         used = headers[_NAMELEN_AT:end:_STRIDE]
         name_length = used[0]  # one socket has addresses of one family
         names = iter_unpack(f"{name_length}s{NAME - name_length}x", ring.names[: count * NAME])
-        used[:] = self._full_names[:count]  # recvmmsg wrote what it used
+        used[:] = _FULL_NAMES[:count]  # recvmmsg wrote what it used
         known, remember = self._addresses.get, self._remember
         return [
             (memory[at : at + length], known(raw) or remember(raw))
@@ -124,31 +175,28 @@ class Batch:
         Lifetime: the bytes are copied to this batch's memory, which the kernel reads before it returns.
         """
         ring = self._out
-        lengths = [len(data) for data in datas]
+        lengths = list(map(len, datas))
+        names = None
         if addresses is not None:
             raw = self._raw[family]
-            names = b"".join([raw.get(address) or self._pack(family, address) for address in addresses])
-            ring.names[: len(names)] = names
-        if (addresses is None) is self._named:
-            self._named = not self._named
-            ring.headers[_NAMELEN_AT::_STRIDE] = self._full_names if self._named else self._no_names
-        if lengths != self._shape:
-            self._lay_out(lengths)
+            names = [raw.get(address) or self._pack(family, address) for address in addresses]
         joined = b"".join(datas)
         ring.data[: len(joined)] = joined
-        sent: int = self._sendmmsg(fd, ring.address, len(datas), socket.MSG_DONTWAIT)
+        runs = self._segments and self._segments.runs(fd, names, lengths)
+        if runs:
+            ring.lay_out_runs(runs)
+            sent = self._sendmmsg(fd, ring.address, len(runs), socket.MSG_DONTWAIT)
+            if sent > 0:
+                return sum([run.size for run in runs[:sent]])
+            number = ctypes.get_errno()
+            if not (self._segments and self._segments.refused(number, fd, runs[0])):
+                raise OSError(number, os.strerror(number))
+        ring.lay_out(names, lengths)
+        sent = self._sendmmsg(fd, ring.address, len(datas), socket.MSG_DONTWAIT)
         if sent < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
-        return sent
-
-    def _lay_out(self, lengths: list[int]) -> None:
-        starts = list(accumulate(lengths, initial=self._out.start))
-        iovecs = self._out.iovecs
-        for i, length in enumerate(lengths):
-            iovecs[2 * i] = starts[i]
-            iovecs[2 * i + 1] = length
-        self._shape = lengths
+        return int(sent)
 
     def _remember(self, raw: bytes) -> tuple[Any, ...]:
         if len(self._addresses) >= _CACHED:

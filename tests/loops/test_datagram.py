@@ -281,3 +281,76 @@ def test_an_empty_datagram_is_a_datagram_unlike_on_the_stock_loops(each: Bench) 
         assert first == b""
     elif private.WINDOWS or sys.version_info < (3, 12):
         assert first == b"full"
+
+
+class Together(Endpoint):
+    """Takes batches, and sends each back in one call."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[Any] = []
+
+    def datagrams_received(self, datagrams: Any) -> None:
+        self.batches.append(datagrams)
+        if datagrams[0][0] == b"fail":
+            raise ValueError("on purpose")
+        self.transport.sendto_many(datagrams)
+
+
+def test_a_protocol_that_takes_batches_is_given_no_datagram_by_itself(ours: Bench) -> None:
+    async def main() -> None:
+        server, client = await bind(Together), await bind()
+        sent = [b"%d" % i for i in range(40)]
+        for data in sent:
+            client.transport.sendto(data, server.address)
+        back = [(await client.received.get())[0] for _ in sent]
+        assert back == sent
+        assert server.received.empty()
+        assert [data for batch in server.batches for data, _ in batch] == sent
+        await close(server, client)
+
+    ours.run(main())
+
+
+def test_a_batch_that_fails_costs_that_batch(ours: Bench) -> None:
+    async def main() -> None:
+        server, client = await bind(Together), await bind()
+        client.transport.sendto(b"fail", server.address)
+        await client_waits_for(server.batches)
+        client.transport.sendto(b"well", server.address)
+        assert (await client.received.get())[0] == b"well"
+        await close(server, client)
+
+    ours.run(main())
+    assert [str(error["exception"]) for error in ours.errors] == ["on purpose"]
+
+
+async def client_waits_for(something: list[Any]) -> None:
+    while not something:
+        await asyncio.sleep(0)
+
+
+def test_a_batch_over_the_high_water_mark_pauses_the_protocol_once_and_is_sent_whole(ours: Bench) -> None:
+    async def main() -> None:
+        sender, receiver = await bind(), await bind()
+        receiver.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        sender.transport.set_write_buffer_limits(high=2000, low=100)
+        datas = [bytes([i]) * 100 for i in range(40)]
+        sender.transport.sendto_many([(data, receiver.address) for data in datas])
+        assert [(await receiver.received.get())[0] for _ in datas] == datas
+        assert sender.transport.get_write_buffer_size() == 0
+        assert sender.calls in ([], ["pause", "resume"])
+        await close(sender, receiver)
+
+    ours.run(main())
+
+
+def test_after_closing_a_batch_is_dropped_like_single_datagrams(ours: Bench) -> None:
+    async def main() -> None:
+        sender, receiver = await bind(), await bind()
+        sender.transport.close()
+        sender.transport.sendto_many([(b"late", receiver.address)])
+        assert sender.transport.get_write_buffer_size() == 0
+        await close(sender, receiver)
+
+    ours.run(main())

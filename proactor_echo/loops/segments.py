@@ -1,0 +1,89 @@
+"""UDP segmentation offload: a run of equal datagrams to one address goes through the network stack as one.
+
+The answers to eight datagrams of one client are eight datagrams to one address. Sent with the control message
+``UDP_SEGMENT`` they are one buffer, which Linux (4.18 and later) routes, filters and accounts for once, and cuts into
+datagrams at the very end. What arrives is the same datagrams in the same order; most of what sending costs is paid once
+for a run.
+
+Not every way out takes it: a segment must fit the path's MTU, since segments are not fragmented, and checksums must be
+left to the stack. Such a destination is told by an error, and gets single datagrams from then on.
+
+Sources: udp(7), "UDP_SEGMENT"; Linux, net/ipv4/udp.c, ``udp_send_skb``.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import struct
+from itertools import groupby, repeat
+from operator import is_
+from typing import Final, NamedTuple
+
+LONGEST_RUN: Final = 64  # segments in one send: the kernel's UDP_MAX_SEGMENTS, which was raised to 128 in 6.9
+MOST_BYTES: Final = 65_507  # in one send: until they are cut they have one IP header, whose length field bounds them
+
+UDP_SEGMENT: Final = 103  # <linux/udp.h>; the socket module has no name for it
+CONTROL: Final = struct.Struct("@Nii")  # a cmsghdr: its length with the datum, level, type; then uint16_t, the size
+CONTROL_SPACE: Final = 24  # bytes for it, as CMSG_SPACE(2) has it
+SIZE_AT: Final = CONTROL.size
+
+_REFUSALS: Final = {errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
+_REMEMBERED: Final = 4096  # destinations that take single datagrams; forgotten all together when full
+
+
+class Run(NamedTuple):
+    """Datagrams of one length to one address, next to each other."""
+
+    name: bytes | None
+    """The packed address; None on a connected socket."""
+    length: int
+    """Bytes in each."""
+    size: int
+    """How many there are."""
+
+
+class Segments:
+    """Finds the runs in a batch, and remembers where they cannot be sent as such."""
+
+    def __init__(self) -> None:
+        self._single: set[bytes | int] = set()
+
+    def runs(self, fd: int, names: list[bytes] | None, lengths: list[int]) -> list[Run] | None:
+        """Return the batch as runs, or None where there are too few of them to be worth it.
+
+        Equal `names` must be the same object. Without names the socket `fd` is connected.
+        """
+        if names is None:
+            if fd in self._single:
+                return None
+        elif 2 * sum(map(is_, names, names[1:])) < len(names):
+            return None
+        runs = []
+        for (name, length), group in groupby(zip(names or repeat(None), lengths, strict=False)):
+            count = len(list(group))
+            most = 1 if name in self._single or not length else min(LONGEST_RUN, max(1, MOST_BYTES // length))
+            while count > most:
+                runs.append(Run(name, length, most))
+                count -= most
+            runs.append(Run(name, length, count))
+        return runs
+
+    def refused(self, number: int, fd: int, run: Run) -> bool:
+        """Whether the error `number` of sending `run` tells that single datagrams should be tried there instead."""
+        if number not in _REFUSALS or run.size == 1:
+            return False
+        if len(self._single) >= _REMEMBERED:
+            self._single.clear()
+        self._single.add(fd if run.name is None else run.name)
+        return True
+
+
+def new_segments() -> Segments | None:
+    """Make one, or None where the system has no such option."""
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+    except OSError:
+        return None
+    return Segments()
