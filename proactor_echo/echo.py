@@ -50,8 +50,10 @@ class EchoProtocol(FramedProtocol):
         return stats
 
     def _state_changed(self, before: ConnectionState, after: ConnectionState) -> None:
-        self._raw = type(self.codec) is RawCodec
-        self._verbatim = after is ConnectionState.OPEN and self.codec.canonical and self._sends_all_back
+        self._verbatim = False
+        if after is ConnectionState.OPEN:
+            self._verbatim = self.codec.canonical and self._sends_all_back
+            self._raw = type(self.codec) is RawCodec
 
     def data_received(self, data: bytes) -> None:
         """Answer whole frames with the bytes they came in, which spares cutting them out and encoding them."""

@@ -252,12 +252,12 @@ class IocpStream(StreamTransport):
 
     __slots__ = ("_out", "_receive", "_send", "_silent", "_withdrawn")
 
-    def __init__(self, loop: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+    def _init_engine(self, sock: socket.socket) -> None:
+        loop = self._loop
         self._withdrawn = False
         self._out = 0  # operations the kernel still has after it was asked for them
         self._send: Send | None = None
         self._silent = silent = loop._proactor.watch_silently(sock)
-        super().__init__(loop, sock, *args, **kwargs)
         self._receive = Receive(loop._proactor, loop._engine.buffers, sock.fileno(), silent)
 
     def _prepare(self, sock: socket.socket) -> None:

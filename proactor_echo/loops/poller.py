@@ -8,7 +8,6 @@ through the public API of any selector (kqueue on macOS and BSD, poll elsewhere)
 
 from __future__ import annotations
 
-import contextlib
 import selectors
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -114,8 +113,10 @@ else:
         def forget(self, fd: int) -> None:
             """Watch `fd` no longer."""
             if self.channels.pop(fd, None) is not None:
-                with contextlib.suppress(OSError):  # closed behind our back: the kernel has forgotten it
+                try:  # noqa: SIM105  # each connection comes by here, and a context manager costs more than the call
                     self._selector.unregister(fd)
+                except OSError:
+                    pass  # closed behind our back: the kernel has forgotten it
 
         def watches(self, fd: int) -> bool:
             """Whether `fd` belongs to a channel."""

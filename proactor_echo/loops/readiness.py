@@ -104,12 +104,11 @@ class ReadinessStream(StreamTransport):
 
     __slots__ = ("_fd", "_interest", "_listening", "_want")
 
-    def __init__(self, loop: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
+    def _init_engine(self, sock: socket.socket) -> None:
         self._fd = sock.fileno()
         self._interest = 0  # what the poller watches for
         self._listening = False
         self._want = SMALLEST
-        super().__init__(loop, sock, *args, **kwargs)
 
     def _prepare(self, sock: socket.socket) -> None:
         set_nodelay(sock)
@@ -117,8 +116,7 @@ class ReadinessStream(StreamTransport):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hand what arrives from now on to `protocol`."""
         super().set_protocol(protocol)
-        if self._interest:
-            self._loop._selector.redirect(self._fd, self._channel())
+        self._redirect()
 
     def _watch(self, interest: int) -> None:
         """Have the poller watch for `interest`, and call the channel that fits it and the state of the transport."""
@@ -126,14 +124,18 @@ class ReadinessStream(StreamTransport):
         if poller is None:
             self._interest = interest  # the loop is closed
         elif interest == self._interest:
-            if interest:
-                poller.redirect(self._fd, self._channel())
+            self._redirect()
         else:
             self._interest = interest
             if interest:
                 poller.watch(self._fd, interest, self._channel())
             else:
                 poller.forget(self._fd)
+
+    def _redirect(self) -> None:
+        """Have the poller call the channel that fits from now on, if it watches at all."""
+        if self._interest and self._loop._selector is not None:
+            self._loop._selector.redirect(self._fd, self._channel())
 
     def _channel(self) -> Channel:
         if self._interest != self._loop._selector.READ:
@@ -153,9 +155,9 @@ class ReadinessStream(StreamTransport):
 
     def _stop_receiving(self) -> None:
         """Pausing and resuming cost no system call unless something arrives in between: see :meth:`_unwanted`."""
-        self._listening = False
-        if self._interest:
-            self._watch(self._interest)
+        if self._listening:
+            self._listening = False
+            self._redirect()
 
     def _submit_send(self) -> None:
         """Send ``_head`` when there is room.

@@ -29,6 +29,7 @@ logger = logging.getLogger("asyncio")
 HIGH_WATER = 64 * 1024  # asyncio's own default (transports._FlowControlMixin)
 LOW_WATER = HIGH_WATER // 4
 
+_LOOKED_UP = frozenset(("socket", "sockname", "peername"))  # by get_extra_info, when first asked for
 _IP_FAMILIES = {socket.AF_INET, getattr(socket, "AF_INET6", socket.AF_INET)}
 
 
@@ -68,8 +69,9 @@ class StreamTransport(BufferedWriter):
         context: Context | None = None,
         peer: Any = None,
     ) -> None:
-        self._extra = extra  # type: ignore[assignment]  # made when first asked for: most connections never do
         self._loop = loop
+        self._init_engine(sock)  # may refuse the socket, which then is still the caller's
+        self._extra = extra  # type: ignore[assignment]  # made when first asked for: most connections never do
         self._protocol_paused = False
         self._high_water = HIGH_WATER
         self._low_water = LOW_WATER
@@ -365,21 +367,20 @@ class StreamTransport(BufferedWriter):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """``socket``, ``sockname`` and ``peername``, looked up when first asked for."""
-        extra = self._extra
-        if extra is None or (name not in extra and name in ("socket", "sockname", "peername")):
-            if self._sock is not None:
-                self._remember(self._sock)
-            extra = self._extra or {}
-        return extra.get(name, default)
+        if name in _LOOKED_UP and (self._extra is None or name not in self._extra) and self._sock is not None:
+            self._remember(self._sock)
+        return default if self._extra is None else self._extra.get(name, default)
 
     def _remember(self, sock: socket.socket) -> None:
-        extra: dict[str, Any] = {"socket": private.TransportSocket(sock), "sockname": None, "peername": self._peer}
-        with contextlib.suppress(OSError):
-            extra["sockname"] = sock.getsockname()
-        if self._peer is None:
-            with contextlib.suppress(OSError):
-                extra["peername"] = sock.getpeername()
-        self._extra = extra | (self._extra or {})
+        sockname, peername = None, self._peer
+        try:
+            sockname = sock.getsockname()
+            if peername is None:
+                peername = sock.getpeername()
+        except OSError:
+            pass  # reset: the system has forgotten what it was connected to
+        extra = {"socket": private.TransportSocket(sock), "sockname": sockname, "peername": peername}
+        self._extra = extra if self._extra is None else extra | self._extra
 
     def __repr__(self) -> str:
         info = [type(self).__name__]
@@ -394,6 +395,9 @@ class StreamTransport(BufferedWriter):
         return f"<{' '.join(info)}>"
 
     # -- what the engine adds ------------------------------------------------------------------------------------
+
+    def _init_engine(self, sock: socket.socket) -> None:
+        raise NotImplementedError
 
     def _prepare(self, sock: socket.socket) -> None:
         raise NotImplementedError

@@ -36,13 +36,17 @@ class Ending:
 
     def disconnect(self, exc: BaseException | None) -> Disconnect:
         """Judge by what was noted and by what ``connection_lost`` was given."""
-        if self._reason not in (None, DisconnectReason.LOCAL_CLOSE):
-            said = f"{self._reason}: {self._error}" if self._error else str(self._reason)
-            return Disconnect(self._reason, None, said)
+        reason = self._reason
+        if reason is not None and reason is not DisconnectReason.LOCAL_CLOSE:
+            return Disconnect(reason, None, f"{reason}: {self._error}" if self._error else str(reason))
         if exc is not None:
             return classify(exc)
-        reason = DisconnectReason.END_OF_FILE if self.peer_ended else DisconnectReason.LOCAL_CLOSE
-        return Disconnect(reason, None, str(reason))
+        return _END_OF_FILE if self.peer_ended else _LOCAL_CLOSE
+
+
+_END_OF_FILE, _LOCAL_CLOSE = (
+    Disconnect(reason, None, str(reason)) for reason in (DisconnectReason.END_OF_FILE, DisconnectReason.LOCAL_CLOSE)
+)
 
 
 def lost_error(peer: str, disconnect: Disconnect) -> Disconnected:
@@ -52,11 +56,12 @@ def lost_error(peer: str, disconnect: Disconnect) -> Disconnected:
 
 def log_level(disconnect: Disconnect) -> int:
     """How loudly an end is logged: a hostile peer costs one line, a normal end none unless asked for."""
-    match disconnect.reason:
-        case DisconnectReason.END_OF_FILE | DisconnectReason.LOCAL_CLOSE:
-            return logging.DEBUG
-        case DisconnectReason.HANDLER_FAILED:
-            return logging.DEBUG  # logged with its traceback when it happened
-        case DisconnectReason.FRAMING:
-            return logging.WARNING
-    return logging.INFO
+    return _LEVELS.get(disconnect.reason, logging.INFO)
+
+
+_LEVELS = {
+    DisconnectReason.END_OF_FILE: logging.DEBUG,
+    DisconnectReason.LOCAL_CLOSE: logging.DEBUG,
+    DisconnectReason.HANDLER_FAILED: logging.DEBUG,  # logged with its traceback when it happened
+    DisconnectReason.FRAMING: logging.WARNING,
+}

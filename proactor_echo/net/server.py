@@ -107,8 +107,10 @@ async def serve_tcp(
         made.configure(codec, write_limit=write_limit, close_timeout=close_timeout)
         return made
 
+    # TLS begins with a handshake, which takes a task to wait for.
     session = functools.partial(
         Session,
+        open_accepted=None if ssl else getattr(asyncio.get_running_loop(), "open_accepted", None),
         factory=protocol if handler is None else connection,
         handler=handler,
         ssl=ssl,

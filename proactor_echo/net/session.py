@@ -38,7 +38,27 @@ class SessionOwner(Protocol):
 
 
 class Session:
-    """Serve the connection of ``sock``, with the handler if there is one."""
+    """Serve the connection of ``sock``, with the handler if there is one.
+
+    ``open_accepted`` gives a socket its transport here and now, as our own loops can: then a task is needed for a
+    handler alone. None makes the connection in a task, by the loop's own coroutine.
+    """
+
+    __slots__ = (
+        "_address",
+        "_factory",
+        "_handler",
+        "_idle_timeout",
+        "_open_accepted",
+        "_options",
+        "_owner",
+        "_peer",
+        "_socket",
+        "_ssl",
+        "_task",
+        "handled",
+        "protocol",
+    )
 
     def __init__(
         self,
@@ -46,6 +66,7 @@ class Session:
         sock: socket.socket,
         address: Any,
         *,
+        open_accepted: Callable[[FramedProtocol, socket.socket, Any], object] | None,
         factory: Callable[[], FramedProtocol],
         handler: Handler | None,
         ssl: tls.SSLContext | None = None,
@@ -60,6 +81,7 @@ class Session:
         self._socket = sock
         self._address = address
         self._peer = format_address(address) if address else "connection"
+        self._open_accepted = open_accepted
         self._factory = factory
         self._handler = handler
         self._ssl = ssl
@@ -69,14 +91,12 @@ class Session:
 
     def start(self) -> None:
         """Make the connection and run the handler."""
-        # Our own loops give a socket its transport here and now: then a task is needed for a handler alone.
-        open_accepted = getattr(asyncio.get_running_loop(), "open_accepted", None)
-        if open_accepted is None or self._ssl is not None:
+        if self._open_accepted is None:
             self._run_task(self._run())
             return
         try:
             self._set_options()
-            open_accepted(self._make_protocol(None), self._socket, self._address)
+            self._open_accepted(self._make_protocol(None), self._socket, self._address)
         except Exception as error:
             self._not_made(error)
             self._finished()

@@ -46,6 +46,7 @@ class StreamProtocol(asyncio.Protocol):
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._out: list[bytes] = []
         self._write_paused = False
+        self._tls = False
         self._resetting = False
         self._end_told = False
         self._ending = Ending()
@@ -169,6 +170,7 @@ class StreamProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the connection (called by the event loop)."""
         self._transport = cast("asyncio.Transport", transport)
+        self._tls = transport.get_extra_info("sslcontext") is not None
         self._peer = self._peer or _address(transport, "peername")
         if self._lifecycle.state is not ConnectionState.OPENING:
             self._transport.abort()  # closed before it was there
@@ -187,7 +189,7 @@ class StreamProtocol(asyncio.Protocol):
             if both_ended:
                 self._close(DisconnectReason.LOCAL_CLOSE)
         # Keeping the transport open is ours to decide; TLS cannot be half closed and asyncio warns when asked to.
-        return not self._is_tls()
+        return not self._tls
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection's life (called by the transport, once)."""
@@ -204,10 +206,13 @@ class StreamProtocol(asyncio.Protocol):
                 if not self._resetting:
                     self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
-        logger.log(log_level(disconnect), "%s: %s", self._peer or "connection", disconnect.text)
+        level = log_level(disconnect)
+        if logger.isEnabledFor(level):
+            logger.log(level, "%s: %s", self._peer or "connection", disconnect.text)
         self._call(self.connection_closed, disconnect)
-        if self._owner is not None:
-            self._owner.connection_closed(self, disconnect)
+        owner, self._owner = self._owner, None  # it knows us too: a cycle would be left to the garbage collector
+        if owner is not None:
+            owner.connection_closed(self, disconnect)
 
     def pause_writing(self) -> None:
         """Stop reading from a peer that does not read (called by the transport)."""
@@ -271,18 +276,17 @@ class StreamProtocol(asyncio.Protocol):
 
     def _close(self, reason: DisconnectReason) -> None:
         self._ending.note(reason)
-        if self._transport is None:
+        transport = self._transport
+        if transport is None:
             self._lifecycle.on(Event.CLOSE)
-        elif not self._transport.is_closing():
-            self._flush()
+        elif not transport.is_closing():
+            if self._out:
+                self._flush()
             self._lifecycle.on(Event.CLOSE)
-            self._transport.close()
+            transport.close()
             # A TLS peer has to say goodbye as well, for which asyncio would wait 30 seconds.
-            if self._transport.get_write_buffer_size() or self._is_tls():
-                self._closer = StallTimer(self.close_timeout, self._transport.get_write_buffer_size, self._stalled)
-
-    def _is_tls(self) -> bool:
-        return self._transport.get_extra_info("sslcontext") is not None
+            if self._tls or transport.get_write_buffer_size():
+                self._closer = StallTimer(self.close_timeout, transport.get_write_buffer_size, self._stalled)
 
     def _stalled(self) -> None:
         self.cut(DisconnectReason.TIMED_OUT)

@@ -100,6 +100,12 @@ TRANSITIONS: Final[Mapping[tuple[ConnectionState, Event], ConnectionState]] = Ma
 )
 """What each event makes of each state."""
 
+_NEXT: Final = {
+    cause: (after, after in (_S.OPEN, _S.OUR_EOF), after in (_S.OPEN, _S.PEER_EOF), after is _S.CLOSED)
+    for cause, after in TRANSITIONS.items()
+}
+"""The same, with what may be done in the new state, receive and send, and whether it is the end."""
+
 
 class Lifecycle:
     """The state of one connection.
@@ -128,15 +134,19 @@ class Lifecycle:
         Raises :class:`~proactor_echo.errors.ProtocolStateError` if it is not allowed in this state, which then stays.
         """
         before = self.state
-        after = TRANSITIONS.get((before, event))
-        if after is None:
+        found = _NEXT.get((before, event))
+        if found is None:
             raise ProtocolStateError(f"{_WORDS[event]} is not possible while the connection is {_WORDS_FOR[before]}")
+        after, can_receive, can_send, is_the_end = found
         if after is not before:
             self.state = after
-            self.can_receive = after is _S.OPEN or after is _S.OUR_EOF
-            self.can_send = after is _S.OPEN or after is _S.PEER_EOF
-            if self._on_change is not None:
-                self._on_change(before, after)
+            self.can_receive = can_receive
+            self.can_send = can_send
+            on_change = self._on_change
+            if on_change is not None:
+                if is_the_end:
+                    self._on_change = None  # there is no change after this one, and whose life it is may be freed
+                on_change(before, after)
         return after
 
 
