@@ -49,11 +49,13 @@ class FramedProtocol(StreamProtocol):
     codec: Codec = RawCodec()
     write_limit: tuple[int, int] | None = None
 
+    _decoder: Decoder = cast("Decoder", None)
+    _gathering = False
+
     def __init__(self, codec: Codec | None = None, *, write_limit: tuple[int, int] | None = None) -> None:
         super().__init__()
-        self.configure(codec, write_limit=write_limit)
-        self._decoder: Decoder = cast("Decoder", None)
-        self._gathering = False
+        if codec is not None or write_limit is not None:
+            self.configure(codec, write_limit=write_limit)
 
     # -- for subclasses ------------------------------------------------------------------------------------------
 

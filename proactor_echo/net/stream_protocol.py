@@ -38,23 +38,26 @@ class StreamProtocol(asyncio.Protocol):
     #: Seconds for which a closing connection may hand nothing of what is owed to the system before the rest is dropped.
     close_timeout: float = 10.0
 
+    #: Why the connection ended; ``None`` while it is open.
+    disconnect: Disconnect | None = None
+
+    # What most connections never change is kept in the class: making a connection is work that is done often.
+    _transport: asyncio.Transport = cast("asyncio.Transport", None)
+    _write_paused = False
+    _tls = False
+    _resetting = False
+    _end_told = False
+    _peer = ""
+    _owner: Owner | None = None
+    _socket: socket.socket | None = None
+    _idle: IdleTimer | None = None
+    _closer: StallTimer | None = None
+
     def __init__(self) -> None:
         self._stats = ConnectionStats()
-        #: Why the connection ended; ``None`` while it is open.
-        self.disconnect: Disconnect | None = None
         self._lifecycle = Lifecycle(self._state_changed)
-        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._out: list[bytes] = []
-        self._write_paused = False
-        self._tls = False
-        self._resetting = False
-        self._end_told = False
         self._ending = Ending()
-        self._peer: str = ""
-        self._owner: Owner | None = None
-        self._socket: socket.socket | None = None
-        self._idle: IdleTimer | None = None
-        self._closer: StallTimer | None = None
 
     # -- for subclasses ------------------------------------------------------------------------------------------
 
