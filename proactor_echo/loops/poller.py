@@ -157,13 +157,12 @@ else:
             """Call the channels in `events` (from ``select``); return the others."""
             get = self.channels.get
             others = []
-            for event in events:
-                fd, mask = event
+            for fd, mask in events:
                 channel = get(fd)
                 if channel is not None:
                     channel(mask)
                 else:
-                    others.append(event)
+                    others.append((fd, mask))
             return others
 
         def pin(self, events: list[Any]) -> list[tuple[Any, int, Channel]]:

@@ -102,13 +102,14 @@ class EventLoop(TurnLoop):
 class ReadinessStream(StreamTransport):
     """A stream transport driven by readiness."""
 
-    __slots__ = ("_fd", "_interest", "_listening", "_want")
+    __slots__ = ("_fd", "_interest", "_least", "_listening", "_want")
 
     def _init_engine(self, sock: socket.socket) -> None:
         self._fd = sock.fileno()
         self._interest = 0  # what the poller watches for
         self._listening = False
-        self._want = SMALLEST
+        self._want = SMALLEST  # bytes to ask for in the next receive
+        self._least = 1  # fewer than that, and it is to be less
 
     def _prepare(self, sock: socket.socket) -> None:
         set_nodelay(sock)
@@ -179,15 +180,11 @@ class ReadinessStream(StreamTransport):
         except OSError as exc:
             self._receive_failed(exc)
             return
-        size = len(data)
-        if size == want:
-            if want < LARGEST:
-                self._want = min(want * 4, LARGEST)
-        elif not size:
-            self._end_of_file()
-            return
-        elif want > SMALLEST and size < want >> 3:
-            self._want = max(want >> 1, SMALLEST)
+        if not self._least <= len(data) < want:
+            if not data:
+                self._end_of_file()
+                return
+            self._adapt(len(data))
         if self._queued:
             self._received(data)
             return
@@ -219,6 +216,12 @@ class ReadinessStream(StreamTransport):
             self._size = 0
         elif not self._took(count):
             self._flush()
+
+    def _adapt(self, size: int) -> None:
+        """Ask for more after a receive of `size` bytes that got all it asked for, for less after one that got little."""
+        want = self._want
+        self._want = want = max(want >> 1, SMALLEST) if size < want else min(want * 4, LARGEST)
+        self._least = want >> 3 if want > SMALLEST else 1
 
     def _readable_into(self, _mask: int) -> None:
         buffer = self._borrow()
