@@ -218,7 +218,7 @@ class ReadinessStream(StreamTransport):
             self._flush()
 
     def _adapt(self, size: int) -> None:
-        """Ask for more after a receive of `size` bytes that got all it asked for, for less after one that got little."""
+        """Ask for more after a receive of `size` bytes that got all it asked for, for less after a small one."""
         want = self._want
         self._want = want = max(want >> 1, SMALLEST) if size < want else min(want * 4, LARGEST)
         self._least = want >> 3 if want > SMALLEST else 1
