@@ -35,7 +35,10 @@ from loops.third_party.setting import Setting, UnavailableError
 from proactor_echo import loops
 from proactor_echo.loops import private
 
-PROGRAMS = ("aiohttp", "websockets", "asyncpg", "redis", "uvicorn", "hypercorn")
+PROGRAMS = (
+    *("aiohttp", "websockets", "asyncpg", "redis", "uvicorn", "hypercorn"),
+    *("tornado", "pyzmq", "asyncssh", "aiosmtpd"),
+)
 
 LOOPS = {
     "ours": Setting(loops.EventLoop, "proactor_echo:new_event_loop"),
@@ -72,6 +75,9 @@ def drive(name: str, setting: Setting, service: str | None, debug: bool) -> bool
         program: Any = importlib.import_module(f"loops.third_party.with_{name}")
     except ModuleNotFoundError as missing:
         print(f"not installed ({missing.name})", flush=True)
+        return True
+    except ImportError as why:
+        print(f"not run: {why}", flush=True)
         return True
     print(f"{importlib.metadata.version(name):9}", end=" ", flush=True)
     started = time.monotonic()
