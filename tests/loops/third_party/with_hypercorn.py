@@ -40,6 +40,7 @@ async def serving(setting: Setting, tls: bool = False) -> AsyncIterator[str]:
     config.bind = [f"127.0.0.1:{port}"]
     config.errorlog = config.accesslog = None
     config.graceful_timeout = 5
+    config.keep_alive_timeout = 60  # on a slow machine 5 s can end just as the client sends its next request
     if tls:
         config.certfile = config.keyfile = str(CERTIFICATE)
     stop = asyncio.Event()

@@ -66,14 +66,16 @@ async def command(setting: Setting) -> None:
 @contextlib.asynccontextmanager
 async def serving(setting: Setting, **options: Any) -> AsyncIterator[str]:
     """Serve in the running loop; yield the URL; close gracefully."""
-    server = uvicorn.Server(uvicorn.Config(asgi.app, port=0, loop="none", log_level="error", **options))
+    # On a slow machine the usual 5 s of keep-alive can end just as the client sends its next request.
+    options |= {"loop": "none", "log_level": "error", "timeout_keep_alive": 60}
+    server = uvicorn.Server(uvicorn.Config(asgi.app, port=0, **options))
     task = asyncio.ensure_future(server.serve())
     try:
         while not server.started:
             assert not task.done()
             await asyncio.sleep(0.01)
         port = server.servers[0].sockets[0].getsockname()[1]
-        url = f"https://localhost:{port}" if options else f"http://127.0.0.1:{port}"
+        url = f"https://localhost:{port}" if "ssl_certfile" in options else f"http://127.0.0.1:{port}"
         await asgi.check_loop_of(url, setting.loop)
         yield url
     finally:

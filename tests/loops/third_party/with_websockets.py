@@ -45,10 +45,9 @@ async def fragments(setting: Setting) -> None:
 async def pings(setting: Setting) -> None:
     async with serving(setting) as url, connect(url, ping_interval=0.01, ping_timeout=10) as ws:
         for _ in range(200):
-            assert await (await ws.ping()) >= 0
+            assert await (await ws.ping()) >= 0  # seconds
         await ws.send("after")
         assert await ws.recv() == "after"
-        assert ws.latency > 0
 
 
 async def large_messages(setting: Setting) -> None:
