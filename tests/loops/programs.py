@@ -1,0 +1,122 @@
+"""Drive real programs on our event loop: one line for each with what was checked and how it went.
+
+    python tests/loops/programs.py                          # whatever is installed
+    python tests/loops/programs.py aiohttp asyncpg          # these
+    python tests/loops/programs.py --loop stock             # asyncio's own loop, to compare
+
+What is not installed is said and skipped; `pip install --group programs` brings the packages. PostgreSQL and Redis
+are started for the run where their programs are found, and stopped; or give the address of a running one, which is how
+a Windows Python under Wine uses the host's. Each program checks from inside, in its handlers, that it runs on the loop
+that was asked for, and nothing may reach the loop's exception handler. Exit status 1 when something failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import importlib
+import importlib.metadata
+import logging
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' folder, as pytest puts it there
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+from loops.third_party.setting import Setting, UnavailableError
+
+from proactor_echo import loops
+from proactor_echo.loops import private
+
+PROGRAMS = (
+    *("aiohttp", "websockets", "asyncpg", "redis", "uvicorn", "hypercorn"),
+    *("tornado", "pyzmq", "asyncssh", "aiosmtpd"),
+)
+
+LOOPS = {
+    "ours": Setting(loops.EventLoop, "proactor_echo:new_event_loop"),
+    "stock": Setting(private.StockLoop, f"asyncio:{'Proactor' if private.WINDOWS else 'Selector'}EventLoop"),
+}
+
+PATIENCE = 120.0  # seconds for one part
+
+
+def main() -> int:
+    """Run the programs that were asked for; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0] if __doc__ else "")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(PROGRAMS)}; default all")
+    parser.add_argument("--loop", choices=LOOPS, default="ours")
+    parser.add_argument("--debug", action="store_true", help="asyncio's debug mode")
+    parser.add_argument("--postgres", metavar="URL", help="a running server for asyncpg, its database may be filled")
+    parser.add_argument("--redis", metavar="URL", help="a running server for redis, which may be flushed")
+    args = parser.parse_args()
+    if unknown := set(args.names) - set(PROGRAMS):
+        parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    setting = LOOPS[args.loop]
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # writes to a connection that was lost are warnings
+    version = sys.version.split()[0]
+    print(f"Python {version} on {sys.platform}, {setting.loop.__module__}.{setting.loop.__qualname__}", flush=True)
+    given = {"asyncpg": args.postgres, "redis": args.redis}
+    fine = [drive(name, setting, given.get(name), args.debug) for name in args.names or PROGRAMS]
+    return 0 if all(fine) else 1
+
+
+def drive(name: str, setting: Setting, service: str | None, debug: bool) -> bool:
+    """Run one program's parts, print its line; False when one failed."""
+    print(f"{name:12}", end=" ", flush=True)
+    try:
+        program: Any = importlib.import_module(f"loops.third_party.with_{name}")
+    except ModuleNotFoundError as missing:
+        print(f"not installed ({missing.name})", flush=True)
+        return True
+    except ImportError as why:
+        print(f"not run: {why}", flush=True)
+        return True
+    print(f"{importlib.metadata.version(name):9}", end=" ", flush=True)
+    started = time.monotonic()
+    serve: Callable[[str | None], AbstractContextManager[Any]] = getattr(program, "SERVICE", contextlib.nullcontext)
+    try:
+        with serve(service) as address:
+            here = replace(setting, service=address)
+            failed = [name for name, part in program.PARTS.items() if not succeeds(name, part, here, debug)]
+    except UnavailableError as why:
+        print(f"not run: {why}", flush=True)
+        return True
+    what = f"FAILED   {'; '.join(failed)}" if failed else f"ok       {'; '.join(program.PARTS)}"
+    print(f"{what}  ({time.monotonic() - started:.1f} s)", flush=True)
+    return not failed
+
+
+def succeeds(name: str, part: Any, setting: Setting, debug: bool) -> bool:
+    """Run one part on a loop of its own."""
+    told: list[dict[str, Any]] = []
+
+    async def watched() -> None:
+        setting.check_loop()
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+        async with asyncio.timeout(PATIENCE):
+            await part(setting)
+
+    try:
+        with asyncio.Runner(loop_factory=setting.loop, debug=debug or None) as runner:
+            runner.run(watched())
+    except Exception:
+        print(f"\n--- {name}", file=sys.stderr)
+        traceback.print_exc()
+        return False
+    for context in told:
+        print(f"\n--- {name}: reached the loop's exception handler: {context}", file=sys.stderr)
+        if error := context.get("exception"):
+            traceback.print_exception(error)
+    return not told
+
+
+if __name__ == "__main__":
+    sys.exit(main())
