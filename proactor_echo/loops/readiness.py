@@ -81,8 +81,9 @@ class EventLoop(TurnLoop):
 
     def _ensure_fd_no_transport(self, fd: Any) -> None:
         number = fd if isinstance(fd, int) else _file_descriptor(fd)
-        if self._selector is not None and self._selector.watches(number):
-            raise RuntimeError(f"File descriptor {fd!r} is used by a transport")
+        owner = None if self._selector is None else self._selector.watcher(number)
+        if owner is not None:
+            raise RuntimeError(f"File descriptor {fd!r} is used by transport {owner!r}")
         super()._ensure_fd_no_transport(fd)
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
@@ -279,7 +280,7 @@ class ReadinessAcceptor(Acceptor):
         """Accept no more."""
         self._accepting = False
         fd = self._sock.fileno()
-        if self._loop._selector.watches(fd):
+        if self._loop._selector.watcher(fd) is not None:
             self._loop._selector.forget(fd)
 
     def _readable(self, _mask: int) -> None:
