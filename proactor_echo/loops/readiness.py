@@ -21,6 +21,7 @@ from proactor_echo.loops.turns import TurnLoop
 if TYPE_CHECKING:
     import asyncio
 
+    from proactor_echo.loops.datagram import DatagramTransport
     from proactor_echo.loops.mmsg import Batch
 
 logger = logging.getLogger("asyncio")
@@ -78,6 +79,14 @@ class EventLoop(TurnLoop):
         if took >= self.slow_callback_duration:
             owner = getattr(channel, "__self__", channel)
             logger.warning("Executing %r took %.3f seconds", owner, took)
+
+    def _make_socket_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> StreamTransport:
+        self._ensure_fd_no_transport(sock)  # asyncio does from Python 3.12 on
+        return super()._make_socket_transport(sock, *args, **kwargs)
+
+    def _make_datagram_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> DatagramTransport:
+        self._ensure_fd_no_transport(sock)
+        return super()._make_datagram_transport(sock, *args, **kwargs)
 
     def _ensure_fd_no_transport(self, fd: Any) -> None:
         number = fd if isinstance(fd, int) else _file_descriptor(fd)

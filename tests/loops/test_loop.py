@@ -155,6 +155,29 @@ def test_a_watched_descriptor_may_not_be_used_twice(ours: Bench) -> None:
 
 
 @posix
+def test_a_socket_gets_only_one_transport(ours: Bench) -> None:
+    """As on the stock loop from Python 3.12 on. Before, the second takes the events and the first waits for ever."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        here, there = tcp_pair()
+        transport, _ = await loop.connect_accepted_socket(Recorder, there)
+        with pytest.raises(RuntimeError, match="is used by transport"):
+            await loop.connect_accepted_socket(Recorder, there)
+        transport.abort()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("127.0.0.1", 0))
+            endpoint, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=sock)
+            with pytest.raises(RuntimeError, match="is used by transport"):
+                await loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=sock)
+            endpoint.abort()
+            await asyncio.sleep(0)
+        here.close()
+
+    ours.run(main())
+
+
+@posix
 @pytest.mark.parametrize("name", ["PollSelector", "SelectSelector", "EpollSelector", "KqueueSelector"])
 def test_every_selector_can_carry_the_transports(name: str) -> None:
     """The path that macOS takes, on whatever this system has."""
