@@ -90,7 +90,7 @@ def main() -> int:
     parser.add_argument("--python", action="append", default=[], help="its command; default the running one")
     parser.add_argument("--wine", action="append", default=[], metavar="3.x", help="a Windows Python under Wine")
     parser.add_argument("--limit", type=float, default=90.0, help="seconds for one test, default 90")
-    parser.add_argument("--json", type=Path, help="write the results there too")
+    parser.add_argument("--json", type=Path, help="write the results there instead of a table")
     args = parser.parse_args()
     compared: list[Comparison] = []
     for version in args.wine:
@@ -99,7 +99,8 @@ def main() -> int:
         compared += here(python, args.modules, args.limit)
     if args.json:
         args.json.write_text(json.dumps([asdict(one) for one in compared]), encoding="utf-8")
-    table(compared)
+    else:
+        table(compared)
     return int(any(one.worse for one in compared))
 
 
@@ -112,7 +113,10 @@ def under_wine(version: str, modules: list[str], limit: float) -> list[Compariso
         status = subprocess.run(command, check=False).returncode
         if not results.exists():
             sys.exit(f"Windows Python {version}: ended with {status}")
-        return [Comparison(**one) for one in json.loads(results.read_text(encoding="utf-8"))]
+        compared = [Comparison(**one) for one in json.loads(results.read_text(encoding="utf-8"))]
+    for one in compared:
+        one.python += " under Wine"
+    return compared
 
 
 def here(python: str, modules: list[str], limit: float) -> list[Comparison]:
@@ -250,18 +254,23 @@ class Module:
 
 
 def table(compared: list[Comparison]) -> None:
-    """Print one line for each Python, as Markdown."""
-    print("\n| | stock passes | ours passes | on a loop of ours | ours alone fails | expected | flaky | minutes |")
-    print("|---|---|---|---|---|---|---|---|")
-    for one in compared:
-        numbers = (one.stock, one.ours, one.on_ours, len(one.worse), len(one.expected), len(one.flaky))
+    """Print one line for each Python, as Markdown, and below it every test that is not the same on both loops."""
+    kinds = {
+        "fails on ours alone": [one.worse for one in compared],
+        "expected to": [one.expected for one in compared],
+        "flaky": [one.flaky for one in compared],
+        "passes on ours alone": [one.better for one in compared],
+        "fails on both": [one.neither for one in compared],
+    }
+    heads = ["", "stock passes", "ours passes", "of them made a loop of ours", *kinds, "minutes"]
+    print(f"\n| {' | '.join(heads)} |\n{'|---' * len(heads)}|")
+    for at, one in enumerate(compared):
+        numbers = [one.stock, one.ours, one.on_ours, *(len(names[at]) for names in kinds.values())]
         print(f"| {one.python} | {' | '.join(map(str, numbers))} | {one.seconds / 60:.0f} |")
-    for one in compared:
-        named = {"ours alone fails": one.worse, "expected": one.expected, "flaky": one.flaky}
-        named |= {"passes on ours alone": one.better, "fails on both": one.neither}
-        for what, names in named.items():
-            for name in names:
-                print(f"{one.python}, {what}: {name}")
+    for kind, names in kinds.items():
+        for at, one in enumerate(compared):
+            for name in names[at]:
+                print(f"{one.python}, {kind}: {name}")
 
 
 if __name__ == "__main__":
