@@ -136,11 +136,15 @@ class ReadinessStream(StreamTransport):
         elif interest == self._interest:
             self._redirect()
         else:
-            self._interest = interest
-            if interest:
-                poller.watch(self._fd, interest, self._channel())
-            else:
+            before, self._interest = self._interest, interest
+            if not interest:
                 poller.forget(self._fd)
+                return
+            try:
+                poller.watch(self._fd, interest, self._channel())
+            except BaseException:
+                self._interest = before  # closing, which follows, must not look for what is not watched
+                raise
 
     def _redirect(self) -> None:
         """Have the poller call the channel that fits from now on, if it watches at all."""

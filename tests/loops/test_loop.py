@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import logging
 import os
@@ -196,6 +197,46 @@ def test_every_selector_can_carry_the_transports(name: str) -> None:
     test_half_close_keeps_the_other_direction_open(bench)
     test_a_slow_peer_pauses_and_resumes_the_protocol(bench)
     test_every_size_is_echoed_once_in_order(bench, "127.0.0.1")
+
+
+@posix
+@pytest.mark.parametrize("name", ["PollSelector", "EpollSelector"])
+def test_a_descriptor_that_cannot_be_watched_costs_its_connection_alone(name: str) -> None:
+    from proactor_echo.loops.poller import SelectorChannels, new_poller
+    from proactor_echo.loops.readiness import EventLoop
+
+    base = getattr(selectors, name, None)
+    if base is None:
+        pytest.skip(f"this system has no {name}")
+    own = type(new_poller())
+    bases = (own,) if issubclass(own, base) else (SelectorChannels, base)
+
+    def watch(self: Any, fd: int, events: int, channel: Any) -> None:
+        if fd == full:
+            raise OSError(errno.ENOSPC, "no room to watch one more")  # epoll's answer at max_user_watches
+        bases[0].watch(self, fd, events, channel)
+
+    full = -1
+    poller = type("Full", bases, {"watch": watch})
+
+    async def main() -> BaseException | None:
+        nonlocal full
+        here, there = tcp_pair()
+        full = there.fileno()
+        _, protocol = await asyncio.get_running_loop().connect_accepted_socket(Recorder, there)
+        lost = await asyncio.wait_for(protocol.lost, 5)
+        assert here.recv(1) == b""
+        here.close()
+        full = -1  # the number is used again
+        async with connection() as (peer, other):
+            peer.send(b"x")
+            await other.until(1)
+        result: BaseException | None = lost
+        return result
+
+    lost = Bench(lambda: EventLoop(poller())).run(main())
+    assert isinstance(lost, OSError)
+    assert lost.errno == errno.ENOSPC
 
 
 def test_a_python_without_a_private_name_gets_the_stock_loop_and_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
