@@ -223,6 +223,7 @@ class BatchProactor(IocpProactor):
                 value = callback(count, key, operation)
             except Exception as exc:
                 future.set_exception(exc)
+                del entry, future  # or they are garbage in a cycle: the traceback of `exc` holds this frame
             else:
                 future.set_result(value)
 

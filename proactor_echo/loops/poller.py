@@ -42,10 +42,10 @@ class SelectorChannels:
         """Watch `fd` no longer."""
         self.unregister(fd)
 
-    def watches(self: Any, fd: int) -> bool:
-        """Whether `fd` belongs to a channel."""
+    def watcher(self: Any, fd: int) -> object | None:
+        """Return whose channel watches `fd`, None if none does."""
         key = self.get_map().get(fd)
-        return key is not None and callable(key.data)
+        return getattr(key.data, "__self__", key.data) if key is not None and callable(key.data) else None
 
     def others(self, events: list[Any]) -> list[Any]:
         """Return those of `events` that are no channel's, as asyncio wants them: pairs of key and mask."""
@@ -118,9 +118,10 @@ else:
                 except OSError:
                     pass  # closed behind our back: the kernel has forgotten it
 
-        def watches(self, fd: int) -> bool:
-            """Whether `fd` belongs to a channel."""
-            return fd in self.channels
+        def watcher(self, fd: int) -> object | None:
+            """Return whose channel watches `fd`, None if none does."""
+            channel = self.channels.get(fd)
+            return getattr(channel, "__self__", channel)
 
         def select(self, timeout: float | None = None) -> list[Any]:
             """Wait; return what epoll_wait says, pairs of descriptor and event bits, for :meth:`dispatch`."""

@@ -1,9 +1,21 @@
 """Every private name of asyncio this package uses, in one place.
 
-Read in the sources of CPython 3.11.7, 3.12.1 and 3.13.0 (``Lib/asyncio``); of 3.14 the changed signatures were looked
-up, not every name, and nothing was run. Nothing else in the package may touch a private name of asyncio.
-:func:`missing` says which of them the running Python lacks; a Python that lacks one gets the stock event loop and a
-warning instead of ours (see :mod:`proactor_echo.loops`).
+Each was read in the sources of CPython 3.11.7, 3.12.1, 3.13.0 and 3.14.2 (``Lib/asyncio``, ``Lib/selectors.py``), and
+compared as a syntax tree from one to the next. From 3.13.0 to 3.14.2 all but two are the same, and in 3.14.5 all are as
+in 3.14.2. What differs, and matters here:
+
+===========================  =============================================================================
+3.12: transports' factories  ``_make_socket_transport`` and its like refuse a descriptor that is in use
+3.13: ``Server._attach``     and ``_detach`` are given the transport (gh-79033)
+3.13: ``run_forever``        is split into ``_run_forever_setup``, the loop and ``_run_forever_cleanup``; ours
+                             overrides the whole and calls ``super``, which holds for both shapes
+3.14: ``run_forever``        calls the setup outside its ``try``
+3.14: ``SSLProtocol``        asks its transport ``is_closing()``
+3.14: event loop policies    have an underscore in front; only the comparison with CPython's tests knows them
+===========================  =============================================================================
+
+Nothing else in the package may touch a private name of asyncio. :func:`missing` says which of them the running Python
+lacks; a Python that lacks one gets the stock event loop and a warning instead of ours (see :mod:`proactor_echo.loops`).
 
 Names that asyncio looks up on *our* transports are part of the same bargain, in the other direction:
 
@@ -86,7 +98,7 @@ SENDFILE_TRY_NATIVE: Any = getattr(getattr(constants, "_SendfileMode", None), "T
 SSL_HANDSHAKE_TIMEOUT: float = getattr(constants, "SSL_HANDSHAKE_TIMEOUT", 60.0)
 SSL_SHUTDOWN_TIMEOUT: float = getattr(constants, "SSL_SHUTDOWN_TIMEOUT", 30.0)
 
-# Python 3.12 made Server count its transports by name: _attach(transport) instead of _attach() (gh-79033).
+# Python 3.13 made Server keep its transports: _attach(transport) instead of _attach() (gh-79033).
 _SERVER_TAKES_TRANSPORT = "transport" in getattr(inspect.signature(getattr(Server, "_attach", print)), "parameters", ())
 
 _LOOP_NAMES = (

@@ -21,6 +21,7 @@ from proactor_echo.loops.turns import TurnLoop
 if TYPE_CHECKING:
     import asyncio
 
+    from proactor_echo.loops.datagram import DatagramTransport
     from proactor_echo.loops.mmsg import Batch
 
 logger = logging.getLogger("asyncio")
@@ -79,10 +80,19 @@ class EventLoop(TurnLoop):
             owner = getattr(channel, "__self__", channel)
             logger.warning("Executing %r took %.3f seconds", owner, took)
 
+    def _make_socket_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> StreamTransport:
+        self._ensure_fd_no_transport(sock)  # asyncio does from Python 3.12 on
+        return super()._make_socket_transport(sock, *args, **kwargs)
+
+    def _make_datagram_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> DatagramTransport:
+        self._ensure_fd_no_transport(sock)
+        return super()._make_datagram_transport(sock, *args, **kwargs)
+
     def _ensure_fd_no_transport(self, fd: Any) -> None:
         number = fd if isinstance(fd, int) else _file_descriptor(fd)
-        if self._selector is not None and self._selector.watches(number):
-            raise RuntimeError(f"File descriptor {fd!r} is used by a transport")
+        owner = None if self._selector is None else self._selector.watcher(number)
+        if owner is not None:
+            raise RuntimeError(f"File descriptor {fd!r} is used by transport {owner!r}")
         super()._ensure_fd_no_transport(fd)
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
@@ -127,11 +137,15 @@ class ReadinessStream(StreamTransport):
         elif interest == self._interest:
             self._redirect()
         else:
-            self._interest = interest
-            if interest:
-                poller.watch(self._fd, interest, self._channel())
-            else:
+            before, self._interest = self._interest, interest
+            if not interest:
                 poller.forget(self._fd)
+                return
+            try:
+                poller.watch(self._fd, interest, self._channel())
+            except BaseException:
+                self._interest = before  # closing, which follows, must not look for what is not watched
+                raise
 
     def _redirect(self) -> None:
         """Have the poller call the channel that fits from now on, if it watches at all."""
@@ -282,7 +296,7 @@ class ReadinessAcceptor(Acceptor):
         """Accept no more."""
         self._accepting = False
         fd = self._sock.fileno()
-        if self._loop._selector.watches(fd):
+        if self._loop._selector.watcher(fd) is not None:
             self._loop._selector.forget(fd)
 
     def _readable(self, _mask: int) -> None:

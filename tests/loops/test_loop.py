@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import importlib
 import logging
 import os
@@ -142,14 +143,37 @@ def test_a_watched_descriptor_may_not_be_used_twice(ours: Bench) -> None:
         async with connection() as (peer, protocol):
             fd = protocol.transport.get_extra_info("socket").fileno()
             loop = asyncio.get_running_loop()
-            with pytest.raises(RuntimeError, match="used by"):
+            with pytest.raises(RuntimeError, match=rf"^File descriptor {fd} is used by transport <.*fd={fd} .*>$"):
                 loop.add_reader(fd, print)
             protocol.transport.pause_reading()
             await loop.sock_sendall(peer, b"x")
             for _ in range(5):
                 await asyncio.sleep(0)
-            with pytest.raises(RuntimeError, match="used by"):
+            with pytest.raises(RuntimeError, match="is used by transport"):
                 loop.add_writer(fd, print)
+
+    ours.run(main())
+
+
+@posix
+def test_a_socket_gets_only_one_transport(ours: Bench) -> None:
+    """As on the stock loop from Python 3.12 on. Before, the second takes the events and the first waits for ever."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        here, there = tcp_pair()
+        transport, _ = await loop.connect_accepted_socket(Recorder, there)
+        with pytest.raises(RuntimeError, match="is used by transport"):
+            await loop.connect_accepted_socket(Recorder, there)
+        transport.abort()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.bind(("127.0.0.1", 0))
+            endpoint, _ = await loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=sock)
+            with pytest.raises(RuntimeError, match="is used by transport"):
+                await loop.create_datagram_endpoint(asyncio.DatagramProtocol, sock=sock)
+            endpoint.abort()
+            await asyncio.sleep(0)
+        here.close()
 
     ours.run(main())
 
@@ -173,6 +197,46 @@ def test_every_selector_can_carry_the_transports(name: str) -> None:
     test_half_close_keeps_the_other_direction_open(bench)
     test_a_slow_peer_pauses_and_resumes_the_protocol(bench)
     test_every_size_is_echoed_once_in_order(bench, "127.0.0.1")
+
+
+@posix
+@pytest.mark.parametrize("name", ["PollSelector", "EpollSelector"])
+def test_a_descriptor_that_cannot_be_watched_costs_its_connection_alone(name: str) -> None:
+    from proactor_echo.loops.poller import SelectorChannels, new_poller
+    from proactor_echo.loops.readiness import EventLoop
+
+    base = getattr(selectors, name, None)
+    if base is None:
+        pytest.skip(f"this system has no {name}")
+    own = type(new_poller())
+    bases = (own,) if issubclass(own, base) else (SelectorChannels, base)
+
+    def watch(self: Any, fd: int, events: int, channel: Any) -> None:
+        if fd == full:
+            raise OSError(errno.ENOSPC, "no room to watch one more")  # epoll's answer at max_user_watches
+        bases[0].watch(self, fd, events, channel)
+
+    full = -1
+    poller = type("Full", bases, {"watch": watch})
+
+    async def main() -> BaseException | None:
+        nonlocal full
+        here, there = tcp_pair()
+        full = there.fileno()
+        _, protocol = await asyncio.get_running_loop().connect_accepted_socket(Recorder, there)
+        lost = await asyncio.wait_for(protocol.lost, 5)
+        assert here.recv(1) == b""
+        here.close()
+        full = -1  # the number is used again
+        async with connection() as (peer, other):
+            peer.send(b"x")
+            await other.until(1)
+        result: BaseException | None = lost
+        return result
+
+    lost = Bench(lambda: EventLoop(poller())).run(main())
+    assert isinstance(lost, OSError)
+    assert lost.errno == errno.ENOSPC
 
 
 def test_a_python_without_a_private_name_gets_the_stock_loop_and_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:

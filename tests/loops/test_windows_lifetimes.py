@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import gc
 import socket
@@ -285,3 +286,32 @@ def test_a_stock_transfer_on_a_silent_socket_leaves_nothing_registered(ours: Ben
             ]
 
     run(ours, main())
+
+
+def test_an_operation_of_asyncios_own_that_fails_leaves_no_garbage(ours: Bench) -> None:
+    """The traceback of its error holds the frame that completed it, which must not hold its future."""
+
+    async def main() -> list[Any]:
+        loop: Any = asyncio.get_running_loop()
+        here, there = tcp_pair()
+        here.setblocking(False)
+        gc.collect()
+        gc.disable()
+        try:
+            receiving = loop._proactor.recv(here, 10)
+            reset(there)
+            with contextlib.suppress(ConnectionResetError):  # pytest.raises would keep it
+                await receiving
+                pytest.fail("a reset was expected")
+            del receiving
+            await turns(2)  # the handle that woke this task holds it too
+            gc.set_debug(gc.DEBUG_SAVEALL)
+            gc.collect()
+            return [repr(thing) for thing in gc.garbage if isinstance(thing, asyncio.Future)]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+            here.close()
+
+    assert ours.run(main()) == []
