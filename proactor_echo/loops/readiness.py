@@ -153,8 +153,9 @@ class ReadinessStream(StreamTransport):
             self._loop._selector.redirect(self._fd, self._channel())
 
     def _channel(self) -> Channel:
-        if self._interest != self._loop._selector.READ:
-            return self._both
+        return self._receiver() if self._interest == self._loop._selector.READ else self._both
+
+    def _receiver(self) -> Channel:
         if not self._listening:
             return self._unwanted
         return self._readable_into if self._buffered else self._readable
@@ -265,16 +266,11 @@ class ReadinessStream(StreamTransport):
             self._watch(self._interest & ~self._loop._selector.WRITE)
 
     def _both(self, mask: int) -> None:
-        write = self._loop._selector.WRITE
-        if mask & write:
+        read, write = self._loop._selector.READ, self._loop._selector.WRITE
+        if mask & ~read:  # there is room, or an error that sending tells
             self._writable(mask)
-        if mask & ~write and self._interest & ~write:
-            if not self._listening:
-                self._unwanted(mask)
-            elif self._buffered:
-                self._readable_into(mask)
-            else:
-                self._readable(mask)
+        if mask & ~write and self._interest & read:
+            self._receiver()(mask)
 
 
 class ReadinessAcceptor(Acceptor):
