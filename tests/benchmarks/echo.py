@@ -6,6 +6,9 @@
     python tests/benchmarks/echo.py udp --connections 20 --depth 8
     python tests/benchmarks/echo.py connect                          connect, one message, close
 
+`ours` is the command line, `loop` our event loop under the very protocol that asyncio and uvloop run, `coroutine` a
+handler (`async for frame in conn: await conn.send(frame)`).
+
 Every server runs on CPU 0, one at a time within a round, this script's load on CPU 1. Ratios are medians of the ratios
 within each round. `cpu` is the server's own CPU time for a message; it is worth more than the rate, which the load,
 being Python too, bounds. Peers are what a careful user would write (see SERVER below).
@@ -82,7 +85,7 @@ async def main():
 
 if engine == "uvloop":
     import uvloop as factory
-elif engine == "coroutine":
+elif engine in ("loop", "coroutine"):
     import proactor_echo as factory
 else:
     factory = asyncio
@@ -97,9 +100,9 @@ QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVN
 def main() -> None:
     options = parse()
     os.sched_setaffinity(0, {1})
-    names = ["ours", "coroutine", "asyncio", "streams", "uvloop"]
+    names = ["ours", "loop", "coroutine", "asyncio", "streams", "uvloop"]
     if options.kind == "udp":
-        names = ["ours", "asyncio", "uvloop"]
+        names = ["ours", "loop", "asyncio", "uvloop"]
     if subprocess.run([sys.executable, "-c", "import uvloop"], capture_output=True, check=False).returncode:
         names.remove("uvloop")
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
