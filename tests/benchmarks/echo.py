@@ -7,7 +7,8 @@
     python tests/benchmarks/echo.py connect                          connect, one message, close
 
 `ours` is the command line, `loop` our event loop under the very protocol that asyncio and uvloop run, `coroutine` a
-handler (`async for frame in conn: await conn.send(frame)`).
+handler (`async for frame in conn: await conn.send(frame)`). `bare` is the least that echoes in Python: `epoll`, `recv`
+and `send` in a loop, without a protocol, without buffers, without errors; no event loop in Python can cost less.
 
 Every server runs on CPU 0, one at a time within a round, this script's load on CPU 1. Ratios are medians of the ratios
 within each round. `cpu` is the server's own CPU time for a message; it is worth more than the rate, which the load,
@@ -94,6 +95,27 @@ with asyncio.Runner(loop_factory=factory.new_event_loop) as runner:
 """
 
 
+BARE = """
+import select, socket, sys
+listener = socket.create_server(("127.0.0.1", int(sys.argv[3])), backlog=1024)
+poll = select.epoll()
+poll.register(listener, select.EPOLLIN)
+sockets = {}
+while True:
+    for fd, _ in poll.poll():
+        sock = sockets.get(fd)
+        if sock is None:
+            sock, _ = listener.accept()
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sockets[sock.fileno()] = sock
+            poll.register(sock, select.EPOLLIN)
+        elif data := sock.recv(8192):
+            sock.send(data)
+        else:
+            sockets.pop(fd).close()
+"""
+
 QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # streams complain of resets
 
 
@@ -103,6 +125,8 @@ def main() -> None:
     names = ["ours", "loop", "coroutine", "asyncio", "streams", "uvloop"]
     if options.kind == "udp":
         names = ["ours", "loop", "asyncio", "uvloop"]
+    if options.kind in ("tcp", "connect"):
+        names.insert(2, "bare")
     if subprocess.run([sys.executable, "-c", "import uvloop"], capture_output=True, check=False).returncode:
         names.remove("uvloop")
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
@@ -141,7 +165,7 @@ def one_run(name: str, options: argparse.Namespace) -> tuple[float, float]:
         command = [sys.executable, "-m", "proactor_echo", "udp" if options.kind == "udp" else "tcp", "-q"]
         command += ["--port", str(port), *(["--framing", "length"] if options.kind == "frames" else [])]
     else:
-        command = [sys.executable, "-c", SERVER, options.kind, name, str(port)]
+        command = [sys.executable, "-c", BARE if name == "bare" else SERVER, options.kind, name, str(port)]
     with subprocess.Popen(["taskset", "-c", "0", *command], **QUIET) as server:
         try:
             wait_for(port, options.kind == "udp")
