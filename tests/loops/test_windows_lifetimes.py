@@ -47,8 +47,10 @@ async def abort_many(count: int, at_once: int = 100) -> None:
     for _ in range(count // at_once):
         pairs = [tcp_pair() for _ in range(at_once)]
         made = [await loop.connect_accepted_socket(Recorder, sock) for _, sock in pairs]
-        for transport, _ in made[::2]:
+        for transport, protocol in made[::2]:
             while not transport._sending:  # until the system takes no more
+                if transport.is_closing():
+                    raise AssertionError("a send failed") from await protocol.lost
                 transport.write(bytes(1 << 20))
         await turns(2)
         assert loop._proactor.pending >= at_once
