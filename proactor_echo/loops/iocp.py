@@ -35,7 +35,7 @@ from proactor_echo.loops.turns import TurnLoop
 if TYPE_CHECKING:
     import asyncio
     from collections import deque
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Ts = TypeVarTuple("Ts")
 
@@ -66,14 +66,15 @@ class EventLoop(TurnLoop):
 
     def __init__(self, proactor: BatchProactor | None = None) -> None:
         self._engine = Engine(self)
-        super().__init__(BatchProactor() if proactor is None else proactor)
+        with _signals_left_where_they_go():
+            super().__init__(BatchProactor() if proactor is None else proactor)
 
     # -- turns ---------------------------------------------------------------------------------------------------
 
     def run_forever(self) -> None:
         """Run until :meth:`stop` is called."""
         # A signal must wake the loop that waits, not the one that was made last: CPython sets this once, when a loop is
-        # made, and takes it away when any loop is closed.
+        # made, and takes it away when any loop is closed. Ours leave it alone then; others may have been there.
         main = threading.current_thread() is threading.main_thread()
         before = signal.set_wakeup_fd(self._csock.fileno()) if main and not self.is_closed() else -1
         try:
@@ -204,7 +205,23 @@ class EventLoop(TurnLoop):
             self._acceptors.clear()
             for queue in self._engine.accept_queues.values():
                 queue.close()
-        super().close()
+        with _signals_left_where_they_go(self._csock):
+            super().close()
+
+
+@contextlib.contextmanager
+def _signals_left_where_they_go(closing: socket.socket | None = None) -> Iterator[None]:
+    """Keep waking the loop that is running, whatever CPython does when another is made or closed inside it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own = -1 if closing is None else closing.fileno()
+    before = signal.set_wakeup_fd(-1)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError, OSError):  # that socket may be closed by now
+            signal.set_wakeup_fd(-1 if before == own else before)
 
 
 def _is_plain_stream(sock: socket.socket) -> bool:
