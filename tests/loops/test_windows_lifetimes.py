@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import ctypes
 import gc
-import socket
 import sys
 import tracemalloc
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -36,8 +36,12 @@ async def turns(count: int) -> None:
 
 
 async def nothing_pending(loop: Any) -> None:
+    await until(lambda: not loop._proactor.pending)
+
+
+async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(5):
-        while loop._proactor.pending:
+        while not condition():
             await asyncio.sleep(0)
 
 
@@ -121,9 +125,12 @@ def test_the_kernel_writes_to_living_memory_after_everybody_let_go(ours: Bench) 
         await turns(5)
         dead().abort()
         await nothing_pending(loop)
-        await turns(3)
-        gc.collect()
-        assert operation() is None
+
+        def freed() -> bool:
+            gc.collect()
+            return operation() is None
+
+        await until(freed)
         peer.close()
 
     run(ours, main())
@@ -177,8 +184,7 @@ def test_a_buffer_lent_by_a_protocol_cannot_be_resized_while_the_kernel_has_it(o
                 protocol.buffer.extend(b"more")
             protocol.transport.pause_reading()
             await asyncio.get_running_loop().sock_sendall(peer, b"x")
-            while protocol.transport._held is None:
-                await asyncio.sleep(0)
+            await until(lambda: protocol.transport._held is not None)
             protocol.buffer.extend(b"more")
 
     run(ours, main())
@@ -256,9 +262,12 @@ def test_what_arrives_behind_a_keyboard_interrupt_is_not_lost() -> None:
     made = loop.run_until_complete(connect())
     for peer, _ in pairs:
         peer.send(b"x")
+    interrupted = loop.create_future()  # never done: it is the interrupt that ends each wait
+    limit = loop.call_later(5, interrupted.set_exception, TimeoutError())
     for _ in pairs:
         with pytest.raises(KeyboardInterrupt):
-            loop.run_until_complete(asyncio.sleep(5))
+            loop.run_until_complete(interrupted)
+    limit.cancel()
     loop.run_until_complete(asyncio.wait_for(receive(made), 5))
     for protocol in made:
         protocol.transport.abort()
@@ -280,12 +289,8 @@ def test_a_stock_transfer_on_a_silent_socket_leaves_nothing_registered(ours: Ben
                 while got < 100_000:
                     got += len(await loop.sock_recv(peer, 1 << 16))
                 assert await sending == 100_000
-            await turns(3)
-            assert not [
-                entry
-                for entry in loop._proactor._cache.values()
-                if isinstance(entry[2], socket.socket) and entry[2] is protocol.transport._sock
-            ]
+            sock = protocol.transport._sock
+            await until(lambda: all(entry[2] is not sock for entry in loop._proactor._cache.values()))
 
     run(ours, main())
 
