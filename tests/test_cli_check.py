@@ -67,7 +67,7 @@ def test_where_nothing_listens_one_sentence_says_so_with_status_1() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]
-    ended = check(f"127.0.0.1:{port}")
+        ended = check(f"127.0.0.1:{port}")  # while it is bound, and so cannot be given to anybody
     assert (ended.status, ended.out) == (1, "")
     assert ended.err.startswith(f"Error: cannot connect: 127.0.0.1:{port}: refused (")
     assert len(ended.err.splitlines()) == 1

@@ -5,9 +5,10 @@ It stands at the two public calls of the event loop through which a client meets
 """
 
 import asyncio
+import contextlib
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -60,8 +61,20 @@ def _family(address: Address) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
 
 
-def closed_port(host: str = "127.0.0.1") -> int:
-    """Return a port that refuses: it was free just now, and is not one that the system gives out again at once."""
-    with socket.create_server((host, 0)) as listener:
-        port: int = listener.getsockname()[1]
+@contextlib.contextmanager
+def refusing_port() -> Iterator[int]:
+    """A TCP port of 127.0.0.1 that refuses: bound and not listening, so that the system gives it to nobody meanwhile.
+
+    Not even to the socket that connects to it, as it may with a port that is free: TCP then connects it to itself.
+    """
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
+
+
+def closed_udp_port() -> int:
+    """Return a UDP port of 127.0.0.1 that was free just now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
         return port

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from net.network import Network, closed_port
+from net.network import Network, refusing_port
 from peers import eventually
 
 import proactor_echo as pe
@@ -69,13 +69,13 @@ async def test_limits_that_make_no_sense_are_refused_before_anybody_is_bothered(
     options: dict[str, object], network: Network
 ) -> None:
     with pytest.raises(ValueError, match=next(iter(options))):
-        await pe.connect_tcp("127.0.0.1", closed_port(), **options)  # type: ignore[arg-type]
+        await pe.connect_tcp("127.0.0.1", 9, **options)  # type: ignore[arg-type]
     assert network.tried == []
 
 
 async def test_refused_is_one_sentence() -> None:
-    port = closed_port()
-    error = await failure("127.0.0.1", port)
+    with refusing_port() as port:
+        error = await failure("127.0.0.1", port)
     assert str(error).startswith(f"cannot connect to 127.0.0.1:{port}: refused (")
     assert str(error).count(str(port)) == 1
     (only,) = error.errors

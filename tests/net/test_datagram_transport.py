@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from net.network import closed_port
+from net.network import closed_udp_port
 from peers import eventually
 from stock import turns
 
@@ -376,7 +376,7 @@ async def test_ending_wakes_those_who_wait_for_room(pair: Pair, how: str) -> Non
 async def test_errors_of_a_vanished_peer_are_told_and_end_nothing(caplog: pytest.LogCaptureFixture) -> None:
     protocol = Diary()
     sock = Moody()
-    sock.connect(("127.0.0.1", closed_port()))
+    sock.connect(("127.0.0.1", closed_udp_port()))
     transport = open_transport(protocol, sock)
     for _ in range(5):
         transport.sendto(b"anybody there?")

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from net.network import Address, Network, closed_port
+from net.network import Address, Network, refusing_port
 from peers import eventually
 from stock import turns
 
@@ -48,9 +48,10 @@ async def test_an_address_that_does_not_answer_is_passed_over_after_a_moment(net
 
 
 async def test_an_address_that_refuses_is_passed_over_at_once(network: Network, there: Address) -> None:
-    network.names[NAME] = [("127.0.0.1", closed_port()), there]
-    async with await connect(happy_eyeballs_delay=60) as conn:
-        assert conn.peer == pe.format_address(there)
+    with refusing_port() as port:
+        network.names[NAME] = [("127.0.0.1", port), there]
+        async with await connect(happy_eyeballs_delay=60) as conn:
+            assert conn.peer == pe.format_address(there)
 
 
 async def test_the_first_answer_wins_though_it_was_asked_first(network: Network, there: Address) -> None:
@@ -104,15 +105,15 @@ async def test_without_a_delay_addresses_are_tried_one_after_the_other(network: 
 
 
 async def test_when_all_fail_each_is_named_in_the_order_they_were_tried(network: Network) -> None:
-    refusing: list[Address] = [("127.0.0.1", closed_port()), ("127.0.0.1", closed_port())]
-    network.names[NAME] = [SILENT, *refusing]
     network.silent = {SILENT}
-    with pytest.raises(pe.ConnectFailed) as caught:
-        await connect(happy_eyeballs_delay=0.001, open_timeout=0.3)
+    with refusing_port() as one, refusing_port() as other:
+        network.names[NAME] = [SILENT, ("127.0.0.1", one), ("127.0.0.1", other)]
+        with pytest.raises(pe.ConnectFailed) as caught:
+            await connect(happy_eyeballs_delay=0.001, open_timeout=0.3)
     words = str(caught.value)
     assert words.startswith("cannot connect to name.example:9: 127.0.0.1:9: no answer within 0.3 s; ")
     assert words.count("refused (") == 2
-    assert words.index(f":{refusing[0][1]}: ") < words.index(f":{refusing[1][1]}: ")
+    assert words.index(f":{one}: ") < words.index(f":{other}: ")
     assert [type(error) for error in caught.value.errors] == [
         TimeoutError,
         ConnectionRefusedError,

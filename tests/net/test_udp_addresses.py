@@ -5,7 +5,7 @@ import socket
 from typing import Any
 
 import pytest
-from net.network import Network, closed_port
+from net.network import Network, closed_udp_port
 from stock import turns
 
 import proactor_echo as pe
@@ -174,7 +174,7 @@ async def test_connecting_where_there_is_no_way_is_one_sentence() -> None:
 
 async def test_the_first_address_with_a_way_there_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network(monkeypatch)
-    port = closed_port()
+    port = closed_udp_port()
     network.names["name.example"] = [("255.255.255.255", port), ("127.0.0.1", port)]
     async with await pe.connect_udp("name.example", port) as endpoint:
         assert endpoint.peer == ("127.0.0.1", port)

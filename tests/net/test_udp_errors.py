@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from net.network import closed_port
+from net.network import closed_udp_port
 from peers import WINE, eventually
 from stock import turns
 
@@ -91,7 +91,7 @@ def has_error(sock: socket.socket) -> bool:
 
 async def test_a_peer_that_is_not_there_disturbs_no_other() -> None:
     async with await pe.serve_udp(pe.EchoDatagramProtocol) as server, await pe.bind_udp() as endpoint:
-        nobody = ("127.0.0.1", closed_port())
+        nobody = ("127.0.0.1", closed_udp_port())
         for number in range(100):
             await endpoint.send(b"anybody there?", nobody)
             await exchange(endpoint, server.addresses[0], bytes([number]))
@@ -99,7 +99,7 @@ async def test_a_peer_that_is_not_there_disturbs_no_other() -> None:
 
 async def test_every_send_to_a_peer_that_is_not_there_goes_out() -> None:
     """An error about an earlier datagram comes with a later send, and must not cost that one."""
-    port = closed_port()
+    port = closed_udp_port()
     async with await pe.connect_udp("127.0.0.1", port) as endpoint:
         for _ in range(10):
             await endpoint.send(b"lost")
