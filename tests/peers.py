@@ -6,12 +6,16 @@ import random
 import socket
 import struct
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
 #: Windows as Wine shows it, which some facts of Windows are different from.
 WINE = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
+
+#: Seconds by which a timer of a loop may be early: whatever is due within one tick of its clock is run.
+TICK = time.get_clock_info("monotonic").resolution
 
 
 class RawClient:
