@@ -287,7 +287,7 @@ def test_demo_ends_with_status_1_when_something_failed(cli: CommandLine, monkeyp
             pass
 
     monkeypatch.setattr("proactor_echo.demo.EchoProtocol", Swallowing)
-    monkeypatch.setattr("proactor_echo.demo.PATIENCE", 2.0)
+    monkeypatch.setattr("proactor_echo.demo.PATIENCE", 1.0)
     ended = cli.run("demo")
     assert (ended.status, ended.err) == (1, "")
     assert "FAILED: 0 bytes came back for 262,144\n" in ended.out

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from peers import WINE
 
 from proactor_echo.testing.conformance import PROMISES, Outcome, check_transport
 from proactor_echo.testing.known_defects import known_defect
@@ -21,7 +22,8 @@ def test_the_stock_loop_breaks_no_promise_but_those_it_is_known_to_break(promise
     loop = asyncio.new_event_loop()
     known = known_defect(promise, loop)
     loop.close()
-    report = check_transport(asyncio.new_event_loop, only=[promise], timeout=2 if known else 30)
+    # What is known to be broken may just as well not be heard of in time: no need to wait long for that.
+    report = check_transport(asyncio.new_event_loop, only=[promise], timeout=0.5 if known else 30)
     assert report.passed, report
 
 
@@ -34,7 +36,9 @@ def test_the_selector_loop_of_windows_breaks_no_promise_but_those_it_is_known_to
 @all_promises
 def test_our_loop_keeps_every_promise(promise: str) -> None:
     loops = pytest.importorskip("proactor_echo.loops")
-    report = check_transport(loops.new_event_loop, only=[promise], timeout=30)
+    # Wine brings nothing to a UDP socket that had an error, and half of this time passes before that is certain.
+    deaf = WINE and promise == "an unreachable peer is an error and not the end"
+    report = check_transport(loops.new_event_loop, only=[promise], timeout=6 if deaf else 30)
     (result,) = report.results
     assert result.outcome in (Outcome.OK, Outcome.SKIPPED), report
     assert result.outcome is Outcome.OK or sys.platform == "win32", report
