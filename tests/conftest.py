@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from proactor_echo.loops import new_event_loop
 
-pytest_plugins = ["pytester"]
+pytest_plugins = ["pytester", "shards"]
 
 STOCK_LOOP: type[asyncio.AbstractEventLoop]
 if sys.platform == "win32":

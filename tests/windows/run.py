@@ -1,6 +1,7 @@
 """Run the tests, or any program, on Windows Python under Wine, from Linux.
 
     python tests/windows/run.py                           the whole test suite
+    python tests/windows/run.py --jobs 1                  the same in one session, not in some side by side
     python tests/windows/run.py tests/net -k reset -x     any pytest selection
     python tests/windows/run.py --python 3.12 tests/wire  another version, or `all`
     python tests/windows/run.py --exec -- -c "print(1)"   any arguments of python
@@ -9,6 +10,13 @@ What is tested is the checkout that holds this file. The runner's own options
 come before `--`; what it does not know goes to pytest. PYTHONPATH may name
 more folders. The first run needs Wine, the mingw compiler, pip and the network,
 and keeps what it builds in ~/.cache/proactor-echo (delete it to start afresh).
+
+The whole suite is dealt out to Wine sessions side by side, one more than there
+are processors but at most 4: each waits about half of its time. Their outputs
+come one after the other, and the last line has the sums. --shard 2/3 runs the
+second of three parts alone. A selection runs in one session; --jobs N says
+otherwise for either.
+
 The exit status is pytest's; 124 when the time limit ended the run, 1 when
 something it needs is missing.
 """
@@ -22,9 +30,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' folder, as pytest puts it there
 
-from windows import build, host, session
+from windows import build, host, session, side_by_side
 
 CHECKOUT = Path(__file__).resolve().parents[2]
+
+MOST_JOBS = 4
+"""Sessions side by side, unless more are asked for."""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -53,16 +64,27 @@ def _run(version: str, python: Path, options: argparse.Namespace, arguments: lis
         return session.run(
             python, arguments, checkout=CHECKOUT, directory=Path.cwd(), timeout=options.timeout, merge_output=False
         )
-    print(f"=== pytest on Windows Python {version} under Wine", flush=True)
+    jobs = options.jobs or (1 if arguments else min(MOST_JOBS, (os.cpu_count() or 1) + 1))
     started = time.monotonic()
-    # A test that hangs shows where, before the time limit ends the run; nothing is written into the checkout.
-    dump = f"faulthandler_timeout={min(120.0, options.timeout / 2):g}"
-    pytest = ["-m", "pytest", "-p", "no:cacheprovider", "-o", dump, *arguments]
-    status = session.run(
-        python, pytest, checkout=CHECKOUT, directory=CHECKOUT, timeout=options.timeout, merge_output=True
-    )
-    print(f"=== Windows Python {version}: exit status {status} after {time.monotonic() - started:.0f} s", flush=True)
+    if jobs == 1:
+        status, told = _pytest(version, python, options.timeout, arguments), ""
+    else:
+        print(f"=== Windows Python {version}: {jobs} sessions side by side", flush=True)
+        this = [sys.executable, __file__, "--python", version, "--timeout", f"{options.timeout:g}", "--jobs", "1", "--"]
+        with session.terminate_as_exit():
+            total = side_by_side.run([[*this, f"--shard={job}/{jobs}", *arguments] for job in range(1, jobs + 1)])
+        status, told = total.status, f"{total.counts} in {jobs} sessions, "
+    took = f"after {time.monotonic() - started:.0f} s"
+    print(f"=== Windows Python {version}: {told}exit status {status} {took}", flush=True)
     return status
+
+
+def _pytest(version: str, python: Path, timeout: float, arguments: list[str]) -> int:
+    print(f"=== pytest on Windows Python {version} under Wine", flush=True)
+    # A test that hangs shows where, before the time limit ends the run; nothing is written into the checkout.
+    dump = f"faulthandler_timeout={min(120.0, timeout / 2):g}"
+    pytest = ["-m", "pytest", "-p", "no:cacheprovider", "-o", dump, *arguments]
+    return session.run(python, pytest, checkout=CHECKOUT, directory=CHECKOUT, timeout=timeout, merge_output=True)
 
 
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -80,11 +102,18 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--python", choices=[*host.SUPPORTED, "all"], default="3.11", help="default 3.11")
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="of each run, default 600")
+    parser.add_argument("--jobs", type=_jobs, metavar="N", help="of pytest, side by side")
     parser.add_argument("--exec", action="store_true", help="run python with the arguments, not pytest, right here")
     parser.add_argument("--build", action="store_true", help="build what is not built yet, and run nothing")
     parser.add_argument("--list", action="store_true", help="print the versions this machine can run")
     options, unknown = parser.parse_known_args(own)
     return options, unknown + rest
+
+
+def _jobs(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of sessions")
+    return int(text)
 
 
 if __name__ == "__main__":

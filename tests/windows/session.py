@@ -38,7 +38,7 @@ def run(
         prefix = _private_prefix(scratch)
         _set_temporary_folder(prefix, scratch / "tmp")
         env = _environment(prefix, scratch, python, checkout)
-        with _terminate_as_exit():
+        with terminate_as_exit():
             process = subprocess.Popen(
                 [host.wine(), str(python), *arguments],
                 cwd=directory,
@@ -151,7 +151,7 @@ def _end_session(env: dict[str, str], process: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _terminate_as_exit() -> Iterator[None]:
+def terminate_as_exit() -> Iterator[None]:
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 

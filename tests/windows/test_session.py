@@ -56,6 +56,17 @@ def test_the_exit_status_of_pytest_is_passed_on() -> None:
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout
 
 
+def test_sessions_side_by_side_share_the_tests_and_end_with_one_sum() -> None:
+    command = [*RUNNER, "--jobs", "2", "tests/windows/test_windows_python.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert [line for line in done.stdout.splitlines() if line.startswith("shard ")] == [
+        "shard 1 of 2: 1 tests",
+        "shard 2 of 2: 1 tests",
+    ]
+    assert ": 2 passed in 2 sessions, exit status 0 after " in done.stdout.splitlines()[-1]
+
+
 def test_the_time_limit_ends_detached_processes_too(listener: socket.socket) -> None:
     command = [*RUNNER, "--timeout", "8", "--exec", "--", "-c", parent_and_child(listener)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as runner:

@@ -1,0 +1,105 @@
+"""Run several commands at once, print their output one after the other, and add up what pytest says of each."""
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+NOTHING_SELECTED = 5
+"""The exit status of pytest when no test was selected."""
+
+_COUNTS = re.compile(rb"^(?:=+ )?((?:\d+ [a-z]+(?:, )?)+|no tests ran) in [\d.]+s", re.MULTILINE)
+_COLOUR = re.compile(rb"\x1b\[[\d;]*m")
+_WORDS = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warnings", "errors")
+_PLURAL = {"warning": "warnings", "error": "errors"}
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How several runs of pytest ended, taken together."""
+
+    status: int
+    """The first exit status that tells of something wrong; else 0, or pytest's for nothing selected if all say so."""
+    counts: str
+    """As pytest writes them: ``1 failed, 20 passed``."""
+
+
+def run(commands: Sequence[Sequence[str]]) -> Total:
+    """Run pytest commands at once; the first one's output is copied as it comes, the others' when their turn is.
+
+    Each is in a process group of its own, so that whoever interrupts this process leaves the ending of them to it: all
+    are told to terminate, and waited for.
+    """
+    with contextlib.ExitStack() as files:
+        # Files for all but the first: nobody reads theirs for a while, and a full pipe would hold them up.
+        kept = [files.enter_context(tempfile.TemporaryFile()) for _ in commands[1:]]
+        with _started(commands, [subprocess.PIPE, *kept]) as (first, *others):
+            assert first.stdout is not None
+            outputs = [_copy(first.stdout)]
+            statuses = [first.wait()]
+            for process, file in zip(others, kept, strict=True):
+                statuses.append(process.wait())
+                file.seek(0)
+                outputs.append(_copy(file))
+    return add_up(statuses, outputs)
+
+
+def add_up(statuses: Sequence[int], outputs: Sequence[bytes]) -> Total:
+    """Take several runs of pytest together, by their exit statuses and outputs; one that gives no counts has failed."""
+    status = next((status for status in statuses if status not in (0, NOTHING_SELECTED)), min(statuses))
+    counts: Counter[str] = Counter()
+    silent = 0
+    for output in outputs:
+        summaries = _COUNTS.findall(_COLOUR.sub(b"", output))
+        if not summaries:
+            silent += 1
+        elif summaries[-1] != b"no tests ran":
+            for part in summaries[-1].decode().split(", "):
+                number, word = part.split()
+                counts[_PLURAL.get(word, word)] += int(number)
+    told = [f"{counts[word]} {word}" for word in sorted(counts, key=(*_WORDS, *counts).index)]
+    if silent:
+        told.append(f"{silent} of {len(outputs)} ended without a summary")
+        status = status or 1
+    return Total(status, ", ".join(told) or "no tests ran")
+
+
+@contextlib.contextmanager
+def _started(
+    commands: Sequence[Sequence[str]], outputs: Sequence[int | IO[bytes]]
+) -> Iterator[list[subprocess.Popen[bytes]]]:
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for command, output in zip(commands, outputs, strict=True):
+            processes.append(
+                subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            )
+        yield processes
+    finally:
+        for process in processes:
+            process.terminate()  # does nothing to one that has ended
+        for process in processes:
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+
+def _copy(stream: IO[bytes]) -> bytes:
+    text = bytearray()
+    while data := os.read(stream.fileno(), 65536):
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        text += data
+    return bytes(text)
