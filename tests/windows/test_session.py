@@ -28,6 +28,14 @@ def listener() -> Iterator[socket.socket]:
         yield server
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let what is started here be interrupted, though SIGINT be ignored here, as in whatever a script starts with &."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def parent_and_child(listener: socket.socket) -> str:
     return PARENT.format(child=CHILD.format(port=listener.getsockname()[1]))
 
@@ -77,12 +85,16 @@ def test_the_time_limit_ends_detached_processes_too(listener: socket.socket) -> 
     assert "time limit of 8 s" in told
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_the_runner_ends_detached_processes_too(
     listener: socket.socket, number: signal.Signals, status: int
 ) -> None:
     with subprocess.Popen([*RUNNER, "--exec", "--", "-c", parent_and_child(listener)]) as runner:
-        child = wait_for_child(listener)
-        runner.send_signal(number)
-        assert runner.wait(60) == status
+        try:
+            child = wait_for_child(listener)
+            runner.send_signal(number)
+            assert runner.wait(60) == status
+        finally:
+            runner.terminate()
     assert_ended(child)

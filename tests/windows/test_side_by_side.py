@@ -4,6 +4,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -70,15 +71,27 @@ def test_they_run_at_the_same_time() -> None:
             assert running.communicate(timeout=60)[0].splitlines()[-1] == b"2 passed"
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let what is started here be interrupted, though SIGINT be ignored here, as in whatever a script starts with &."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_them_all(number: signal.Signals) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(60)
         program = f"import socket; socket.create_connection({listener.getsockname()!r}).recv(1)"
         with subprocess.Popen(side_by_side(program, program), stderr=subprocess.DEVNULL) as running:
-            clients = [listener.accept()[0] for _ in range(2)]
-            running.send_signal(number)
-            assert running.wait(60) not in (0, None)
+            try:
+                clients = [listener.accept()[0] for _ in range(2)]
+                running.send_signal(number)
+                assert running.wait(60) != 0
+            finally:
+                running.terminate()
         for client in clients:
             with client:
                 client.settimeout(60)
