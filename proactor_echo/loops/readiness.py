@@ -26,8 +26,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("asyncio")
 
-SMALLEST = 8 * 1024  # bytes asked for in a receive: grown by reads that fill it, shrunk by reads that do not
-LARGEST = 64 * 1024  # beyond 128 KiB glibc maps and unmaps memory for each, which costs more than a second receive
+# Bytes asked for in a receive. The interpreter takes so much memory for it, gives back at once what was not needed, and
+# nothing is held between receives: so there is nothing to adapt. glibc maps and unmaps memory from 128 KiB on, which
+# costs more than a second receive.
+MOST = 64 * 1024
 ACCEPTS_A_TURN = 128
 
 
@@ -112,14 +114,12 @@ class EventLoop(TurnLoop):
 class ReadinessStream(StreamTransport):
     """A stream transport driven by readiness."""
 
-    __slots__ = ("_fd", "_interest", "_least", "_listening", "_want")
+    __slots__ = ("_fd", "_interest", "_listening")
 
     def _init_engine(self, sock: socket.socket) -> None:
         self._fd = sock.fileno()
         self._interest = 0  # what the poller watches for
         self._listening = False
-        self._want = SMALLEST  # bytes to ask for in the next receive
-        self._least = 1  # fewer than that, and it is to be less
 
     def _prepare(self, sock: socket.socket) -> None:
         set_nodelay(sock)
@@ -187,19 +187,16 @@ class ReadinessStream(StreamTransport):
         return True
 
     def _readable(self, _mask: int) -> None:
-        want = self._want
         try:
-            data = self._sock.recv(want)  # type: ignore[union-attr]
+            data = self._sock.recv(MOST)  # type: ignore[union-attr]
         except (BlockingIOError, InterruptedError):
             return
         except OSError as exc:
             self._receive_failed(exc)
             return
-        if not self._least <= len(data) < want:
-            if not data:
-                self._end_of_file()
-                return
-            self._adapt(len(data))
+        if not data:
+            self._end_of_file()
+            return
         if self._queued:
             self._received(data)
             return
@@ -231,12 +228,6 @@ class ReadinessStream(StreamTransport):
             self._size = 0
         elif not self._took(count):
             self._flush()
-
-    def _adapt(self, size: int) -> None:
-        """Ask for more after a receive of `size` bytes that got all it asked for, for less after a small one."""
-        want = self._want
-        self._want = want = max(want >> 1, SMALLEST) if size < want else min(want * 4, LARGEST)
-        self._least = want >> 3 if want > SMALLEST else 1
 
     def _readable_into(self, _mask: int) -> None:
         buffer = self._borrow()
