@@ -34,7 +34,7 @@ class EchoProtocol(FramedProtocol):
         )
 
     _verbatim = False  # whether the bytes of whole frames are their own answer
-    _raw = False  # whether any bytes are a whole frame
+    _skim: Callable[[bytes], tuple[int, int]] | None = None  # counts the frames; None where any bytes are one
     _echoed_bytes = 0  # sent back verbatim, and not in _stats yet: half the work of counting each way
     _echoed_frames = 0
 
@@ -53,16 +53,20 @@ class EchoProtocol(FramedProtocol):
         self._verbatim = False
         if after is ConnectionState.OPEN:
             self._verbatim = self.codec.canonical and self._sends_all_back
-            self._raw = type(self.codec) is RawCodec
+
+    def _begin(self) -> None:
+        super()._begin()
+        if type(self.codec) is not RawCodec:
+            self._skim = self._decoder.skim
 
     def data_received(self, data: bytes) -> None:
         """Answer whole frames with the bytes they came in, which spares cutting them out and encoding them."""
         if not self._verbatim:
             super().data_received(data)
             return
-        count = 1
-        if not self._raw:
-            count, end = self._decoder.skim(data)
+        count, skim = 1, self._skim
+        if skim is not None:
+            count, end = skim(data)
             if end != len(data):
                 if end:
                     self._echoed_bytes += end

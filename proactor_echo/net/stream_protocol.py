@@ -50,7 +50,6 @@ class StreamProtocol(asyncio.Protocol):
     _peer = ""
     _owner: Owner | None = None
     _socket: socket.socket | None = None
-    _idle: IdleTimer | None = None
     _closer: StallTimer | None = None
 
     def __init__(self) -> None:
@@ -58,6 +57,7 @@ class StreamProtocol(asyncio.Protocol):
         self._lifecycle = Lifecycle(self._state_changed)
         self._out: list[bytes] = []
         self._ending = Ending()
+        self._idle: IdleTimer | None = None  # asked for with every message
 
     # -- for subclasses ------------------------------------------------------------------------------------------
 

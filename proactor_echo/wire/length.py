@@ -30,7 +30,7 @@ from typing import Any, Literal, NoReturn
 
 from ..errors import FrameCorrupt, FramingError
 from .codec import BytesLike, Decoder, as_bytes, check_choice, check_limit
-from .runs import LONGEST_RUN, SHORTEST_RUN, Run, Runs
+from .runs import LONGEST_RUN, SHORTEST_RUN, Runs
 from .sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
 
 __all__ = ["LengthCodec"]
@@ -207,8 +207,6 @@ class LengthCodec(SizedCodec):
         )
 
 
-_NO_RUN = Run(lambda data, position: (), (), lambda data, position: ())
-
 _FIELD = {1: "B", 2: "H", 3: "3s", 4: "I", 8: "Q"}
 
 
@@ -227,7 +225,7 @@ class _LengthDecoder(SizedDecoder):
         self._lowest = max(0, codec._kept - codec._bias)  # less would not hold its own header
         self._highest = codec.max_frame_length - codec._bias
         # The last chunk that was one run and nothing else, its size first: the next is often like it. (To skim.)
-        self._same: tuple[int, Run, int] = -1, _NO_RUN, 0
+        self._same: tuple[int, Callable[..., object], object, tuple[int, int]] = -1, len, None, (0, 0)
         order = ">" if codec.byteorder == "big" else "<"
         self._read: Callable[[bytes, int], tuple[Any, ...]]
         if width == 3:
@@ -252,9 +250,9 @@ class _LengthDecoder(SizedDecoder):
     def skim(self, data: bytes) -> tuple[int, int]:
         if self.pending or self._left or self._over:
             return 0, 0
-        size, run, count = self._same
-        if len(data) == size and run.headers(data, 0) == run.expected:
-            return count, size
+        size, headers, expected, skimmed = self._same
+        if len(data) == size and headers(data, 0) == expected:
+            return skimmed
         return self._walk(data, 0, None)
 
     def _walk(self, data: bytes, position: int, frames: list[bytes] | None) -> tuple[int, int]:
@@ -295,7 +293,7 @@ class _LengthDecoder(SizedDecoder):
                     if frames is not None:
                         frames += run.payloads(data, position)
                     elif not position and count * end == size:
-                        self._same = size, run, count
+                        self._same = size, run.headers, run.expected, (count, size)
                     seen += count
                     position += count * (end - position)
                     if pace.longest < LONGEST_RUN:
