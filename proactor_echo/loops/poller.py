@@ -18,6 +18,7 @@ Invoke = Callable[["Channel", int], object]
 Channel = Callable[[int], object]  # called with what was seen; any bit beside WRITE means "receive now"
 
 MAX_EVENTS = 1024  # most events taken in one turn, so that timers get their turn; the rest is reported in the next
+FIRST_EVENTS = 64  # asked for at first, since each call takes memory for as many; doubled whenever all of them came
 
 
 class SelectorChannels:
@@ -95,6 +96,7 @@ else:
         def __init__(self) -> None:
             super().__init__()
             self.channels: dict[int, Channel] = {}
+            self._most = FIRST_EVENTS
             self.batch: Any = None  # the loop's, kept here: see TurnLoop for why the loop has few attributes
 
         def watch(self, fd: int, events: int, channel: Channel) -> None:
@@ -130,9 +132,11 @@ else:
             elif timeout < 0:
                 timeout = 0
             try:
-                events: list[Any] = self._selector.poll(timeout, MAX_EVENTS)
+                events: list[Any] = self._selector.poll(timeout, self._most)
             except InterruptedError:
                 return []
+            if len(events) == self._most < MAX_EVENTS:
+                self._most *= 2
             return events
 
         def close(self) -> None:
