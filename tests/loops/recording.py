@@ -99,7 +99,10 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
     """Two ends of one TCP connection, both non-blocking."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         here = socket.create_connection(listener.getsockname())
-        there, _ = listener.accept()
+        there, peer = listener.accept()
+        while peer != here.getsockname():  # somebody else tries ports, as the tests of refusals do
+            there.close()
+            there, peer = listener.accept()
     here.setblocking(False)
     there.setblocking(False)
     return here, there
