@@ -28,6 +28,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,26 +43,26 @@ Factory = Callable[[], asyncio.AbstractEventLoop]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--one", nargs=2, metavar=("WORK", "LOOP"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     loops: dict[str, Factory] = {"ours": pe.new_event_loop, "stock": asyncio.new_event_loop}
     for name in ("uvloop", "winloop"):
         if importlib.util.find_spec(name):
             loops[name] = importlib.import_module(name).new_event_loop
-    works: dict[str, Callable[[], Coroutine[Any, Any, float]]] = {
-        "call_soon": call_soon,
-        "timers": timers,
-        "cancel": cancel,
-        "futures": futures,
-    }
+    works = {work.__name__: work for work in (call_soon, timers, cancel, futures)}
+    if options.one:
+        what, name = options.one
+        print(statistics.median(run(loops[name], works[what]()) for _ in range(5)))
+        return
     print(f"{sys.version.split()[0]} on {sys.platform}, {options.rounds} rounds; nanoseconds each")
     packages = {"ours": "proactor_echo", "stock": "asyncio"}
     for what, then in (("import (ms)", ""), ("loop (ms)", ".new_event_loop().close()")):
         codes = {
             name: f"import {package}" + (f"; {package}{then}" if then else "") for name, package in packages.items()
         }
-        compare(what, {name: (lambda code=code: fresh(code)) for name, code in codes.items()}, options.rounds)  # type: ignore[misc]
-    for what, work in works.items():
-        compare(what, {name: (lambda f=f, w=work: run(f, w())) for name, f in loops.items()}, options.rounds)  # type: ignore[misc]
+        compare(what, {name: partial(fresh, code) for name, code in codes.items()}, options.rounds)
+    for what in works:
+        compare(what, {name: partial(alone, what, name) for name in loops}, options.rounds)
     loads: dict[str, Callable[[], Any]] = {"nothing": Nothing, "TCP": TcpLoad, "UDP flood": UdpFlood}
     print("\nhow late a timer of 1 ms is, microseconds: median, 99th percentile, most")
     for what, load in loads.items():
@@ -98,6 +99,12 @@ def fresh(code: str) -> float:
     timed = f"import sys, time; sys.path.insert(0, {str(ROOT)!r}); t = time.perf_counter(); {code}; "
     timed += "print((time.perf_counter() - t) * 1e3)"
     return float(subprocess.run([sys.executable, "-c", timed], capture_output=True, text=True, check=True).stdout)
+
+
+def alone(what: str, name: str) -> float:
+    """Return what one piece of work takes in an interpreter that has seen no other loop, which would slow both down."""
+    command = [sys.executable, __file__, "--one", what, name]
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 async def call_soon(count: int = 50_000) -> float:
