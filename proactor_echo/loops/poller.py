@@ -57,13 +57,12 @@ class SelectorChannels:
         return None
 
     def dispatch(self: Any, events: list[Any]) -> list[Any]:
-        """Call the channels in `events` (from ``select``); return the others."""
+        """Call the channels in `events` (from ``select``); :meth:`others` has told of the others, so return none."""
         for key, mask in events:
             channel = key.data
             if callable(channel) and self.get_map().get(key.fd) is key:  # not forgotten meanwhile
                 channel(mask)
-        others: list[Any] = self.others(events)
-        return others
+        return []
 
     def pin(self: Any, events: list[Any]) -> list[tuple[Any, int, Channel]]:
         """Note what is to be told to which channel later, by :meth:`dispatch_pinned`."""

@@ -209,9 +209,7 @@ class StreamProtocol(asyncio.Protocol):
                 if not self._resetting:
                     self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
-        level = log_level(disconnect)
-        if logger.isEnabledFor(level):
-            logger.log(level, "%s: %s", self._peer or "connection", disconnect.text)
+        logger.log(log_level(disconnect), "%s: %s", self._peer or "connection", disconnect.text)
         self._call(self.connection_closed, disconnect)
         owner, self._owner = self._owner, None  # it knows us too: a cycle would be left to the garbage collector
         if owner is not None:
@@ -283,8 +281,7 @@ class StreamProtocol(asyncio.Protocol):
         if transport is None:
             self._lifecycle.on(Event.CLOSE)
         elif not transport.is_closing():
-            if self._out:
-                self._flush()
+            self._flush()
             self._lifecycle.on(Event.CLOSE)
             transport.close()
             # A TLS peer has to say goodbye as well, for which asyncio would wait 30 seconds.
