@@ -11,8 +11,22 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self
 
+
+def _wine_version() -> int:
+    if sys.platform != "win32":
+        return 0
+    version = getattr(ctypes.WinDLL("ntdll"), "wine_get_version", None)
+    if version is None:
+        return 0
+    version.restype = ctypes.c_char_p
+    return int(version().partition(b".")[0])
+
+
+#: Wine's major version, 0 where this is no Wine. Wine 8 answers as Windows 7 does, Wine 10 as Windows 11.
+WINE_VERSION = _wine_version()
+
 #: Windows as Wine shows it, which some facts of Windows are different from.
-WINE = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
+WINE = WINE_VERSION > 0
 
 #: Seconds by which a timer of a loop may be early: whatever is due within one tick of its clock is run.
 TICK = time.get_clock_info("monotonic").resolution

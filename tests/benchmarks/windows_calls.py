@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import dataclasses
 import multiprocessing
 import os
 import re
@@ -19,7 +20,6 @@ import socket
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
@@ -95,19 +95,16 @@ def exchange(socks: list[socket.socket], messages: int) -> None:
 def serve_traced(name: str, version: str, trace: Path, lines: Path) -> None:
     """Run the server with its calls written to `trace` and its output to `lines`; in a process of its own."""
     sys.path.insert(0, str(HERE.parent))
-    from windows import build, session
-
-    original = build.wine_environment
-
-    def tracing(*args: Any) -> dict[str, str]:
-        return {**original(*args), "WINEDEBUG": "+relay"}
+    from windows import build, session, wines
 
     python = build.windows_python(version, CHECKOUT)
-    build.wine_environment = tracing  # type: ignore[assignment]
+    wine = wines.find(None)
+    wine.prefix()  # made without its calls being traced
     for path, descriptor in ((lines, 1), (trace, 2)):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
     script = str(HERE / "windows_server.py")
-    session.run(python, [script, name], checkout=CHECKOUT, directory=CHECKOUT, timeout=600, merge_output=False)
+    tracing = dataclasses.replace(wine, debug="+relay")
+    session.run(tracing, python, [script, name], checkout=CHECKOUT, directory=CHECKOUT, timeout=600, merge_output=False)
 
 
 def wait_for_port(lines: Path, server: multiprocessing.Process) -> int:

@@ -1,4 +1,4 @@
-"""What the Windows lane needs of this machine: Wine, a mingw compiler, Pythons, pip; and where it keeps what it builds.
+"""What a Windows Python is built with on this machine: a mingw compiler, Pythons, pip.
 
 Each thing that is missing is one :class:`MissingToolError` whose text is a sentence an operator can act on.
 """
@@ -16,7 +16,7 @@ from pathlib import Path
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 """The minor versions for which a Windows build of CPython can be had (see ``build``)."""
 
-_COMPILER = "x86_64-w64-mingw32-gcc"
+_COMPILER = ("x86_64-w64-mingw32-gcc", "x86_64-w64-mingw32-windres")
 
 _DESCRIBE = (
     "import json, os, sys, sysconfig; lib = sysconfig.get_path('stdlib'); "
@@ -65,24 +65,23 @@ def available_versions() -> list[str]:
     return versions
 
 
-def wine() -> str:
-    """Return the path of the ``wine`` command; raises :class:`MissingToolError`."""
-    if os.name == "nt":
-        raise MissingToolError("This already is Windows: run `python -m pytest` itself.")
-    command = shutil.which("wine")
-    if command is None or shutil.which("wineserver") is None:
-        raise MissingToolError("Wine is not installed: on Debian, `apt-get install wine wine64` brings it.")
-    return command
+@dataclass(frozen=True, slots=True)
+class Compiler:
+    """The paths of the mingw commands for 64-bit Windows."""
+
+    gcc: str
+    windres: str
 
 
-def compiler() -> str:
-    """Return the path of the mingw C compiler for 64-bit Windows; raises :class:`MissingToolError`."""
-    command = shutil.which(_COMPILER)
-    if command is None:
-        raise MissingToolError(
-            f"{_COMPILER} is not installed: on Debian, `apt-get install gcc-mingw-w64-x86-64-win32` brings it."
-        )
-    return command
+def compiler() -> Compiler:
+    """Return the mingw C compiler for 64-bit Windows; raises :class:`MissingToolError`."""
+    found = [shutil.which(command) for command in _COMPILER]
+    for command, path in zip(_COMPILER, found, strict=True):
+        if path is None:
+            raise MissingToolError(
+                f"{command} is not installed: on Debian, `apt-get install gcc-mingw-w64-x86-64-win32` brings it."
+            )
+    return Compiler(*map(str, found))
 
 
 def pip(*arguments: str) -> None:
@@ -95,12 +94,6 @@ def pip(*arguments: str) -> None:
         errors = re.findall(r"^ERROR: (.*)$", done.stderr, re.MULTILINE) or done.stderr.strip().splitlines()[-1:]
         names = " ".join(argument for argument in arguments if not argument.startswith("-"))
         raise MissingToolError(f"pip could not {names}: {errors[-1]}")
-
-
-def cache_directory() -> Path:
-    """Return the folder, outside the checkout, that holds what the lane builds (``XDG_CACHE_HOME`` is honoured)."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base).absolute() / "proactor-echo"
 
 
 def _candidates(minor: str) -> list[str]:

@@ -4,12 +4,18 @@
     python tests/windows/run.py --jobs 1                  the same in one session, not in some side by side
     python tests/windows/run.py tests/net -k reset -x     any pytest selection
     python tests/windows/run.py --python 3.12 tests/wire  another version, or `all`
+    python tests/windows/run.py --wine 10 tests/net       as Windows 11, or on each with `all`
     python tests/windows/run.py --exec -- -c "print(1)"   any arguments of python
 
 What is tested is the checkout that holds this file. The runner's own options
 come before `--`; what it does not know goes to pytest. PYTHONPATH may name
-more folders. The first run needs Wine, the mingw compiler, pip and the network,
-and keeps what it builds in ~/.cache/proactor-echo (delete it to start afresh).
+more folders. The first run needs the mingw compiler, pip and the network, and
+keeps what it builds in ~/.cache/proactor-echo (delete it to start afresh).
+
+Wine 8 answers as Windows 7 does, Wine 10 is set to Windows 11. Debian 12 has
+the one and Debian 13 the other; the machine's own is the default. One that the
+machine has not, root can have all the same: a small Debian with it is made in
+the cache (a minute, 1.2 GB), and nothing is installed.
 
 The whole suite is dealt out to Wine sessions side by side, one more than there
 are processors but at most 4: each waits about half of its time. Their outputs
@@ -26,11 +32,12 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' folder, as pytest puts it there
 
-from windows import build, host, session, side_by_side
+from windows import build, host, session, side_by_side, wines
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -43,48 +50,78 @@ def main(argv: Sequence[str]) -> int:
     options, arguments = _parse(argv)
     try:
         if options.list:
-            print("\n".join(host.available_versions()))
+            pairs = [f"{version} {wine}" for version in host.available_versions() for wine in wines.available()]
+            print("\n".join(pairs))
             return 0
-        host.wine()
-        versions = host.available_versions() if options.python == "all" else [options.python]
         # All must be there before the first starts, so that a missing one is told at once.
-        pythons = {version: build.windows_python(version, CHECKOUT) for version in versions}
-        build.wine_prefix()
+        with session.terminate_as_exit():
+            lanes = _lanes(options)
         if options.build:
             return 0
-        statuses = [_run(version, python, options, arguments) for version, python in pythons.items()]
+        statuses = [_run(lane, options, arguments) for lane in lanes]
     except host.MissingToolError as missing:
         print(f"tests/windows/run.py: {missing}", file=sys.stderr)
         return 1
     return next((status for status in statuses if status), 0)
 
 
-def _run(version: str, python: Path, options: argparse.Namespace, arguments: list[str]) -> int:
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One Windows Python on one Wine."""
+
+    minor: str
+    python: Path
+    wine: wines.Wine
+
+    def __str__(self) -> str:
+        return f"Windows Python {self.minor} under Wine {self.wine.name}"
+
+
+def _lanes(options: argparse.Namespace) -> list[Lane]:
+    names = wines.available() if options.wine == "all" else [options.wine]
+    found = [wines.find(name) for name in names]
+    versions = host.available_versions() if options.python == "all" else [options.python]
+    pythons = [(version, build.windows_python(version, CHECKOUT)) for version in versions]
+    for wine in found:
+        wine.prefix()
+    return [Lane(version, python, wine) for version, python in pythons for wine in found]
+
+
+def _run(lane: Lane, options: argparse.Namespace, arguments: list[str]) -> int:
     if options.exec:
         return session.run(
-            python, arguments, checkout=CHECKOUT, directory=Path.cwd(), timeout=options.timeout, merge_output=False
+            lane.wine,
+            lane.python,
+            arguments,
+            checkout=CHECKOUT,
+            directory=Path.cwd(),
+            timeout=options.timeout,
+            merge_output=False,
         )
     jobs = options.jobs or (1 if arguments else min(MOST_JOBS, (os.cpu_count() or 1) + 1))
     started = time.monotonic()
     if jobs == 1:
-        status, told = _pytest(version, python, options.timeout, arguments), ""
+        status, told = _pytest(lane, options.timeout, arguments), ""
     else:
-        print(f"=== Windows Python {version}: {jobs} sessions side by side", flush=True)
-        this = [sys.executable, __file__, "--python", version, "--timeout", f"{options.timeout:g}", "--jobs", "1", "--"]
+        print(f"=== {lane}: {jobs} sessions side by side", flush=True)
+        this = [sys.executable, __file__, "--python", lane.minor, "--wine", lane.wine.name]
+        this += ["--timeout", f"{options.timeout:g}", "--jobs", "1", "--"]
         with session.terminate_as_exit():
             total = side_by_side.run([[*this, f"--shard={job}/{jobs}", *arguments] for job in range(1, jobs + 1)])
         status, told = total.status, f"{total.counts} in {jobs} sessions, "
     took = f"after {time.monotonic() - started:.0f} s"
-    print(f"=== Windows Python {version}: {told}exit status {status} {took}", flush=True)
+    print(f"=== {lane}: {told}exit status {status} {took}", flush=True)
     return status
 
 
-def _pytest(version: str, python: Path, timeout: float, arguments: list[str]) -> int:
-    print(f"=== pytest on Windows Python {version} under Wine", flush=True)
+def _pytest(lane: Lane, timeout: float, arguments: list[str]) -> int:
+    print(f"=== pytest on {lane}, {lane.wine.version}", flush=True)
     # A test that hangs shows where, before the time limit ends the run; nothing is written into the checkout.
     dump = f"faulthandler_timeout={min(120.0, timeout / 2):g}"
     pytest = ["-m", "pytest", "-p", "no:cacheprovider", "-o", dump, *arguments]
-    return session.run(python, pytest, checkout=CHECKOUT, directory=CHECKOUT, timeout=timeout, merge_output=True)
+    return session.run(
+        lane.wine, lane.python, pytest, checkout=CHECKOUT, directory=CHECKOUT, timeout=timeout, merge_output=True
+    )
 
 
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -101,11 +138,12 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         allow_abbrev=False,
     )
     parser.add_argument("--python", choices=[*host.SUPPORTED, "all"], default="3.11", help="default 3.11")
+    parser.add_argument("--wine", choices=[*wines.DEBIANS, "all"], help="default: what the machine has, else 10")
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="of each run, default 600")
     parser.add_argument("--jobs", type=_jobs, metavar="N", help="of pytest, side by side")
     parser.add_argument("--exec", action="store_true", help="run python with the arguments, not pytest, right here")
     parser.add_argument("--build", action="store_true", help="build what is not built yet, and run nothing")
-    parser.add_argument("--list", action="store_true", help="print the versions this machine can run")
+    parser.add_argument("--list", action="store_true", help="print the pairs of version and Wine this machine can run")
     options, unknown = parser.parse_known_args(own)
     return options, unknown + rest
 

@@ -20,14 +20,21 @@ from pathlib import Path
 from types import FrameType
 from typing import IO
 
-from windows import build, host
+from windows.wines import Wine
 
 TIMED_OUT = 124
 """The exit status of a run that was ended by its time limit (coreutils' ``timeout`` uses the same)."""
 
 
 def run(
-    python: Path, arguments: Sequence[str], *, checkout: Path, directory: Path, timeout: float, merge_output: bool
+    wine: Wine,
+    python: Path,
+    arguments: Sequence[str],
+    *,
+    checkout: Path,
+    directory: Path,
+    timeout: float,
+    merge_output: bool,
 ) -> int:
     """Run ``python.exe arguments...`` in a directory with the checkout's package importable; return its exit status.
 
@@ -35,12 +42,12 @@ def run(
     interrupted or told to terminate, every process of the run is ended.
     """
     with _scratch_folder(python) as scratch:
-        prefix = _private_prefix(scratch)
+        prefix = _private_prefix(wine, scratch)
         _set_temporary_folder(prefix, scratch / "tmp")
-        env = _environment(prefix, scratch, python, checkout)
-        with terminate_as_exit():
+        env = _environment(wine, prefix, scratch, python, checkout)
+        with terminate_as_exit(), wine.tidied(prefix):
             process = subprocess.Popen(
-                [host.wine(), str(python), *arguments],
+                [*wine.wine, str(python), *arguments],
                 cwd=directory,
                 env=env,
                 stdin=subprocess.DEVNULL,
@@ -55,7 +62,7 @@ def run(
             except subprocess.TimeoutExpired:
                 status = TIMED_OUT
             finally:
-                _end_session(env, process)
+                _end_session(wine, env, process)
                 for copier in copiers:
                     copier.join(timeout=10)
         told = f"ended after the time limit of {timeout:g} s (--timeout): python {' '.join(arguments)}"
@@ -75,8 +82,8 @@ def _bytecode_folder(python: Path) -> Path:
     return python.with_name("pycache")
 
 
-def _private_prefix(scratch: Path) -> Path:
-    template = build.wine_prefix()
+def _private_prefix(wine: Wine, scratch: Path) -> Path:
+    template = wine.prefix()
     prefix = scratch / "prefix"
     (prefix / "dosdevices").mkdir(parents=True)
     for registry in (*template.glob("*.reg"), template / ".update-timestamp"):
@@ -89,7 +96,7 @@ def _private_prefix(scratch: Path) -> Path:
 
 def _set_temporary_folder(prefix: Path, folder: Path) -> None:
     # Wine takes TEMP and TMP from the registry, not from the environment it is started in.
-    folder.mkdir()
+    folder.mkdir(0o700)
     value = windows_path(folder).replace("\\", "\\\\")
     registry = prefix / "user.reg"
     text = registry.read_text(encoding="utf-8")
@@ -97,8 +104,8 @@ def _set_temporary_folder(prefix: Path, folder: Path) -> None:
     registry.write_text(text, encoding="utf-8")
 
 
-def _environment(prefix: Path, scratch: Path, python: Path, checkout: Path) -> dict[str, str]:
-    env = build.wine_environment(prefix)
+def _environment(wine: Wine, prefix: Path, scratch: Path, python: Path, checkout: Path) -> dict[str, str]:
+    env = wine.environment(prefix, scratch / "tmp")
     # PYTHONDONTWRITEBYTECODE too: what is compiled is kept, in the cache, or each start would compile the library anew.
     for name in ("HOME", "EXECUTABLE", "STARTUP", "USERBASE", "DONTWRITEBYTECODE"):
         env.pop(f"PYTHON{name}", None)
@@ -108,7 +115,6 @@ def _environment(prefix: Path, scratch: Path, python: Path, checkout: Path) -> d
     env["PYTHONPATH"] = ";".join(map(windows_path, (checkout, metadata, *callers)))
     env["PYTHONPYCACHEPREFIX"] = windows_path(_bytecode_folder(python))
     env["PYTHONNOUSERSITE"] = "1"
-    env["TMPDIR"] = str(scratch / "tmp")  # for the socket of Wine's server; Windows programs read it as on drive Z:
     return env
 
 
@@ -141,10 +147,10 @@ def _copy(stream: IO[bytes], to: int) -> threading.Thread:
     return thread
 
 
-def _end_session(env: dict[str, str], process: subprocess.Popen[bytes]) -> None:
+def _end_session(wine: Wine, env: dict[str, str], process: subprocess.Popen[bytes]) -> None:
     # The server takes its Windows processes with it. Some of them hold the output pipes, so this comes before joining.
     with contextlib.suppress(subprocess.TimeoutExpired):
-        subprocess.run(["wineserver", "--kill"], env=env, stdin=subprocess.DEVNULL, timeout=30, check=False)
+        subprocess.run([*wine.server, "--kill"], env=env, stdin=subprocess.DEVNULL, timeout=30, check=False)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -11,6 +11,8 @@ import pytest
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the runner starts Wine from another system")
 
 RUNNER = Path(__file__).with_name("run.py")
+WINE = ("wine", "wineserver")
+MINGW = ("x86_64-w64-mingw32-gcc", "x86_64-w64-mingw32-windres")
 THIS_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -39,7 +41,7 @@ def bare(tmp_path: Path) -> dict[str, str]:
 def give(env: Mapping[str, str], *commands: str) -> None:
     for command in commands:
         path = Path(env["PATH"], command)
-        path.write_text("#!/bin/sh\n")
+        path.write_text("#!/bin/sh\necho wine-8.0\n")
         path.chmod(0o755)
 
 
@@ -54,14 +56,20 @@ def test_a_missing_wine_is_told_in_one_sentence(bare: dict[str, str]) -> None:
     assert_one_sentence(runner(env=bare), "Wine is not installed")
 
 
+def test_another_wine_that_cannot_be_had_is_told_in_one_sentence(bare: dict[str, str]) -> None:
+    give(bare, *WINE)
+    lacks = "debootstrap is not installed" if os.geteuid() == 0 else "Wine 10 is not installed, and only root can make"
+    assert_one_sentence(runner("--wine", "10", env=bare), lacks)
+
+
 def test_a_missing_compiler_is_told_in_one_sentence(bare: dict[str, str]) -> None:
-    give(bare, "wine", "wineserver")
+    give(bare, *WINE)
     done = runner("--python", THIS_VERSION, env=bare)
     assert_one_sentence(done, "x86_64-w64-mingw32-gcc is not installed")
 
 
 def test_a_missing_host_python_is_told_in_one_sentence(bare: dict[str, str]) -> None:
-    give(bare, "wine", "wineserver", "x86_64-w64-mingw32-gcc")
+    give(bare, *WINE, *MINGW)
     here = runner("--list", env=bare).stdout.split()
     absent = [version for version in ("3.11", "3.12", "3.13", "3.14") if version not in here]
     if not absent:
@@ -70,12 +78,13 @@ def test_a_missing_host_python_is_told_in_one_sentence(bare: dict[str, str]) -> 
 
 
 def test_a_failed_download_is_told_in_one_sentence_and_leaves_nothing_behind(bare: dict[str, str]) -> None:
-    give(bare, "wine", "wineserver", "x86_64-w64-mingw32-gcc")
+    give(bare, *WINE, *MINGW)
     done = runner("--python", THIS_VERSION, env=bare)
     assert_one_sentence(done, "pip could not download panda3d")
     left = list(Path(bare["XDG_CACHE_HOME"]).glob("proactor-echo/*"))
     assert all(path.suffix == ".lock" for path in left), left
 
 
-def test_the_running_python_is_among_the_versions(bare: dict[str, str]) -> None:
-    assert THIS_VERSION in runner("--list", env=bare).stdout.split()
+def test_the_running_python_is_among_the_versions_with_the_wine_that_is_there(bare: dict[str, str]) -> None:
+    give(bare, *WINE)
+    assert f"{THIS_VERSION} 8" in runner("--list", env=bare).stdout.splitlines()

@@ -10,11 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from windows import wines
 
-pytestmark = pytest.mark.skipif(not os.environ.get("PROACTOR_ECHO_WINE"), reason="asked for by PROACTOR_ECHO_WINE=1")
+ASKED = sys.platform != "win32" and bool(os.environ.get("PROACTOR_ECHO_WINE"))
+
+pytestmark = pytest.mark.skipif(not ASKED, reason="asked for by PROACTOR_ECHO_WINE=1")
 
 THIS_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
-RUNNER = [sys.executable, str(Path(__file__).with_name("run.py")), "--python", THIS_VERSION]
+
+
+@pytest.fixture(params=wines.available() if ASKED else ["none"])
+def run(request: pytest.FixtureRequest) -> list[str]:
+    """The command that starts the runner on each Wine."""
+    runner = str(Path(__file__).with_name("run.py"))
+    return [sys.executable, runner, "--python", THIS_VERSION, "--wine", request.param]
+
 
 # A process with a child that is detached from it, connected to us, and would stay for ever.
 CHILD = "import socket; s = socket.create_connection(('127.0.0.1', {port})); s.sendall(b'up'); s.recv(1)"
@@ -52,31 +62,31 @@ def assert_ended(child: socket.socket) -> None:
         assert child.recv(1) == b""
 
 
-def test_the_exit_status_and_both_output_streams_are_the_programs_own() -> None:
+def test_the_exit_status_and_both_output_streams_are_the_programs_own(run: list[str]) -> None:
     program = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(7)"
-    done = subprocess.run([*RUNNER, "--exec", "--", "-c", program], capture_output=True, text=True, check=False)
+    done = subprocess.run([*run, "--exec", "--", "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.split(), done.stderr.split()) == (7, ["out"], ["err"])
 
 
-def test_the_exit_status_of_pytest_is_passed_on() -> None:
-    nothing_selected = [*RUNNER, "tests/windows", "-k", "no_such_test"]
+def test_the_exit_status_of_pytest_is_passed_on(run: list[str]) -> None:
+    nothing_selected = [*run, "tests/windows", "-k", "no_such_test"]
     done = subprocess.run(nothing_selected, capture_output=True, text=True, check=False)
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout
 
 
-def test_sessions_side_by_side_share_the_tests_and_end_with_one_sum() -> None:
-    command = [*RUNNER, "--jobs", "2", "tests/windows/test_windows_python.py"]
+def test_sessions_side_by_side_share_the_tests_and_end_with_one_sum(run: list[str]) -> None:
+    command = [*run, "--jobs", "2", "tests/windows/test_windows_python.py", "-k", "default or distribution"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert [line for line in done.stdout.splitlines() if line.startswith("shard ")] == [
         "shard 1 of 2: 1 tests",
         "shard 2 of 2: 1 tests",
     ]
-    assert ": 2 passed in 2 sessions, exit status 0 after " in done.stdout.splitlines()[-1]
+    assert ": 2 passed, 4 deselected in 2 sessions, exit status 0 after " in done.stdout.splitlines()[-1]
 
 
-def test_the_time_limit_ends_detached_processes_too(listener: socket.socket) -> None:
-    command = [*RUNNER, "--timeout", "8", "--exec", "--", "-c", parent_and_child(listener)]
+def test_the_time_limit_ends_detached_processes_too(run: list[str], listener: socket.socket) -> None:
+    command = [*run, "--timeout", "8", "--exec", "--", "-c", parent_and_child(listener)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as runner:
         child = wait_for_child(listener)
         _, told = runner.communicate(timeout=60)
@@ -88,9 +98,9 @@ def test_the_time_limit_ends_detached_processes_too(listener: socket.socket) -> 
 @pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_to_the_runner_ends_detached_processes_too(
-    listener: socket.socket, number: signal.Signals, status: int
+    run: list[str], listener: socket.socket, number: signal.Signals, status: int
 ) -> None:
-    with subprocess.Popen([*RUNNER, "--exec", "--", "-c", parent_and_child(listener)]) as runner:
+    with subprocess.Popen([*run, "--exec", "--", "-c", parent_and_child(listener)]) as runner:
         try:
             child = wait_for_child(listener)
             runner.send_signal(number)
