@@ -47,6 +47,8 @@ class DisconnectReason(enum.StrEnum):
     """The peer's bytes were not what the codec allows."""
     HANDLER_FAILED = "handler failed"
     """The application's handler raised an exception."""
+    HANDLER_TIMEOUT = "handler timed out"
+    """A ``TimeoutError`` left the application's handler: a time limit that it had set itself ran out."""
     IDLE_TIMEOUT = "idle timeout"
     """Nothing moved for as long as the server's idle timeout allows."""
     DRAIN_DEADLINE = "drain deadline"

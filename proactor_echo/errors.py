@@ -48,9 +48,14 @@ __all__ = [
 class ProactorEchoError(Exception):
     """The root of every exception of this package. All of them can be pickled and copied."""
 
+    #: The connection's own note of its end, in an error that a connection raised because it has ended: for internal
+    #: use. With it a server tells such an error from a failure of the handler. A copy does not have it.
+    ending: object | None = None
+
     def __reduce__(self) -> tuple[Any, ...]:
         # The default calls the class with ``args`` alone, which the classes with keyword arguments refuse.
         state = dict(vars(self))
+        state.pop("ending", None)
         if isinstance(self, OSError):
             state["errno"] = self.errno
         return _restore, (type(self), self.args, state)

@@ -16,12 +16,11 @@ has been emptied, and the peer's own flow control does the rest.
 from __future__ import annotations
 
 import asyncio
-import weakref
+import copy
 from collections import deque
-from collections.abc import Callable
 from typing import Self
 
-from ..errors import Disconnect, Disconnected, DisconnectReason, EndOfStream, FramingError, ProtocolStateError
+from ..errors import Disconnect, DisconnectReason, EndOfStream, FramingError, ProactorEchoError, ProtocolStateError
 from ..wire.framing import Codec
 from ..wire.state import ConnectionState
 from .ending import lost_error
@@ -61,7 +60,6 @@ class Connection(FramedProtocol):
         self._read_paused = False
         self._ended = False
         self._broken: Disconnect | None = None
-        self._told: Callable[[], BaseException | None] = lambda: None
         #: The :class:`FramingError` that ended receiving, if one did.
         self.failure: FramingError | None = None
         self._reader: asyncio.Future[None] | None = None
@@ -112,12 +110,12 @@ class Connection(FramedProtocol):
             if self._reader is reader:
                 self._reader = None
 
-    def _end_error(self) -> Exception:
+    def _end_error(self) -> ProactorEchoError:
         if self.failure is not None:
-            return self.failure.with_traceback(None)
-        error = lost_error(self.peer, self._broken) if self._broken else EndOfStream(f"{self.peer}: no more frames")
-        self._told = weakref.ref(error)
-        return error
+            return self._ending.sign(copy.copy(self.failure))
+        if self._broken is not None:
+            return self._ending.sign(lost_error(self.peer, self._broken))
+        return self._ending.sign(EndOfStream(f"{self.peer}: no more frames"))
 
     # -- sending -------------------------------------------------------------------------------------------------
 
@@ -190,16 +188,6 @@ class Connection(FramedProtocol):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.peer or 'unconnected'} {self.state.value}>"
 
-    def ended_by(self, error: BaseException) -> bool:
-        """Whether ``error`` is what one of the calls above raised because *this* connection has ended."""
-        return error is self.failure or error is self._told()
-
-    def lost_error(self) -> Disconnected:
-        """Return the exception that tells why the connection ended."""
-        error = super().lost_error()
-        self._told = weakref.ref(error)
-        return error
-
     @property
     def idle(self) -> bool:
         """Whether nothing is owed either way and somebody is waiting for the next frame."""
@@ -247,7 +235,7 @@ class Connection(FramedProtocol):
         """Hand the error to the receiver, after the frames before it, and read no more."""
         self._ending.note(DisconnectReason.FRAMING, error)
         if not self._ended:
-            self.failure = error
+            self.failure = copy.copy(error)  # which has no traceback, and none may be added: it would lead to us
         self._read_paused = True
         self._pause_reading()
         self._end()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl as tls
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from ..addresses import format_address
-from ..errors import Disconnect, Disconnected, DisconnectReason, EndOfStream, FramingError, classify
+from ..errors import Disconnect, DisconnectReason, classify
 from ..sockopts import ACCEPTED_INHERIT, SocketOptions
 from .connection import Connection
 from .protocol import FramedProtocol, is_proactor
@@ -177,26 +178,46 @@ class Session:
     async def _handle(self, handler: Handler, conn: Connection) -> None:
         try:
             await handler(conn)
-        except (EndOfStream, Disconnected, FramingError) as error:
-            # The peer's doing, and connection_lost() says why; unless it is about another connection or our own frame.
-            if not conn.ended_by(error):
-                conn.crashed(error)
         except asyncio.CancelledError as error:
             if _cancelled_from_outside():
                 conn.abort()
                 raise
             # Something that the handler waited for was cancelled. The handler is not, and has failed.
             conn.crashed(error)
-        except Exception as error:
-            conn.crashed(error)
+        except (Exception, BaseExceptionGroup) as error:
+            self._handler_raised(error, conn)
         await conn.close()
+
+    def _handler_raised(self, error: BaseException, conn: Connection) -> None:
+        """Judge what left the handler.
+
+        What ``conn`` raised because it has ended is the peer's doing, and connection_lost() says why. A time limit that
+        ran out is often the peer's doing too, so a silent client must not be able to fill the log with tracebacks; but
+        it may as well be the handler's database that is silent, so it is said, in one line. Anything else is a failure.
+        """
+        rest = conn.without_own(error)
+        if rest is None:
+            return
+        if _is_timeout(rest):
+            logger.warning(
+                "%s: a TimeoutError left the handler%s; the connection is closed",
+                self._peer,
+                _place(rest),
+                exc_info=rest if logger.isEnabledFor(logging.DEBUG) else None,
+            )
+            conn.cut(DisconnectReason.HANDLER_TIMEOUT)
+        else:
+            conn.crashed(rest)
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
             if self.protocol is not None:
                 self.protocol.abort()
         elif error := task.exception():
-            logger.error("%s: serving the connection failed", self._peer, exc_info=error)
+            if self.protocol is not None:
+                self.protocol.crashed(error)
+            else:
+                logger.error("%s: serving the connection failed", self._peer, exc_info=error)
         self._finished()
 
     def _finished(self) -> None:
@@ -211,3 +232,18 @@ class Session:
 def _cancelled_from_outside() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def _is_timeout(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(TimeoutError)[1] is None
+    return isinstance(error, TimeoutError)
+
+
+def _place(error: BaseException) -> str:
+    """Say which line of the handler ``error`` left."""
+    trace = error.__traceback__
+    if trace is None or trace.tb_next is None:  # the first one is ours
+        return ""
+    code = trace.tb_next.tb_frame.f_code
+    return f" ({code.co_name}, {os.path.basename(code.co_filename)}:{trace.tb_next.tb_lineno})"

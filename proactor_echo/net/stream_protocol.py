@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from ..addresses import format_address
-from ..errors import Disconnect, Disconnected, DisconnectReason, ProtocolStateError
+from ..errors import Disconnect, DisconnectReason, ProtocolStateError
 from ..wire.state import ConnectionState, Event, Lifecycle
 from .ending import Ending, log_level, lost_error
 from .stats import ConnectionStats
@@ -168,6 +168,10 @@ class StreamProtocol(asyncio.Protocol):
         logger.error("%s: serving the connection failed; it is closed", who, exc_info=error)
         self.cut(DisconnectReason.HANDLER_FAILED, error)
 
+    def without_own(self, error: BaseException) -> BaseException | None:
+        """Return what is left of ``error`` without what this connection raised because it has ended; None: nothing."""
+        return self._ending.without_own(error)
+
     # -- asyncio.Protocol: called by the transport ---------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -201,6 +205,7 @@ class StreamProtocol(asyncio.Protocol):
         for timer in (self._idle, self._closer):
             if timer is not None:
                 timer.cancel()
+        self._idle = self._closer = None  # they know us too: cycles would be left to the garbage collector
         self.disconnect = disconnect = self._ending.disconnect(exc)
         if self._socket is not None:
             # The stock proactor transport shuts the socket down after this call, unguarded: an error there leaves the
@@ -268,12 +273,8 @@ class StreamProtocol(asyncio.Protocol):
         if self._lifecycle.can_send:
             return
         if self.disconnect is not None or self._ending.is_forced:
-            raise self.lost_error()
+            raise self._ending.sign(lost_error(self._peer, self.disconnect or self._ending.disconnect(None)))
         raise ProtocolStateError(f"cannot send: the connection is {self._lifecycle.state}")
-
-    def lost_error(self) -> Disconnected:
-        """Return the exception that tells why the connection ended."""
-        return lost_error(self._peer, self.disconnect or self._ending.disconnect(None))
 
     def _close(self, reason: DisconnectReason) -> None:
         self._ending.note(reason)

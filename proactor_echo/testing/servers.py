@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from ..echo import EchoDatagramProtocol, EchoProtocol
-from ..errors import Disconnected, EndOfStream, FramingError
 from ..net.connection import Connection
 from ..net.datagram_protocol import DatagramHandler
 from ..net.protocol import FramedProtocol
@@ -147,10 +146,9 @@ def _watched(handler: Handler, errors: list[Exception]) -> Handler:
     async def watched(conn: Connection) -> None:
         try:
             await handler(conn)
-        except (EndOfStream, Disconnected, FramingError):
-            raise  # the client's doing
         except Exception as error:
-            errors.append(error)
+            if isinstance(failure := conn.without_own(error), Exception):  # else it is the client's doing
+                errors.append(failure)
             raise
 
     return watched
