@@ -348,6 +348,7 @@ class StreamTransport(BufferedWriter):
                 self._remember(sock)
             sock.close()
         self._protocol = None
+        self._failure = None  # its traceback leads to us: a cycle
         del self._deliver
         self._fail_empty_waiter(exc)
         server, self._server = self._server, None

@@ -12,7 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn
 
-from ..errors import FrameCorrupt, FrameTooLong
+from ..errors import FrameCorrupt
 from .codec import BytesLike, Codec, Decoder, as_bytes, join, too_long, truncated
 from .runs import LONGEST_RUN, SHORTEST_RUN, Pace, Runs
 
@@ -106,7 +106,7 @@ class SizedDecoder(Decoder):
         self._pace = Pace()
         self._needed = 0  # bytes of the frame in `pending`, 0 while its header is incomplete
         self._left = 0  # bytes still to come of a frame that is passed over
-        self._overdue: FrameTooLong | None = None  # to be raised when it has been
+        self._overdue: int | None = None  # its length, if that is to be told when it has been
 
     @abstractmethod
     def measure(self, data: bytes, position: int) -> Measure | None:
@@ -203,9 +203,9 @@ class SizedDecoder(Decoder):
         if self._skips:
             self.skipped += 1
         else:
-            self._overdue = too_long(length, self._limit)
             if self._fail_fast:
-                raise self._overdue
+                raise too_long(length, self._limit)
+            self._overdue = length
         self._left = total
         return self._go_past(data, position)
 
@@ -215,7 +215,7 @@ class SizedDecoder(Decoder):
         self._left -= end - position
         if not self._left:
             if self._overdue is not None:
-                raise self._overdue
+                raise too_long(self._overdue, self._limit)
             self._check_trailer(data, end)
         return end
 
