@@ -21,6 +21,9 @@ A stream engine subclasses ``StreamTransport`` and writes:
     No more is wanted now. A receive that is pending may stay: what it brings is held back until reading resumes.
 ``_submit_send()``
     Send ``self._head`` (bytes or memoryview); called with nothing pending, after a non-blocking ``send`` took less.
+    What it raises ends the connection.
+``_has_more_to_receive() -> bool``
+    Whether the peer's last words are still to be received, asked when a send has failed.
 ``_withdraw() -> bool``
     The connection is over: cancel what is pending. True when nothing is; else False, and ``_quiet()`` follows.
 
@@ -45,6 +48,10 @@ without blocking). It reports ``_received([(data, address), …])``, ``_errored(
 
 An accepting engine subclasses :class:`~proactor_echo.loops.accepting.Acceptor`: ``start()``, ``stop()``; it reports
 ``accepted(conn, peer)`` and ``failed(exc)``, which says whether to go on at once.
+
+**No exception ends the loop** but SystemExit and KeyboardInterrupt. What a protocol, its buffer or its socket raises
+ends that connection, where it is called; what nobody expected there is caught where the loop calls a channel, an
+operation or a transport at the end of a turn, and ends the transport that let it out (``_fatal_error``).
 
 An operation is idle, pending or cancelled. Cancelling never frees: buffers and OVERLAPPED live until the completion.
 Every function that submits an operation says under ``Lifetime:`` who keeps them alive, until which event.

@@ -102,13 +102,18 @@ class EventLoop(TurnLoop):
     def _complete(self, operations: deque[tuple[Operation, int]]) -> None:
         take = operations.popleft
         try:
-            if self._debug:
-                while operations:
-                    self._timed(*take())
-            else:
-                while operations:
-                    operation, count = take()
-                    operation.done(count)
+            debug = self._debug
+            while operations:
+                operation, count = take()
+                try:
+                    if debug:
+                        self._timed(operation, count)
+                    else:
+                        operation.done(count)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as exc:
+                    self._broke(operation, exc)
         finally:
             if operations:  # a protocol raised KeyboardInterrupt: those behind it are for the next turn
                 self._proactor.put_back(operations)

@@ -130,7 +130,13 @@ class BatchProactor(IocpProactor):
         """Submit what became due in this turn; to be called before the loop reckons how long it may wait."""
         due = self._due
         for _ in range(len(due)):
-            due.popleft().submit()
+            receive = due.popleft()
+            try:
+                receive.submit()
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                self._loop._broke(receive, exc)
 
     def keep(self, address: int, operation: Operation) -> None:
         """Register an operation, before or right after it is handed to the kernel but within the same turn.
@@ -304,6 +310,6 @@ def _is_file_handle(sock: Any) -> bool:
     """
     try:
         info = sock.getsockopt(socket.SOL_SOCKET, winapi.SO_PROTOCOL_INFOW, winapi.PROTOCOL_INFO_SIZE)
-    except OSError:
+    except Exception:
         return False
     return bool(int.from_bytes(info[:4], sys.byteorder) & winapi.XP1_IFS_HANDLES)

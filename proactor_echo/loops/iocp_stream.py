@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from proactor_echo.loops import winapi
 from proactor_echo.loops.overlapped import Send, error_from, failure
 from proactor_echo.loops.transport import StreamTransport, set_nodelay
+from proactor_echo.loops.writing import contained
 
 if TYPE_CHECKING:
     import socket
@@ -122,22 +123,31 @@ class Receive:
         transport = self._transport
         if transport is None:
             return  # closed in the turn it became due
-        if transport._paused or transport._closing or transport._ended or not self._set_buffer():
-            self._transport = None
-            return
-        self._block.flags = 0
-        self.pending = True
-        self._proactor.keep(self._address, self)
-        if not winapi.WSARecv(self._handle, self._wsabuf_address, 1, 0, self._flags_address, self._address, 0):
-            if self._silent:
-                self._proactor.complete(self._address, self._overlapped.InternalHigh)
-        else:
-            code = winapi.get_last_error()
-            if code != winapi.WSA_IO_PENDING:
-                self._proactor.drop(self._address)
-                self.pending = False
+        try:
+            if transport._paused or transport._closing or transport._ended or not self._set_buffer():
                 self._transport = None
-                transport._loop.call_soon(transport._receive_refused, error_from(code))
+                return
+            self._block.flags = 0
+            self.pending = True
+            self._proactor.keep(self._address, self)
+            if not winapi.WSARecv(self._handle, self._wsabuf_address, 1, 0, self._flags_address, self._address, 0):
+                if self._silent:
+                    self._proactor.complete(self._address, self._overlapped.InternalHigh)
+            else:
+                code = winapi.get_last_error()
+                if code != winapi.WSA_IO_PENDING:
+                    self._refused(transport, error_from(code))
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:  # a buffer of the protocol's that cannot be written to, among others
+            self._refused(transport, exc)
+
+    def _refused(self, transport: Any, exc: BaseException) -> None:
+        if self.pending:
+            self._proactor.drop(self._address)
+            self.pending = False
+        self._transport = self._borrowed = None
+        transport._loop.call_soon(transport._receive_refused, exc)
 
     def _set_buffer(self) -> bool:
         transport = self._transport
@@ -146,8 +156,7 @@ class Receive:
         size = SIZES[self._level]
         buffer = self._buffer
         if buffer is None or buffer.size != size:
-            if buffer is not None:
-                self._pool.give(buffer)
+            self._free()
             self._buffer = buffer = self._pool.take(size)
             self._point_at(buffer.address, size)
         return True
@@ -190,6 +199,10 @@ class Receive:
                 transport._received(data)
             else:
                 transport._end_of_file()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            transport._receive_failed(exc)
         finally:
             if not (transport._paused or transport._closing or transport._ended):
                 self.submit_soon(transport)
@@ -221,6 +234,10 @@ class Receive:
         """Ask for it back."""
         winapi.CancelIoEx(self._handle, self._address)
 
+    def has_brought_data(self) -> bool:
+        """Whether bytes are here that the transport has not been given yet, or may be: nobody has looked."""
+        return self._due or (self.pending and not self._overlapped.Internal and bool(self._overlapped.InternalHigh))
+
     def withdraw(self) -> bool:
         """Have it back for good: True when the kernel has let go of it, else False and the transport is told later.
 
@@ -229,8 +246,11 @@ class Receive:
         if not self.pending:
             self.discard()
             return True
-        self.cancel()
-        if self._overlapped.Internal == winapi.STATUS_PENDING:
+        asked = False
+        with contained:
+            self.cancel()
+            asked = True
+        if asked and self._overlapped.Internal == winapi.STATUS_PENDING:
             return False
         self._transport = None
         return True
@@ -270,7 +290,7 @@ class IocpStream(StreamTransport):
     def _stop_receiving(self) -> None:
         """Nothing to do: a receive that is out stays out, and what it brings while paused is held by the transport."""
 
-    def _receive_refused(self, exc: OSError) -> None:
+    def _receive_refused(self, exc: BaseException) -> None:
         if not self._withdrawn:
             self._receive_failed(exc)
 
@@ -278,14 +298,13 @@ class IocpStream(StreamTransport):
         """Send ``_head``, or its first megabyte. Lifetime: as :meth:`Send.submit`."""
         send = Send(self._send_done, self._silent)
         sock: Any = self._sock
-        try:
-            send.submit(self._loop._proactor, sock, self._head)
-        except OSError as exc:
-            self._loop.call_soon(self._send_failed, exc)
-        else:
-            self._send = send
+        send.submit(self._loop._proactor, sock, self._head)
+        self._send = send
 
-    def _send_done(self, count: int, exc: OSError | None) -> None:
+    def _has_more_to_receive(self) -> bool:
+        return self.is_reading() and not self._ended and self._receive.has_brought_data()
+
+    def _send_done(self, count: int, exc: BaseException | None) -> None:
         self._send = None
         if self._withdrawn:
             self._came_back()

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import winapi
 from proactor_echo.loops.private_windows import overlapped
+from proactor_echo.loops.writing import contained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,8 +67,8 @@ class Send:
 
     __slots__ = ("_finished", "_overlapped", "_silent")
 
-    def __init__(self, finished: Callable[[int, OSError | None], None], silent: bool = False) -> None:
-        self._finished: Callable[[int, OSError | None], None] | None = finished
+    def __init__(self, finished: Callable[[int, Any], None], silent: bool = False) -> None:
+        self._finished: Callable[[int, Any], None] | None = finished
         self._silent = silent
         self._overlapped = overlapped.Overlapped(0)
 
@@ -99,8 +100,10 @@ class Send:
             return
         try:
             count = self._overlapped.getresult()
-        except OSError as exc:
-            self._finished(0, error_of(exc))
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._finished(0, error_of(exc) if isinstance(exc, OSError) else exc)
         else:
             self._finished(count, None)
 
@@ -113,8 +116,11 @@ class Send:
 
         Lifetime: the kernel may have let go and the packet still be queued; the registry holds this until it is taken.
         """
-        self.cancel()
-        if self._overlapped.pending:
+        asked = False
+        with contained:
+            self.cancel()
+            asked = True
+        if asked and self._overlapped.pending:
             return False
         self._finished = None
         return True

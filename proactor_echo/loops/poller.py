@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from proactor_echo.loops import private
 
 Invoke = Callable[["Channel", int], object]
+Failed = Callable[["Channel", BaseException], object]  # told what a channel let out, so that the others are called
 Channel = Callable[[int], object]  # called with what was seen; any bit beside WRITE means "receive now"
 
 MAX_EVENTS = 1024  # most events taken in one turn, so that timers get their turn; the rest is reported in the next
@@ -37,11 +38,14 @@ class SelectorChannels:
 
     def redirect(self: Any, fd: int, channel: Channel) -> None:
         """Call `channel` from now on for what `fd` is watched for; costs no system call."""
-        self.modify(fd, self.get_key(fd).events, channel)
+        key = self.get_map().get(fd)
+        if key is not None:  # modify() unregisters what the system then refuses
+            self.modify(fd, key.events, channel)
 
     def forget(self: Any, fd: int) -> None:
         """Watch `fd` no longer."""
-        self.unregister(fd)
+        if fd in self.get_map():
+            self.unregister(fd)
 
     def watcher(self: Any, fd: int) -> object | None:
         """Return whose channel watches `fd`, None if none does."""
@@ -56,23 +60,33 @@ class SelectorChannels:
         """Return None: telling would cost as much as it spares."""
         return None
 
-    def dispatch(self: Any, events: list[Any]) -> list[Any]:
+    def dispatch(self: Any, events: list[Any], failed: Failed) -> list[Any]:
         """Call the channels in `events` (from ``select``); :meth:`others` has told of the others, so return none."""
         for key, mask in events:
             channel = key.data
             if callable(channel) and self.get_map().get(key.fd) is key:  # not forgotten meanwhile
-                channel(mask)
+                try:
+                    channel(mask)
+                except (SystemExit, KeyboardInterrupt):
+                    raise  # what is left of the events comes again: the poller is level triggered
+                except BaseException as exc:
+                    failed(channel, exc)
         return []
 
     def pin(self: Any, events: list[Any]) -> list[tuple[Any, int, Channel]]:
         """Note what is to be told to which channel later, by :meth:`dispatch_pinned`."""
         return [(key, mask, key.data) for key, mask in events if callable(key.data)]
 
-    def dispatch_pinned(self: Any, pinned: list[tuple[Any, int, Channel]], invoke: Invoke) -> None:
+    def dispatch_pinned(self: Any, pinned: list[tuple[Any, int, Channel]], invoke: Invoke, failed: Failed) -> None:
         """Call the channels that :meth:`pin` found through `invoke`, if they still watch the same descriptor."""
         for key, mask, channel in pinned:
             if self.get_map().get(key.fd) is key:
-                invoke(channel, mask)
+                try:
+                    invoke(channel, mask)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as exc:
+                    failed(channel, exc)
 
 
 class SelectorPoller(SelectorChannels, selectors.DefaultSelector):
@@ -157,14 +171,19 @@ else:
             known = self._fd_to_key
             return next(iter(known)) if len(known) == 1 else None
 
-        def dispatch(self, events: list[Any]) -> list[Any]:
+        def dispatch(self, events: list[Any], failed: Failed) -> list[Any]:
             """Call the channels in `events` (from ``select``); return the others."""
             get = self.channels.get
             others = []
             for fd, mask in events:
                 channel = get(fd)
                 if channel is not None:
-                    channel(mask)
+                    try:
+                        channel(mask)
+                    except (SystemExit, KeyboardInterrupt):
+                        raise  # what is left of the events comes again: the poller is level triggered
+                    except BaseException as exc:
+                        failed(channel, exc)
                 else:
                     others.append((fd, mask))
             return others
@@ -174,12 +193,17 @@ else:
             channels = self.channels
             return [(fd, mask, channels[fd]) for fd, mask in events if fd in channels]
 
-        def dispatch_pinned(self, pinned: list[tuple[Any, int, Channel]], invoke: Invoke) -> None:
+        def dispatch_pinned(self, pinned: list[tuple[Any, int, Channel]], invoke: Invoke, failed: Failed) -> None:
             """Call the channels that :meth:`pin` found through `invoke`, if they still watch the same descriptor."""
             get = self.channels.get
             for fd, mask, channel in pinned:
                 if get(fd) is channel:
-                    invoke(channel, mask)
+                    try:
+                        invoke(channel, mask)
+                    except (SystemExit, KeyboardInterrupt):
+                        raise
+                    except BaseException as exc:
+                        failed(channel, exc)
 
     EpollPoller = _EpollPoller
 

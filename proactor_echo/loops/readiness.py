@@ -17,6 +17,7 @@ from proactor_echo.loops.poller import Channel, new_poller
 from proactor_echo.loops.readiness_udp import ReadinessDatagrams
 from proactor_echo.loops.transport import StreamTransport, set_nodelay
 from proactor_echo.loops.turns import TurnLoop
+from proactor_echo.loops.writing import contained
 
 if TYPE_CHECKING:
     import asyncio
@@ -58,7 +59,7 @@ class EventLoop(TurnLoop):
         poller = self._selector
         queued = bool(self._ready) or self._debug
         if not queued and (alone := poller.alone()) is not None:
-            others = [event for event in poller.dispatch(event_list) if event[0] == alone]
+            others = [event for event in poller.dispatch(event_list, self._channel_failed) if event[0] == alone]
             if others:
                 super()._process_events(poller.others(others))
             return
@@ -69,9 +70,13 @@ class EventLoop(TurnLoop):
             if len(others) == len(event_list):
                 return
         if queued:
-            self.call_soon(poller.dispatch_pinned, poller.pin(event_list), self._timed if self._debug else _call)
+            invoke = self._timed if self._debug else _call
+            self.call_soon(poller.dispatch_pinned, poller.pin(event_list), invoke, self._channel_failed)
         else:
-            poller.dispatch(event_list)
+            poller.dispatch(event_list, self._channel_failed)
+
+    def _channel_failed(self, channel: Channel, exc: BaseException) -> None:
+        self._broke(getattr(channel, "__self__", channel), exc)
 
     def _timed(self, channel: Channel, mask: int) -> None:
         """Debug mode: what takes long is named, as asyncio does for its callbacks."""
@@ -182,6 +187,13 @@ class ReadinessStream(StreamTransport):
         """
         self._watch(self._interest | self._loop._selector.WRITE)
 
+    def _has_more_to_receive(self) -> bool:
+        more = b""
+        if self._listening and self._sock is not None:
+            with contained:  # what fails here has nothing more
+                more = self._sock.recv(1, socket.MSG_PEEK)
+        return bool(more)
+
     def _withdraw(self) -> bool:
         self._watch(0)
         return True
@@ -191,7 +203,9 @@ class ReadinessStream(StreamTransport):
             data = self._sock.recv(MOST)  # type: ignore[union-attr]
         except (BlockingIOError, InterruptedError):
             return
-        except OSError as exc:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
             self._receive_failed(exc)
             return
         if not data:
@@ -220,7 +234,9 @@ class ReadinessStream(StreamTransport):
             count = self._sock.send(head)  # type: ignore[union-attr]
         except (BlockingIOError, InterruptedError):
             count = 0
-        except OSError as exc:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
             self._send_failed(exc)
             return
         if count == self._size and self._may_write and not (self._closing or self._protocol_paused):
@@ -237,7 +253,9 @@ class ReadinessStream(StreamTransport):
             count = self._sock.recv_into(buffer)
         except (BlockingIOError, InterruptedError):
             return
-        except OSError as exc:
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:  # a buffer that is read-only, or none, among others
             self._receive_failed(exc)
             return
         if count:
@@ -258,10 +276,10 @@ class ReadinessStream(StreamTransport):
 
     def _both(self, mask: int) -> None:
         read, write = self._loop._selector.READ, self._loop._selector.WRITE
-        if mask & ~read:  # there is room, or an error that sending tells
-            self._writable(mask)
-        if mask & ~write and self._interest & read:
+        if mask & ~write and self._interest & read:  # first: a send that fails ends the connection
             self._receiver()(mask)
+        if mask & ~read and self._interest & write:  # there is room, or an error that sending tells
+            self._writable(mask)
 
 
 class ReadinessAcceptor(Acceptor):

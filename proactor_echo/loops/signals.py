@@ -10,6 +10,7 @@ Source: CPython's ``Lib/asyncio/unix_events.py``, whose promises these are, and 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 import signal
@@ -50,8 +51,9 @@ class SignalHandlers:
 
     def _arrived(self, number: int, frame: Any) -> None:
         callback = self._callbacks.get(number)
-        if callback is not None and not self._loop.is_closed():
-            callback()
+        if callback is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed
+                callback()
 
     def remove(self, sig: int) -> bool:
         """Put back what handled `sig` before; False when no handler was added. Raises as :meth:`add`."""

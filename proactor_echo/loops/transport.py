@@ -11,7 +11,6 @@ and each of the bracketed ends happens once, whatever is paused, reset or aborte
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 import warnings
@@ -19,7 +18,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
-from proactor_echo.loops.writing import BufferedWriter
+from proactor_echo.loops.writing import BufferedWriter, contained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -100,12 +99,17 @@ class StreamTransport(BufferedWriter):
         if self._protocol is not None:
             self._in_callback(None, self._protocol.connection_made, self)
             if not (self._paused or self._closing):
-                try:
-                    self._start_receiving()
-                except Exception as exc:  # the system has no room to watch one more, say
-                    self._fatal_error(exc, "Fatal error on starting to receive")
+                self._receive_on()
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
+
+    def _receive_on(self) -> None:
+        try:
+            self._start_receiving()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:  # the system has no room to watch one more, say
+            self._fatal_error(exc, "Fatal error on starting to receive")
 
     # -- what the engine reports ---------------------------------------------------------------------------------
 
@@ -159,7 +163,7 @@ class StreamTransport(BufferedWriter):
         if self._paused and not self._closing and self._held is None:
             self._held = b""
             return
-        if self._ended or self._closing:
+        if self._ended or self._closing or self._failure is not None:
             return
         self._ended = True
         self._stop_receiving()
@@ -169,7 +173,7 @@ class StreamTransport(BufferedWriter):
         if not keep_open:
             self.close()
 
-    def _receive_failed(self, exc: OSError) -> None:
+    def _receive_failed(self, exc: BaseException) -> None:
         """Engine: a receive ended in an error, so the connection does."""
         if not self._closing or self._size:
             self._fatal_error(exc, "Fatal read error on socket transport")
@@ -214,7 +218,7 @@ class StreamTransport(BufferedWriter):
         if self._held is not None:
             self._loop.call_soon(self._deliver_held)
         elif not self._ended:
-            self._start_receiving()
+            self._receive_on()
         if self._loop.get_debug():
             logger.debug("%r resumes reading", self)
 
@@ -227,7 +231,7 @@ class StreamTransport(BufferedWriter):
             return
         self._received(data)
         if not (self._paused or self._closing or self._ended):
-            self._start_receiving()
+            self._receive_on()
 
     def _feed_buffered(self, data: bytes) -> None:
         """Copy `data` through a BufferedProtocol: only for what was received before it took over."""
@@ -321,7 +325,8 @@ class StreamTransport(BufferedWriter):
         self._held = None
         if not self._closing:
             self._closing = True
-            self._stop_receiving()
+            with contained:
+                self._stop_receiving()
         self._finish(exc)
 
     def _finish(self, exc: BaseException | None) -> None:
@@ -329,7 +334,13 @@ class StreamTransport(BufferedWriter):
         self._conn_lost += 1
         self._may_write = False
         self._failure = exc
-        if self._withdraw():
+        try:
+            quiet = self._withdraw()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:
+            quiet = True  # the socket is closed next, which ends whatever it takes part in
+        if quiet:
             self._loop.call_soon(self._call_connection_lost, exc, context=self._context)
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
@@ -343,17 +354,19 @@ class StreamTransport(BufferedWriter):
     def _release(self, exc: BaseException | None) -> None:
         """Close the socket and let go of everything, whatever the protocol did (gh-83191, gh-149388)."""
         sock, self._sock = self._sock, None
-        if sock is not None:
-            if self._extra is None or "sockname" not in self._extra:
-                self._remember(sock)
-            sock.close()
-        self._protocol = None
-        self._failure = None  # its traceback leads to us: a cycle
-        del self._deliver
-        self._fail_empty_waiter(exc)
-        server, self._server = self._server, None
-        if server is not None:
-            private.detach(server, self)
+        try:
+            if sock is not None:
+                if self._extra is None or "sockname" not in self._extra:
+                    self._remember(sock)
+                sock.close()
+        finally:
+            self._protocol = None
+            self._failure = None  # its traceback leads to us: a cycle
+            del self._deliver
+            self._fail_empty_waiter(exc)
+            server, self._server = self._server, None
+            if server is not None:
+                private.detach(server, self)
 
     def __del__(self) -> None:
         # A slot may be missing: __init__ itself may have raised.
@@ -374,12 +387,10 @@ class StreamTransport(BufferedWriter):
 
     def _remember(self, sock: socket.socket) -> None:
         sockname, peername = None, self._peer
-        try:
+        with contained:  # reset: the system has forgotten what it was connected to
             sockname = sock.getsockname()
             if peername is None:
                 peername = sock.getpeername()
-        except OSError:
-            pass  # reset: the system has forgotten what it was connected to
         extra = {"socket": private.TransportSocket(sock), "sockname": sockname, "peername": peername}
         self._extra = extra if self._extra is None else extra | self._extra
 
@@ -416,5 +427,5 @@ class StreamTransport(BufferedWriter):
 def set_nodelay(sock: socket.socket) -> None:
     """Send small writes at once, as asyncio does for every TCP connection; a socket that refuses keeps working."""
     if sock.family in _IP_FAMILIES and sock.type == socket.SOCK_STREAM:
-        with contextlib.suppress(OSError):
+        with contained:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -66,10 +66,24 @@ class TurnLoop(private.StockLoop):
         dirty = self._dirty
         try:
             for _ in range(len(dirty)):
-                dirty.popleft()._turn_over()
+                transport = dirty.popleft()
+                try:
+                    transport._turn_over()
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as exc:
+                    self._broke(transport, exc)
         finally:
             if dirty:
                 self.call_soon(_nothing)  # do not wait for events before these are sent
+
+    def _broke(self, owner: Any, exc: BaseException) -> None:
+        """End what let an exception out that no code of its own expected: the loop and everything else go on."""
+        end = getattr(owner, "_fatal_error", None)
+        if end is None:
+            self.call_exception_handler({"message": f"Fatal error in {owner!r}", "exception": exc, "loop": self})
+        else:
+            end(exc, "Fatal error on transport")
 
     # -- servers -------------------------------------------------------------------------------------------------
 

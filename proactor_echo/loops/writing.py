@@ -15,7 +15,6 @@ called for what the system would not take and not for what nobody has tried to s
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import socket
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,19 @@ logger = logging.getLogger("asyncio")
 
 GATHER = 64 * 1024  # most bytes joined for one send: each byte is copied at most once, and never megabytes at a time
 LOG_AFTER = 5  # writes after the connection was lost that pass in silence (asyncio.constants, the same number)
+
+
+class Contained:
+    """``with contained:`` what may fail without harm: a socket that is being given up is given up all the same."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> bool:
+        return kind is not None and not issubclass(kind, SystemExit | KeyboardInterrupt)
+
+
+contained = Contained()
 
 
 class BufferedWriter(private.FlowControlMixin):
@@ -49,6 +61,7 @@ class BufferedWriter(private.FlowControlMixin):
 
     _sock: socket.socket | None
     _closing: bool
+    _failure: BaseException | None
 
     def _init_writing(self) -> None:
         self._head: bytes | memoryview | None = None  # the first bytes to send
@@ -138,7 +151,9 @@ class BufferedWriter(private.FlowControlMixin):
                 count = sock.send(data)  # type: ignore[arg-type]
             except (BlockingIOError, InterruptedError):
                 count = 0
-            except OSError as exc:
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
                 self._send_failed(exc)
                 return
             if self._took(count):
@@ -155,7 +170,13 @@ class BufferedWriter(private.FlowControlMixin):
         if self._advance(count):
             return False
         self._queued = self._sending = True
-        self._submit_send()
+        try:
+            self._submit_send()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:  # the system has no room to watch for more, say
+            self._send_failed(exc)
+            return True
         if self._protocol_paused:
             self._maybe_resume_protocol()
         return True
@@ -171,13 +192,23 @@ class BufferedWriter(private.FlowControlMixin):
         else:
             self._drained()
 
-    def _send_failed(self, exc: OSError) -> None:
-        """Engine: a send ended in an error, so the connection does."""
+    def _send_failed(self, exc: BaseException) -> None:
+        """Engine: a send ended in an error, so the connection does, as soon as the peer's last words are delivered.
+
+        What the peer sent before it reset the connection is still to be received then, and no later send succeeds.
+        """
+        if self._conn_lost:
+            return  # ended while it waited for them
         self._drop_writes()
+        self._sending = self._may_write = False
         waiter = self._empty_waiter
         if waiter is not None and not waiter.done():
             waiter.set_exception(exc)
-        self._fatal_error(exc, "Fatal write error on socket transport")
+        if self._has_more_to_receive():
+            self._failure = exc
+            self._loop.call_soon(self._send_failed, exc)
+        else:
+            self._fatal_error(exc, "Fatal write error on socket transport")
 
     def _advance(self, count: int) -> bool:
         """Take `count` sent bytes off ``_head``; whether that was all of it."""
@@ -226,17 +257,22 @@ class BufferedWriter(private.FlowControlMixin):
             self._shutdown_writing()
 
     def _shutdown_writing(self) -> None:
-        # The peer may be gone already; the receive that is on tells the protocol so.
         if self._sock is not None:
-            with contextlib.suppress(OSError):
+            try:
                 self._sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # the peer may be gone already; the receive that is on tells the protocol so
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                self._fatal_error(exc, "Fatal error on shutting down the sending side of a socket transport")
 
     def _abandon_writes(self) -> None:
         """Abort: what was never tried gets one try, as if it had been sent when it was written; the rest is dropped."""
         if self._size and not self._sending and self._sock is not None:
             data = self._gather()
             if data is not None:
-                with contextlib.suppress(OSError):
+                with contained:
                     self._sock.send(data)
         self._drop_writes()
 
@@ -271,7 +307,7 @@ class BufferedWriter(private.FlowControlMixin):
 
     def _reset_empty_waiter(self) -> None:
         self._empty_waiter = None
-        self._may_write = not (self._conn_lost or self._eof)
+        self._may_write = not (self._conn_lost or self._eof or self._failure is not None)
 
     def _fail_empty_waiter(self, exc: BaseException | None) -> None:
         waiter = self._empty_waiter
@@ -279,6 +315,9 @@ class BufferedWriter(private.FlowControlMixin):
             waiter.set_exception(exc or ConnectionError("Connection is closed by peer"))
 
     # -- what the subclass and the engine add --------------------------------------------------------------------
+
+    def _has_more_to_receive(self) -> bool:
+        raise NotImplementedError
 
     def _submit_send(self) -> None:
         raise NotImplementedError
