@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger("asyncio")
 
 GATHER = 64 * 1024  # most bytes joined for one send: each byte is copied at most once, and never megabytes at a time
+#: Most bytes offered in one send. Winsock takes a send whole, however long, while it holds less than SO_SNDBUF: such
+#: bytes are the kernel's memory, and none of them pauses writing, holds up a close or is dropped by an abort.
+MOST_AT_ONCE = 256 * 1024 if sys.platform == "win32" else sys.maxsize
 LOG_AFTER = 5  # writes after the connection was lost that pass in silence (asyncio.constants, the same number)
 
 
@@ -147,6 +151,8 @@ class BufferedWriter(private.FlowControlMixin):
         sock = self._sock
         while sock is not None and self._size:
             data = self._head if self._tail is None else self._gather()
+            if self._size > MOST_AT_ONCE:
+                data = memoryview(data)[:MOST_AT_ONCE]  # type: ignore[arg-type]
             try:
                 count = sock.send(data)  # type: ignore[arg-type]
             except (BlockingIOError, InterruptedError):
@@ -167,7 +173,7 @@ class BufferedWriter(private.FlowControlMixin):
             if self._protocol_paused or self._closing or not self._may_write:
                 self._drained()
             return True
-        if self._advance(count):
+        if self._advance(count) or count == MOST_AT_ONCE:
             return False
         self._queued = self._sending = True
         try:
@@ -273,7 +279,7 @@ class BufferedWriter(private.FlowControlMixin):
             data = self._gather()
             if data is not None:
                 with contained:
-                    self._sock.send(data)
+                    self._sock.send(memoryview(data)[:MOST_AT_ONCE])
         self._drop_writes()
 
     def _drop_writes(self) -> None:
