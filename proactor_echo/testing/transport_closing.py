@@ -80,23 +80,23 @@ async def abort_drops_what_is_buffered(stage: Stage) -> None:
     """The connection ends at once, with connection_lost(None), though the peer does not read."""
     recorder = stage.recorder()
     transport, peer = await stage.open(recorder, small=True)
-    transport.write(bytes_to_send(_MUCH))
+    written = await stage.fill(transport)
     transport.abort()
     if not transport.is_closing():
         raise PromiseBroken("is_closing() is false after abort()")
     await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
     if recorder.exception is not None:
         raise PromiseBroken(f"connection_lost got {recorder.exception!r} and not None")
-    if await peer.receive_rest() >= _MUCH:
+    if await peer.receive_rest() >= written:
         raise PromiseBroken("all that was buffered was sent")
-    expect_told([word for word in recorder.told if word != "pause"], "made", "lost")
+    expect_told([word for word in recorder.told if word not in ("pause", "resume")], "made", "lost")
 
 
 async def abort_ends_a_close_that_cannot_end(stage: Stage) -> None:
     """A peer that does not read keeps close() waiting, and nothing else."""
     recorder = stage.recorder()
     transport, _ = await stage.open(recorder, small=True)
-    transport.write(bytes_to_send(_MUCH))
+    await stage.fill(transport)
     transport.close()
     await stage.passing()
     if "lost" in recorder.told:
@@ -104,7 +104,7 @@ async def abort_ends_a_close_that_cannot_end(stage: Stage) -> None:
     transport.abort()
     await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
     await stage.passing()
-    expect_told([word for word in recorder.told if word != "pause"], "made", "lost")
+    expect_told([word for word in recorder.told if word not in ("pause", "resume")], "made", "lost")
 
 
 async def close_works_while_reading_is_paused(stage: Stage) -> None:

@@ -13,13 +13,16 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from .transport_records import DatagramRecorder, Recorder
 
 __all__ = ["Peer", "PromiseBroken", "Stage", "Untold", "bytes_to_send", "reset", "resets_are_shown"]
 
 T = TypeVar("T")
+
+_MOST: Final = 16 << 20
+"""Bytes after which no system should take more from a peer that does not read."""
 
 
 class PromiseBroken(Exception):  # noqa: N818 (it says what happened)
@@ -135,6 +138,22 @@ class Stage:
         transport.abort()
         await self.wait(lambda: "lost" in probe.told, "the end of a probe on another connection")
         self.recorders.remove(probe)
+
+    async def fill(self, transport: asyncio.WriteTransport) -> int:
+        """Write to a peer that does not read until the system takes no more; return how many bytes were written.
+
+        Windows takes any one write whole while its buffer is not full, so it takes many of them.
+        """
+        piece = bytes_to_send(1 << 16)
+        written, left, before = 0, 0, -1
+        while (left == 0 or left != before) and written < _MOST:
+            for _ in range(16):
+                transport.write(piece)
+                written += len(piece)
+            before = transport.get_write_buffer_size()
+            await self.passing()
+            left = transport.get_write_buffer_size()
+        return written
 
     async def in_thread(self, work: Callable[[], T], what: str) -> T:
         """Run blocking work in a thread. Raises PromiseBroken when a socket in it says so."""
