@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from .errors import BindError, ConnectFailed
 
-__all__ = ["AddressInfo", "format_address", "is_link_local", "parse_host_port", "resolve"]
+__all__ = ["AddressInfo", "format_address", "is_ip", "is_link_local", "parse_host_port", "resolve"]
 
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 """Family, type, protocol, canonical name, socket address: what ``socket.getaddrinfo`` returns."""
@@ -50,7 +50,7 @@ def parse_host_port(text: str) -> tuple[str, int]:
         raise ValueError(f"{text!r} is not an address: write HOST:PORT, as in 127.0.0.1:9000 or [::1]:9000")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]
-        if not _is_ip(socket.AF_INET6, host.partition("%")[0]):
+        if not is_ip(socket.AF_INET6, host.partition("%")[0]):
             raise ValueError(f"{text!r} is not an address: {host!r} in the brackets is not an IPv6 address")
     elif ":" in host or "[" in host or "]" in host:
         raise ValueError(f"{text!r} is not an address: write an IPv6 address in brackets, as in [::1]:9000")
@@ -97,9 +97,18 @@ async def resolve(
     return list(dict.fromkeys((info[0], type, info[2], "", info[4]) for info in found if info[0] in _INTERNET))
 
 
+def is_ip(family: int, text: str) -> bool:
+    """Tell whether a text is an address of a family, ``AF_INET`` or ``AF_INET6``, without a scope."""
+    try:
+        socket.inet_pton(family, text)
+    except (OSError, ValueError):  # ValueError: a null character
+        return False
+    return "\0" not in text  # at which PyPy's inet_pton ends
+
+
 def is_link_local(host: str) -> bool:
     """Tell whether an IPv6 address, without its scope, needs one: fe80::/10, and multicast on one link, ff02::/16."""
-    if not _is_ip(socket.AF_INET6, host):
+    if not is_ip(socket.AF_INET6, host):
         return False
     packed = socket.inet_pton(socket.AF_INET6, host)
     return (packed[0] == 0xFE and packed[1] & 0xC0 == 0x80) or (packed[0] == 0xFF and packed[1] & 0x0F == 0x02)
@@ -111,14 +120,14 @@ class _LiteralError(Exception):
 
 def _literal(host: str, port: int, family: int) -> tuple[int, tuple[Any, ...]] | None:
     """Return the family and socket address if the host is an address and not a name."""
-    if _is_ip(socket.AF_INET, host):
+    if is_ip(socket.AF_INET, host):
         if family == socket.AF_INET6:
             raise _LiteralError(f"{host} is an IPv4 address, and only IPv6 is allowed")
         return socket.AF_INET, (host, port)
     if host.startswith("[") and host.endswith("]"):  # as in a URL; people type it everywhere
         host = host[1:-1]
     ip, percent, scope = host.partition("%")
-    if not _is_ip(socket.AF_INET6, ip):
+    if not is_ip(socket.AF_INET6, ip):
         return None
     if family == socket.AF_INET:
         raise _LiteralError(f"{host} is an IPv6 address, and only IPv4 is allowed")
@@ -128,14 +137,6 @@ def _literal(host: str, port: int, family: int) -> tuple[int, tuple[Any, ...]] |
     elif not index:
         raise _LiteralError(f"{host} exists on every interface: say which one, as in {ip}%{_example_interface()}")
     return socket.AF_INET6, (ip, port, 0, index)
-
-
-def _is_ip(family: int, text: str) -> bool:
-    try:
-        socket.inet_pton(family, text)
-    except (OSError, ValueError):  # ValueError: a null character
-        return False
-    return True
 
 
 def _scope_index(host: str, scope: str) -> int:

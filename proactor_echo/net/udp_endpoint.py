@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from ..addresses import format_address
+from ..addresses import format_address, is_ip
 from ..errors import EndOfStream, ProtocolStateError
 from .datagram import BURST, MAX_DATAGRAM, DatagramTransport, as_datagram
 from .datagram_loops import open_transport
@@ -125,7 +125,8 @@ class UdpEndpoint(UdpSockets[DatagramTransport]):
         if isinstance(addr, _Sender):
             return addr.number, tuple(addr)
         family = socket.AF_INET6 if ":" in addr[0] else socket.AF_INET
-        _check_ip(family, addr[0])
+        if not is_ip(family, addr[0].partition("%")[0]):  # the socket would look it up, and hold up the loop meanwhile
+            raise ValueError(f"{addr[0]!r} is not an IP address; look names up first (loop.getaddrinfo)")
         if family in self._families:
             return self._families.index(family), addr
         if family == socket.AF_INET:  # an IPv6 socket that takes IPv4 too
@@ -135,14 +136,6 @@ class UdpEndpoint(UdpSockets[DatagramTransport]):
     def _wake(self) -> None:
         if self._reader is not None and not self._reader.done():
             self._reader.set_result(None)
-
-
-def _check_ip(family: int, host: str) -> None:
-    """Refuse a name: the socket would look it up, and hold up the whole loop meanwhile."""
-    try:
-        socket.inet_pton(family, host.partition("%")[0])
-    except (OSError, ValueError):
-        raise ValueError(f"{host!r} is not an IP address; look names up first (loop.getaddrinfo)") from None
 
 
 class _Sender(tuple[Any, ...]):

@@ -198,7 +198,7 @@ def join(separator: bytes, payloads: Sequence[BytesLike]) -> bytes:
     """Join payloads of any kind."""
     try:
         return separator.join(payloads)
-    except TypeError:  # which it raises for a memoryview with gaps, and not only for what is no bytes at all
+    except (TypeError, BufferError):  # for a memoryview with gaps, CPython's and PyPy's; TypeError for much else too
         return separator.join(map(as_bytes, payloads))
 
 

@@ -239,8 +239,8 @@ class _DelimiterDecoder(Decoder):
             self._too_long(length)
         else:
             pending += data[:end]
-            with memoryview(pending) as view:
-                frames.append(bytes(view[:length]))
+            del pending[length:]
+            frames.append(bytes(pending))
         pending.clear()
         return data[end:]
 

@@ -18,7 +18,7 @@ import time
 from typing import Any
 
 import pytest
-from loops.recording import Bench, Recorder, connection, tcp_pair
+from loops.recording import Bench, Recorder, connection, let_go, tcp_pair
 
 from proactor_echo import loops
 from proactor_echo.loops import private
@@ -343,12 +343,11 @@ def test_keyboard_interrupt_in_a_callback_leaves_the_loop_usable() -> None:
 def test_a_loop_can_be_closed_with_connections_open() -> None:
     here, there = tcp_pair()
     loop = loops.new_event_loop()
-    transport: Any = None
-    transport, _ = loop.run_until_complete(loop.connect_accepted_socket(asyncio.Protocol, there))
+    held: list[Any] = [loop.run_until_complete(loop.connect_accepted_socket(asyncio.Protocol, there))]
     loop.close()
     with pytest.raises(RuntimeError, match="closed"):
-        transport.abort()
+        held[0][0].abort()
     there.close()
     here.close()
     with pytest.warns(ResourceWarning, match="unclosed transport"):
-        transport = None
+        let_go(held)

@@ -9,7 +9,7 @@ import socket
 from typing import Any
 
 import pytest
-from loops.recording import Bench, BufferedRecorder, Recorder, connection, read_all, reset, tcp_pair
+from loops.recording import Bench, BufferedRecorder, Recorder, connection, let_go, read_all, reset, tcp_pair
 
 from proactor_echo.loops import private
 
@@ -323,13 +323,12 @@ def test_addresses_can_be_asked_for_after_the_end(ours: Bench) -> None:
 def test_an_abandoned_transport_warns_and_closes_its_socket(ours: Bench) -> None:
     async def main() -> None:
         here, there = tcp_pair()
-        transport: Any = None
-        transport, _ = await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, there)
-        transport.pause_reading()
+        held: list[Any] = [await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, there)]
+        held[0][0].pause_reading()
         await asyncio.get_running_loop().sock_sendall(here, b"x")  # the event finds nobody reading: watched no more
         await turns(5)
         with pytest.warns(ResourceWarning, match="unclosed transport"):
-            transport = None
+            let_go(held)
         assert there.fileno() == -1
         here.close()
 

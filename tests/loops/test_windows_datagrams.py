@@ -7,7 +7,6 @@ import contextlib
 import inspect
 import socket
 import sys
-import tracemalloc
 from typing import Any
 
 import pytest
@@ -15,6 +14,7 @@ import pytest
 if sys.platform != "win32":
     pytest.skip("the completion engine is for Windows", allow_module_level=True)
 
+import tracemalloc  # PyPy has none
 from asyncio import proactor_events
 
 from loops.recording import Bench

@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import gc
 import sys
-import tracemalloc
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,8 @@ import pytest
 
 if sys.platform != "win32":
     pytest.skip("the completion engine is for Windows", allow_module_level=True)
+
+import tracemalloc  # PyPy has none
 
 from loops.recording import Bench, BufferedRecorder, Recorder, connection, reset, tcp_pair
 from loops.windows_rows import run

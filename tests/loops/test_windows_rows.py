@@ -10,7 +10,6 @@ import signal
 import socket
 import sys
 import threading
-import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,6 +17,8 @@ import pytest
 
 if sys.platform != "win32":
     pytest.skip("the completion engine is for Windows", allow_module_level=True)
+
+import tracemalloc  # PyPy has none
 
 from loops.recording import Bench, BufferedRecorder, Recorder, connection, reset, tcp_pair
 from loops.windows_rows import bench, on_each, run, within

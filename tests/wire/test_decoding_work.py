@@ -1,7 +1,6 @@
 """How much work a decoder does: counted, not timed, so that the answer is the same on every machine."""
 
 import random
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +18,11 @@ from proactor_echo.wire.framing import (
 from proactor_echo.wire.runs import CACHED_RUNS, LONGEST_RUN
 
 SIZE = 10_000
+
+
+@pytest.fixture
+def tracemalloc() -> Any:
+    return pytest.importorskip("tracemalloc", reason="this Python does not trace memory")
 
 
 @pytest.mark.parametrize("codec", [LengthCodec(), LengthCodec(3), VarintCodec(), NetstringCodec()], ids=repr)
@@ -41,7 +45,7 @@ def test_bytes_of_a_frame_that_comes_byte_by_byte_are_searched_a_few_times_each(
 
 
 @pytest.mark.parametrize("codec", [LengthCodec(), VarintCodec(), NetstringCodec(), LineCodec()], ids=repr)
-def test_a_frame_in_pieces_takes_little_more_memory_than_itself(codec: Codec) -> None:
+def test_a_frame_in_pieces_takes_little_more_memory_than_itself(tracemalloc: Any, codec: Codec) -> None:
     pieces = [b"x" * 1000] * 60
     stream = codec.encode(b"".join(pieces))
     decoder = codec.decoder()
@@ -55,7 +59,7 @@ def test_a_frame_in_pieces_takes_little_more_memory_than_itself(codec: Codec) ->
     assert peak < 3 * len(stream)
 
 
-def test_a_header_alone_reserves_no_memory_for_its_frame() -> None:
+def test_a_header_alone_reserves_no_memory_for_its_frame(tracemalloc: Any) -> None:
     decoder = LengthCodec(max_frame_length=1 << 30).decoder()
     tracemalloc.start()
     try:
