@@ -1,8 +1,7 @@
 """Every private name of asyncio this package uses, in one place.
 
-Each was read in the sources of CPython 3.11.7, 3.12.1, 3.13.0 and 3.14.2 (``Lib/asyncio``, ``Lib/selectors.py``), and
-compared as a syntax tree from one to the next. From 3.13.0 to 3.14.2 all but two are the same, and in 3.14.5 all are as
-in 3.14.2. What differs, and matters here:
+Each was read in the sources of CPython 3.11.7, 3.12.1, 3.13.0, 3.14.2, 3.14.10 and 3.15.2 (``Lib/asyncio``,
+``Lib/selectors.py``), and compared as a syntax tree from one to the next. What differs, and matters here:
 
 ===========================  =============================================================================
 3.12: transports' factories  ``_make_socket_transport`` and its like refuse a descriptor that is in use
@@ -10,8 +9,11 @@ in 3.14.2. What differs, and matters here:
 3.13: ``run_forever``        is split into ``_run_forever_setup``, the loop and ``_run_forever_cleanup``; ours
                              overrides the whole and calls ``super``, which holds for both shapes
 3.14: ``run_forever``        calls the setup outside its ``try``
-3.14: ``SSLProtocol``        asks its transport ``is_closing()``
+3.14: ``SSLProtocol``        asks its transport ``is_closing()``; 3.14.10's times out until ``connection_lost``
 3.14: event loop policies    have an underscore in front; only the comparison with CPython's tests knows them
+3.15: ``_start_serving``     is given the context in which its server was made, and the factories of transports for
+                             streams and TLS the context of their connection
+3.15: ``_run_once``          runs a timer that is due now even where the clock's resolution is lost in rounding
 ===========================  =============================================================================
 
 Nothing else in the package may touch a private name of asyncio. :func:`missing` says which of them the running Python

@@ -1,9 +1,9 @@
 """The private names of asyncio used on Windows only; those of every system are in :mod:`proactor_echo.loops.private`.
 
-Each was read in the sources of CPython 3.11.7, 3.12.1, 3.13.0 and 3.14.2 (``Lib/asyncio/windows_events.py`` and
-``proactor_events.py``), and compared as a syntax tree: none differs from 3.13.0 to 3.14.2. What differs before, and
-matters here: from 3.13 on, ``run_forever`` unregisters the receive on the self-pipe only when the kernel has given it
-back. :func:`missing` says which the running Python lacks.
+Each was read in the sources of CPython 3.11.7, 3.12.1, 3.13.0, 3.14.2, 3.14.10 and 3.15.2
+(``Lib/asyncio/windows_events.py`` and ``proactor_events.py``), and compared as a syntax tree: none differs from 3.13.0
+to 3.15.2. What differs before, and matters here: from 3.13 on, ``run_forever`` unregisters the receive on the self-pipe
+only when the kernel has given it back. :func:`missing` says which the running Python lacks.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
@@ -135,12 +136,17 @@ class TurnLoop(private.StockLoop):
         backlog: int = 100,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
+        context: Context | None = None,
         **_later: Any,
     ) -> None:
         connections = ServerConnections(
             self, protocol_factory, sslcontext, server, ssl_handshake_timeout, ssl_shutdown_timeout
         )
-        self._acceptors[sock.fileno()] = self.accept_connections(sock, connections.deliver, connections.report)
+        if context is None:  # from Python 3.15 on a server has its own
+            context = copy_context()
+        self._acceptors[sock.fileno()] = context.run(
+            self.accept_connections, sock, connections.deliver, connections.report
+        )
 
     def _stop_serving(self, sock: socket.socket) -> None:
         acceptor = self._acceptors.pop(sock.fileno(), None)
@@ -178,6 +184,7 @@ class TurnLoop(private.StockLoop):
         server: Any = None,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
+        context: Context | None = None,
         **_later: Any,
     ) -> Any:
         tls = private.SSLProtocol(
@@ -190,7 +197,7 @@ class TurnLoop(private.StockLoop):
             ssl_handshake_timeout=ssl_handshake_timeout,
             ssl_shutdown_timeout=ssl_shutdown_timeout,
         )
-        self._make_socket_transport(rawsock, tls, extra=extra, server=server)
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
         return tls._app_transport
 
     def _make_datagram_transport(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import errno
 import socket
 import ssl
@@ -295,6 +296,40 @@ def test_start_tls_upgrades_a_running_connection(ours: Bench) -> None:
         await closed(server)
 
     ours.run(main())
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_a_server_that_starts_later_serves_in_the_context_of_its_making_from_python_3_15_on(
+    each: Bench, tls: bool
+) -> None:
+    variable = contextvars.ContextVar("variable", default="nobody")
+    seen: list[str] = []
+
+    class Served(asyncio.Protocol):
+        def __init__(self) -> None:
+            seen.append(variable.get())
+
+        def connection_made(self, transport: Any) -> None:
+            seen.append(variable.get())
+            variable.set("another connection")
+            transport.close()
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        variable.set("making")
+        server = await loop.create_server(
+            Served, "127.0.0.1", 0, start_serving=False, ssl=server_context() if tls else None
+        )
+        variable.set("starting")
+        await server.start_serving()
+        options: dict[str, Any] = {"ssl": client_context(), "server_hostname": "localhost"} if tls else {}
+        for _ in range(2):
+            _, client = await loop.create_connection(Recorder, *server.sockets[0].getsockname(), **options)
+            await client.lost
+        await closed(server)
+
+    each.run(main())
+    assert seen == ["making" if sys.version_info >= (3, 15) else "starting"] * 4
 
 
 @pytest.mark.parametrize("tls", [False, True])

@@ -110,7 +110,7 @@ def _candidates(minor: str) -> list[str]:
     on_path = [os.path.join(folder, name) for folder in os.get_exec_path()]
     paths = [*on_path, f"/usr/local/bin/{name}", *(hit for pattern in patterns for hit in sorted(glob.glob(pattern)))]
     existing = [path for path in paths if os.access(path, os.X_OK)]
-    if sys.version_info[:2] == tuple(map(int, minor.split("."))):
+    if sys.implementation.name == "cpython" and sys.version_info[:2] == tuple(map(int, minor.split("."))):
         existing.insert(0, sys.executable)
     return list(dict.fromkeys(existing))
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from windows import host
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the runner starts Wine from another system")
 
@@ -14,6 +15,11 @@ RUNNER = Path(__file__).with_name("run.py")
 WINE = ("wine", "wineserver")
 MINGW = ("x86_64-w64-mingw32-gcc", "x86_64-w64-mingw32-windres")
 THIS_VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+with_this_version = pytest.mark.skipif(
+    THIS_VERSION not in host.SUPPORTED or sys.implementation.name != "cpython",
+    reason="there is no Windows build of the running Python",
+)
 
 
 def runner(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
@@ -62,6 +68,7 @@ def test_another_wine_that_cannot_be_had_is_told_in_one_sentence(bare: dict[str,
     assert_one_sentence(runner("--wine", "10", env=bare), lacks)
 
 
+@with_this_version
 def test_a_missing_compiler_is_told_in_one_sentence(bare: dict[str, str]) -> None:
     give(bare, *WINE)
     done = runner("--python", THIS_VERSION, env=bare)
@@ -77,6 +84,7 @@ def test_a_missing_host_python_is_told_in_one_sentence(bare: dict[str, str]) -> 
     assert_one_sentence(runner("--python", absent[0], env=bare), f"Python {absent[0]} is not on this machine")
 
 
+@with_this_version
 def test_a_failed_download_is_told_in_one_sentence_and_leaves_nothing_behind(bare: dict[str, str]) -> None:
     give(bare, *WINE, *MINGW)
     done = runner("--python", THIS_VERSION, env=bare)
@@ -85,6 +93,7 @@ def test_a_failed_download_is_told_in_one_sentence_and_leaves_nothing_behind(bar
     assert all(path.suffix == ".lock" for path in left), left
 
 
+@with_this_version
 def test_the_running_python_is_among_the_versions_with_the_wine_that_is_there(bare: dict[str, str]) -> None:
     give(bare, *WINE)
     assert f"{THIS_VERSION} 8" in runner("--list", env=bare).stdout.splitlines()
