@@ -10,6 +10,7 @@ import socket
 import sys
 from typing import Any, Final
 
+from .arguments import check_host, check_port, check_text
 from .errors import BindError, ConnectFailed
 
 __all__ = ["AddressInfo", "format_address", "is_ip", "is_link_local", "parse_host_port", "resolve"]
@@ -45,6 +46,7 @@ def parse_host_port(text: str) -> tuple[str, int]:
 
     Raises ValueError with a sentence that says what is wrong.
     """
+    check_text("an address", text)
     host, colon, port = text.rpartition(":")
     if not colon or not host:
         raise ValueError(f"{text!r} is not an address: write HOST:PORT, as in 127.0.0.1:9000 or [::1]:9000")
@@ -74,13 +76,15 @@ async def resolve(
     ``passive`` says that the addresses are to be bound and not connected to.
 
     Raises :class:`~proactor_echo.errors.BindError` if ``passive``, else
-    :class:`~proactor_echo.errors.ConnectFailed`, with one sentence: a port out of range, no host, an unknown host.
+    :class:`~proactor_echo.errors.ConnectFailed`, with one sentence: an empty host, an unknown one.
     """
     error = BindError if passive else ConnectFailed
-    if not isinstance(port, int) or port not in _PORTS:
-        raise error(f"the port must be a number from 0 to 65535, not {port!r}")
+    check_host("host", host)
+    check_port("port", port)
     if not host:
         raise error("the host is empty: give a name or an address" + (", 0.0.0.0 or :: for all" if passive else ""))
+    if _has_port(host):
+        raise error(f"the host {host!r} has a port in it: give host and port apart")
     try:
         address = _literal(host, port, family)
         if address is not None:
@@ -104,6 +108,12 @@ def is_ip(family: int, text: str) -> bool:
     except (OSError, ValueError):  # ValueError: a null character
         return False
     return "\0" not in text  # at which PyPy's inet_pton ends
+
+
+def _has_port(host: str) -> bool:
+    """Tell ``host:port`` from a host, so that nobody is asked for the address of such a name."""
+    name, colon, port = host.rpartition(":")
+    return bool(colon) and port.isascii() and port.isdigit() and (":" not in name or name.endswith("]"))
 
 
 def is_link_local(host: str) -> bool:

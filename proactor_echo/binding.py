@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from .addresses import format_address, resolve
+from .arguments import check_hosts, check_instance, check_whole
 from .errors import BindError
 from .sockopts import SocketOptions
 from .winsock import disable_udp_connreset
@@ -46,8 +47,7 @@ async def listen_tcp(
 
     Raises :class:`~proactor_echo.errors.BindError` with one sentence, and then leaves no socket open.
     """
-    if backlog < 1:
-        raise ValueError(f"backlog must be at least 1, not {backlog!r}")
+    check_whole("backlog", backlog, least=1)
     options = options or SocketOptions()
     targets = await _targets(host, port, socket.SOCK_STREAM, options)
     return bind_all(targets, options, lambda sock: sock.listen(backlog))
@@ -97,9 +97,8 @@ async def _targets(host: Hosts, port: int, kind: int, options: SocketOptions) ->
     if host is None:
         hosts: Sequence[str] = ["::"] if options.ipv6_only else ["0.0.0.0", "::"]
     else:
+        check_hosts("host", host)
         hosts = [host] if isinstance(host, str) else host
-    if not hosts:
-        raise BindError("there is no host to bind: the list is empty")
     found = [info for name in hosts for info in await resolve(name, port, type=kind, family=family, passive=True)]
     addresses = dict.fromkeys((info[0], info[4]) for info in found)
     wild = {family for family, address in addresses if _is_wildcard(family, address)}
@@ -244,12 +243,13 @@ def adopt_datagram_sockets(sockets: Iterable[socket.socket]) -> list[socket.sock
 
 
 def _adopt(sockets: Iterable[socket.socket], kind: int) -> list[socket.socket]:
+    if isinstance(sockets, socket.socket):
+        raise TypeError("sockets must be a list of sockets, not one: write [sock]")
     taken = list(sockets)
     if not taken:
-        raise BindError("there is no socket to use: the list is empty")
+        raise ValueError("sockets is empty: give one or more, or leave it out and give a host and port")
     for sock in taken:
-        if not isinstance(sock, socket.socket):
-            raise TypeError(f"not a socket: {sock!r}")
+        check_instance("each of sockets", sock, socket.socket)
         wrong = _unfit(sock, kind)
         if wrong:
             raise BindError(f"cannot use the socket that was handed in: it {wrong}")

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
+from .arguments import check_instance
 from .error_numbers import POSIX, RESOURCE_ERRNOS, RESOURCE_WINERRORS, WINDOWS, WINSOCK_BASE, DisconnectReason
 
 __all__ = [
@@ -182,6 +183,7 @@ def classify(exc: BaseException | None) -> Disconnect:
         return Disconnect(exc.reason, exc.number, str(exc) or str(exc.reason))
     if isinstance(exc, BaseExceptionGroup):
         return _classify_group(exc)
+    check_instance("exc", exc, BaseException, optional=True)
     number, reason, name = _judge(exc)
     words = f"{name} {number}" if name else f"{type(exc).__name__}: {exc}".removesuffix(": ")
     return Disconnect(reason, number, f"{reason} ({words})")

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from . import winsock
+from .arguments import check_flag, check_instance, check_seconds, check_whole
 from .refusals import report_refusal
 
 __all__ = ["ACCEPTED_INHERIT", "KeepAlive", "SocketLike", "SocketOptions"]
@@ -66,7 +67,7 @@ class KeepAlive:
     of them stay without an answer, the connection is over (``DisconnectReason.TIMED_OUT``).
 
     The limits are the narrowest of the systems': 32,767 seconds and 127 probes (Linux). Most systems count in whole
-    seconds, so fractions are rounded up. Raises ValueError for anything outside.
+    seconds, so fractions are rounded up. Raises ValueError for anything outside, TypeError for what is no number.
     """
 
     idle: float = 60.0
@@ -74,11 +75,9 @@ class KeepAlive:
     count: int = 10
 
     def __post_init__(self) -> None:
-        for name, seconds in (("idle", self.idle), ("interval", self.interval)):
-            if not 0 < seconds <= 32767:  # not so for NaN either
-                raise ValueError(f"keepalive {name} must be more than 0 and at most 32767 seconds, not {seconds!r}")
-        if not isinstance(self.count, int) or not 1 <= self.count <= 127:
-            raise ValueError(f"keepalive count must be a whole number from 1 to 127, not {self.count!r}")
+        check_seconds("keepalive idle", self.idle, most=32767)
+        check_seconds("keepalive interval", self.interval, most=32767)
+        check_whole("keepalive count", self.count, least=1, most=127)
 
     def apply(self, sock: SocketLike) -> None:
         """Turn keepalive on for a TCP socket, with these times. Raises OSError when the system refuses.
@@ -156,9 +155,11 @@ class SocketOptions:
     send_buffer: int | None = None
 
     def __post_init__(self) -> None:
-        for name, size in (("receive_buffer", self.receive_buffer), ("send_buffer", self.send_buffer)):
-            if size is not None and not 1 <= size <= 0x7FFFFFFF:
-                raise ValueError(f"{name} must be from 1 to 2147483647 bytes, not {size!r}")
+        for name in ("nodelay", "exclusive", "dual_stack", "ipv6_only"):
+            check_flag(name, getattr(self, name))
+        check_instance("keepalive", self.keepalive, KeepAlive, optional=True)
+        for name in ("receive_buffer", "send_buffer"):
+            check_whole(name, getattr(self, name), least=1, most=0x7FFFFFFF, unit="bytes", optional=True)
 
     def apply_before_bind(self, sock: socket.socket, *, dual_stack: bool | None = None) -> None:
         """Set what must be set on a listening or datagram socket before it is bound.

@@ -149,14 +149,9 @@ async def test_a_name_can_be_narrowed_to_one_family() -> None:
 @pytest.mark.parametrize(
     ("host", "port", "complaint"),
     [
-        ("localhost", 65536, "the port must be a number from 0 to 65535, not 65536"),
-        ("localhost", -1, "the port must be a number from 0 to 65535, not -1"),
-        ("localhost", "http", "the port must be a number from 0 to 65535, not 'http'"),
-        ("localhost", "80", "the port must be a number from 0 to 65535, not '80'"),
-        ("localhost", 80.0, "the port must be a number from 0 to 65535, not 80.0"),
-        ("localhost", None, "the port must be a number from 0 to 65535, not None"),
         ("", 7, "the host is empty"),
-        (None, 7, "the host is empty"),
+        ("127.0.0.1:9000", 7, "the host '127.0.0.1:9000' has a port in it: give host and port apart"),
+        ("[::1]:9000", 7, "the host '[::1]:9000' has a port in it: give host and port apart"),
         ("fe80::1", 7, "exists on every interface: say which one"),
         ("fe80::1%", 7, "no network interface named ''"),
         ("fe80::1%no such nic", 7, "no network interface named 'no such nic'"),
@@ -171,6 +166,26 @@ async def test_what_cannot_be_resolved_gets_one_sentence(host: Any, port: Any, c
         await resolve(host, port, passive=passive)
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "kind", "complaint"),
+    [
+        ("localhost", 65536, ValueError, "port must be a number from 0 to 65535, not 65536"),
+        ("localhost", -1, ValueError, "port must be a number from 0 to 65535, not -1"),
+        ("localhost", "http", TypeError, "port must be a number from 0 to 65535, not 'http'"),
+        ("localhost", "80", TypeError, "port must be a number from 0 to 65535, not '80': write 80"),
+        ("localhost", 80.0, TypeError, "port must be a number from 0 to 65535, not 80.0"),
+        ("localhost", None, TypeError, "port must be a number from 0 to 65535, not None"),
+        (None, 7, TypeError, 'host must be a name or an address as text, as in "127.0.0.1", not None'),
+    ],
+)
+async def test_what_is_no_host_or_port_is_a_mistake_of_the_program(
+    host: Any, port: Any, kind: type[Exception], complaint: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        await resolve(host, port)
+    assert str(caught.value) == complaint
 
 
 async def test_an_unknown_host_keeps_the_resolvers_error_as_its_cause() -> None:

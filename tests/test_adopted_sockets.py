@@ -43,7 +43,7 @@ if sys.platform != "win32":
 
 @pytest.mark.parametrize("adopt", [adopt_listeners, adopt_datagram_sockets])
 def test_no_socket_at_all_is_said(adopt: Callable[[list[socket.socket]], object]) -> None:
-    with pytest.raises(BindError, match="there is no socket to use"):
+    with pytest.raises(ValueError, match="sockets is empty: give one or more"):
         adopt([])
 
 
@@ -80,7 +80,7 @@ def test_a_closed_socket_is_said() -> None:
 
 
 def test_what_is_not_a_socket_is_a_type_error() -> None:
-    with pytest.raises(TypeError, match="not a socket: 7"):
+    with pytest.raises(TypeError, match="each of sockets must be a socket, not 7"):
         adopt_listeners([7])  # type: ignore[list-item]
 
 

@@ -77,14 +77,13 @@ async def test_an_unknown_host_is_said(bind: Bind) -> None:
 @both_kinds
 @pytest.mark.parametrize("port", [65536, -1, "http", None])
 async def test_a_port_out_of_range_is_said(bind: Bind, port: Any) -> None:
-    with pytest.raises(BindError, match="the port must be a number from 0 to 65535") as caught:
+    with pytest.raises((TypeError, ValueError), match="port must be a number from 0 to 65535"):
         await bind(None, port)
-    assert caught.value.errno is None
 
 
 @both_kinds
 async def test_an_empty_list_of_hosts_is_said(bind: Bind) -> None:
-    with pytest.raises(BindError, match="there is no host to bind"):
+    with pytest.raises(ValueError, match="host is an empty list: name a host"):
         await bind([], 0)
 
 

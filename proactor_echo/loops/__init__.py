@@ -68,6 +68,7 @@ import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from proactor_echo.arguments import check_coroutine
 from proactor_echo.loops import private
 
 if TYPE_CHECKING:
@@ -108,5 +109,6 @@ def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
 
     Raises RuntimeError when called from a running loop.
     """
+    check_coroutine("main", main)
     with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
         return runner.run(main)

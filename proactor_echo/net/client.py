@@ -7,6 +7,7 @@ import socket
 from typing import Any
 
 from ..addresses import resolve
+from ..arguments import check_address, check_host, check_instance, check_seconds
 from ..errors import ConnectFailed
 from ..sockopts import SocketOptions
 from ..wire.framing import Codec
@@ -41,11 +42,14 @@ async def connect_tcp(
     The rest is as for :func:`serve_tcp`.
 
     Raises :class:`ConnectFailed` with one sentence; its ``errors`` has what each address answered, in the order in
-    which they were tried, ``TimeoutError`` for one that was silent. Cancelling leaves no socket open.
+    which they were tried, ``TimeoutError`` for one that was silent. Cancelling leaves no socket open. Raises TypeError
+    or ValueError for a wrong argument.
     """
-    for name, value in (("open_timeout", open_timeout), ("happy_eyeballs_delay", happy_eyeballs_delay)):
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be more than 0 seconds, not {value!r}")
+    check_instance("options", options, SocketOptions, optional=True)
+    check_seconds("open_timeout", open_timeout, optional=True)
+    check_seconds("happy_eyeballs_delay", happy_eyeballs_delay, optional=True)
+    if local_address is not None:
+        check_address("local_address", local_address)
     options = options or SocketOptions()
     conn = Connection(codec, write_limit=write_limit, read_limit=read_limit, close_timeout=close_timeout)
     sock = await _connected_socket(host, port, options, open_timeout, happy_eyeballs_delay, local_address)
@@ -68,6 +72,7 @@ async def _connected_socket(
     delay: float | None,
     local_address: tuple[str, int] | None,
 ) -> socket.socket:
+    check_host("host", host)
     where = _where(host, port)
     local: dict[int, Any] = {}
     race = Race(options, delay, local)

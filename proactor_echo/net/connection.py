@@ -20,6 +20,7 @@ import copy
 from collections import deque
 from typing import Self
 
+from ..arguments import check_whole
 from ..errors import Disconnect, DisconnectReason, EndOfStream, FramingError, ProactorEchoError, ProtocolStateError
 from ..wire.framing import Codec
 from ..wire.state import ConnectionState
@@ -48,8 +49,7 @@ class Connection(FramedProtocol):
         read_limit: int = 262144,
         close_timeout: float = 10.0,
     ) -> None:
-        if read_limit < 0:
-            raise ValueError(f"read_limit must be 0 bytes or more, not {read_limit!r}")
+        check_whole("read_limit", read_limit, unit="bytes")
         super().__init__()
         self.configure(codec, write_limit=write_limit, close_timeout=close_timeout)
         self._loop = asyncio.get_running_loop()

@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from ..errors import DatagramTooLong, DisconnectReason, classify
+from ..wire.codec import as_bytes
 
 __all__ = ["MAX_DATAGRAM", "DatagramTransport", "as_datagram", "tells_of_another"]
 
@@ -305,7 +306,7 @@ class DatagramTransport(asyncio.DatagramTransport):
 
 def as_datagram(data: Any) -> bytes:
     """Return ``data`` as bytes. Raises :class:`DatagramTooLong` over 65,507 bytes, TypeError for what is no bytes."""
-    datagram = data if isinstance(data, bytes) else memoryview(data).tobytes()
+    datagram = data if isinstance(data, bytes) else as_bytes(data)
     size = len(datagram)
     if size > MAX_DATAGRAM:
         raise DatagramTooLong(

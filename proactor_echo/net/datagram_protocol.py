@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import Any, Literal, cast
 
+from ..arguments import check_address, check_choice, check_whole
 from ..errors import classify
 from .datagram import MAX_DATAGRAM, as_datagram, tells_of_another
 from .stats import DatagramStats
@@ -17,6 +18,12 @@ logger = logging.getLogger("proactor_echo.net")
 Oversize = Literal["truncate", "drop"]
 
 
+def check_datagram_policy(max_datagram: int, oversize: Oversize) -> None:
+    """Check how long a datagram may be, and what becomes of a longer one."""
+    check_whole("max_datagram", max_datagram, least=1, most=MAX_DATAGRAM, unit="bytes")
+    check_choice("oversize", oversize, ("truncate", "drop"))
+
+
 class DatagramHandler(asyncio.DatagramProtocol):
     """Override :meth:`handle`; answer with :meth:`send`. Works with ``loop.create_datagram_endpoint`` as well.
 
@@ -25,10 +32,7 @@ class DatagramHandler(asyncio.DatagramProtocol):
     """
 
     def __init__(self, *, max_datagram: int = MAX_DATAGRAM, oversize: Oversize = "truncate") -> None:
-        if not 1 <= max_datagram <= MAX_DATAGRAM:
-            raise ValueError(f"max_datagram must be from 1 to {MAX_DATAGRAM}, not {max_datagram}")
-        if oversize not in ("truncate", "drop"):
-            raise ValueError(f'oversize must be "truncate" or "drop", not {oversize!r}')
+        check_datagram_policy(max_datagram, oversize)
         self.max_datagram = max_datagram
         self.oversize = oversize
         self.stats = DatagramStats()
@@ -48,7 +52,12 @@ class DatagramHandler(asyncio.DatagramProtocol):
         if self._blocked or self._transport.is_closing():
             self.stats.dropped += 1
             return
-        self._transport.sendto(data, addr)
+        try:
+            self._transport.sendto(data, addr)
+        except (TypeError, OverflowError):
+            if addr is not None:
+                check_address("addr", addr)
+            raise
         self.count_out(len(data))
 
     def count_out(self, size: int) -> None:

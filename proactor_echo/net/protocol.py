@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from typing import cast
 
+from ..arguments import check_instance, check_seconds, check_write_limit
 from ..errors import DisconnectReason, FramingError
 from ..wire.framing import Codec, Decoder, RawCodec
 from .stream_protocol import StreamProtocol
@@ -115,15 +116,13 @@ class FramedProtocol(StreamProtocol):
     ) -> None:
         """Set what is given, before the connection is made; ``None`` keeps what the class or constructor says."""
         if codec is not None:
+            check_instance("codec", codec, Codec, optional=True)
             self.codec = codec
         if write_limit is not None:
-            high, low = write_limit
-            if not high >= low >= 0:
-                raise ValueError(f"write_limit is (high, low) with high >= low >= 0, not {write_limit!r}")
+            check_write_limit(write_limit)
             self.write_limit = write_limit
         if close_timeout is not None:
-            if not close_timeout > 0:
-                raise ValueError(f"close_timeout must be more than 0 seconds, not {close_timeout!r}")
+            check_seconds("close_timeout", close_timeout)
             self.close_timeout = close_timeout
 
     # -- asyncio.Protocol: called by the transport ---------------------------------------------------------------

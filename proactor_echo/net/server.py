@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import functools
-import inspect
 import logging
 import socket
 import ssl as tls
@@ -14,6 +13,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from ..addresses import format_address
+from ..arguments import (
+    check_factory,
+    check_handler,
+    check_instance,
+    check_made,
+    check_seconds,
+    check_whole,
+    check_write_limit,
+)
 from ..binding import adopt_listeners, listen_tcp
 from ..errors import Disconnect, DisconnectReason, ProtocolStateError
 from ..sockopts import ACCEPTED_INHERIT, SocketOptions
@@ -73,20 +81,27 @@ async def serve_tcp(
     ``close_timeout``     seconds a closing connection may make no progress before the rest is dropped.
     ``drain``             seconds that leaving ``async with`` gives connections to finish.
 
-    Raises :class:`BindError` with one sentence when it cannot listen.
+    Raises :class:`BindError` with one sentence when it cannot listen, TypeError or ValueError for a wrong argument.
     """
     if (handler is None) == (protocol_factory is None):
         raise TypeError("serve_tcp() needs a handler or a protocol_factory, and not both")
-    if handler is not None and (inspect.isclass(handler) or not callable(handler)):
-        raise TypeError(f"handler must be a coroutine function, not {handler!r}; give a class as protocol_factory=")
+    if handler is not None:
+        check_handler("handler", handler)
+    else:
+        check_factory("protocol_factory", protocol_factory, FramedProtocol)
+    check_instance("codec", codec, Codec, optional=True)
+    check_instance("ssl", ssl, tls.SSLContext, optional=True)
+    check_instance("options", options, SocketOptions, optional=True)
     if sockets is not None and port:
         raise ValueError("serve_tcp() takes a port or sockets that are bound to theirs, not both")
-    _check_at_least_one(backlog=backlog, accepts=accepts, max_connections=max_connections, read_limit=read_limit)
-    _check_seconds(idle_timeout=idle_timeout, close_timeout=close_timeout)
-    if drain < 0:
-        raise ValueError(f"drain must be 0 seconds or more, not {drain}")
-    if write_limit is not None and not write_limit[0] >= write_limit[1] >= 0:
-        raise ValueError(f"write_limit is (high, low) with high >= low >= 0, not {write_limit!r}")
+    check_whole("backlog", backlog, least=1)
+    check_whole("accepts", accepts, least=1)
+    check_whole("max_connections", max_connections, least=1, optional=True)
+    check_seconds("idle_timeout", idle_timeout, optional=True)
+    check_write_limit(write_limit)
+    check_whole("read_limit", read_limit, least=1, unit="bytes")
+    check_seconds("close_timeout", close_timeout)
+    check_seconds("drain", drain, zero=True)
     options = options or SocketOptions()
     if sockets is None:
         listeners = await listen_tcp(host, port, options=options, backlog=backlog)
@@ -102,8 +117,7 @@ async def serve_tcp(
     def protocol() -> FramedProtocol:
         assert protocol_factory is not None
         made = protocol_factory()
-        if not isinstance(made, FramedProtocol):
-            raise TypeError(f"protocol_factory must make a FramedProtocol, not {made!r}")
+        check_made("protocol_factory", made, FramedProtocol)
         made.configure(codec, write_limit=write_limit, close_timeout=close_timeout)
         return made
 
@@ -118,18 +132,6 @@ async def serve_tcp(
         idle_timeout=idle_timeout,
     )
     return Server(listeners, session, drain=drain, accepts=accepts, max_connections=max_connections)
-
-
-def _check_at_least_one(**values: int | None) -> None:
-    for name, value in values.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be at least 1, not {value}")
-
-
-def _check_seconds(**values: float | None) -> None:
-    for name, value in values.items():
-        if value is not None and not value > 0:
-            raise ValueError(f"{name} must be more than 0 seconds, not {value}")
 
 
 class Server:
@@ -204,6 +206,7 @@ class Server:
         Raises :class:`ProtocolStateError` in a handler of this server, which would wait for its own end: start
         ``close()`` in a task of its own there.
         """
+        check_seconds("drain", drain, zero=True, optional=True)
         task = asyncio.current_task()
         if any(session.runs(task) for session in self._sessions):
             raise ProtocolStateError("a handler cannot wait for its own server to close; give close() its own task")

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, cast
 
 from ..addresses import format_address
+from ..arguments import check_seconds
 from ..errors import Disconnect, DisconnectReason, ProtocolStateError
 from ..wire.state import ConnectionState, Event, Lifecycle
 from .ending import Ending, log_level, lost_error
@@ -146,6 +147,7 @@ class StreamProtocol(asyncio.Protocol):
 
     def limit_idle(self, seconds: float) -> None:
         """End the connection once nothing passed either way for so many seconds."""
+        check_seconds("seconds", seconds)
         self._idle = IdleTimer(seconds, self._idle_expired)
 
     def finish(self) -> None:

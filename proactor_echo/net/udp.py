@@ -11,11 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from ..addresses import resolve
+from ..arguments import check_factory, check_host, check_instance, check_made, check_whole
 from ..binding import adopt_datagram_sockets, bind_udp_sockets, open_socket
 from ..errors import ConnectFailed, classify
 from ..sockopts import SocketOptions
 from .datagram import MAX_DATAGRAM
-from .datagram_protocol import DatagramHandler, Oversize
+from .datagram_protocol import DatagramHandler, Oversize, check_datagram_policy
 from .udp_endpoint import UdpEndpoint
 from .udp_sockets import UdpServer, UdpSockets
 
@@ -44,6 +45,7 @@ async def bind_udp(
 
     Raises :class:`BindError` with one sentence.
     """
+    _check_endpoint(max_datagram, oversize, queue)
 
     def endpoint(made: Sequence[socket.socket]) -> UdpEndpoint:
         return UdpEndpoint(made, max_datagram=max_datagram, oversize=oversize, queue=queue)
@@ -64,6 +66,8 @@ async def connect_udp(
 
     Datagrams of others are not received. Raises :class:`ConnectFailed` with one sentence.
     """
+    _check_endpoint(max_datagram, oversize, queue)
+    check_instance("options", options, SocketOptions, optional=True)
     sock = await _connected(host, port, options or SocketOptions())
     try:
         return UdpEndpoint([sock], max_datagram=max_datagram, oversize=oversize, queue=queue)
@@ -84,7 +88,19 @@ async def serve_udp(
 
     Raises :class:`BindError` with one sentence.
     """
-    return await _bind(lambda made: UdpServer(made, protocol_factory), host, port, options, sockets)
+    check_factory("protocol_factory", protocol_factory, DatagramHandler)
+
+    def protocol() -> DatagramHandler:
+        made = protocol_factory()
+        check_made("protocol_factory", made, DatagramHandler)
+        return made
+
+    return await _bind(lambda made: UdpServer(made, protocol), host, port, options, sockets)
+
+
+def _check_endpoint(max_datagram: int, oversize: Oversize, queue: int) -> None:
+    check_datagram_policy(max_datagram, oversize)
+    check_whole("queue", queue, least=1)
 
 
 async def _bind(
@@ -95,7 +111,10 @@ async def _bind(
     sockets: Sequence[socket.socket] | None,
 ) -> Made:
     """Bind, and make what uses the sockets; those that were handed in stay the caller's when that fails."""
+    check_instance("options", options, SocketOptions, optional=True)
     if sockets is not None:
+        if port:
+            raise ValueError("give a port or sockets that are bound to theirs, not both")
         return make(adopt_datagram_sockets(sockets))
     bound = await bind_udp_sockets(host, port, options=options)
     try:
@@ -108,6 +127,7 @@ async def _bind(
 
 async def _connected(host: str, port: int, options: SocketOptions) -> socket.socket:
     """Connect a datagram socket to the first address that the system has a route to."""
+    check_host("host", host)
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     errors: list[OSError] = []
     for family, kind, _, _, address in await resolve(host, port, type=socket.SOCK_DGRAM):

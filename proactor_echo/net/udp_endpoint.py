@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from ..addresses import format_address, is_ip
+from ..arguments import check_address
 from ..errors import EndOfStream, ProtocolStateError
 from .datagram import BURST, MAX_DATAGRAM, DatagramTransport, as_datagram
 from .datagram_loops import open_transport
@@ -33,8 +34,6 @@ class UdpEndpoint(UdpSockets[DatagramTransport]):
         oversize: Oversize = "truncate",
         queue: int = 1024,
     ) -> None:
-        if queue < 1:
-            raise ValueError(f"queue must be at least 1, not {queue}")
         self._queue: deque[tuple[bytes, Any]] = deque()
         self._reader: asyncio.Future[None] | None = None
         self._sends = 0
@@ -76,7 +75,13 @@ class UdpEndpoint(UdpSockets[DatagramTransport]):
             await asyncio.sleep(0)  # a system whose buffer never fills must not keep others from running
         transport, protocol = self._transports[number], self._protocols[number]
         while not transport.is_closing():
-            if transport.try_send(data, addr):
+            try:
+                sent = transport.try_send(data, addr)
+            except (TypeError, OverflowError):
+                if addr is not None:
+                    check_address("addr", addr)
+                raise
+            if sent:
                 protocol.count_out(len(data))
                 return
             await transport.wait_writable()
@@ -117,16 +122,21 @@ class UdpEndpoint(UdpSockets[DatagramTransport]):
     def _route(self, addr: Any) -> tuple[int, Any]:
         """Choose the socket to send from, and write the address as its family wants it."""
         if self._peer is not None:
-            if addr is not None and tuple(addr[:2]) != tuple(self._peer[:2]):
+            if addr is not None and addr[:2] != self._peer[:2]:
+                check_address("addr", addr)
                 raise ValueError(f"this endpoint is connected to {format_address(self._peer)}; send without an address")
             return 0, None
         if addr is None:
             raise ValueError("this endpoint is not connected; say to which address to send")
         if isinstance(addr, _Sender):
             return addr.number, tuple(addr)
-        family = socket.AF_INET6 if ":" in addr[0] else socket.AF_INET
-        if not is_ip(family, addr[0].partition("%")[0]):  # the socket would look it up, and hold up the loop meanwhile
-            raise ValueError(f"{addr[0]!r} is not an IP address; look names up first (loop.getaddrinfo)")
+        try:
+            family = socket.AF_INET6 if ":" in addr[0] else socket.AF_INET
+            if not is_ip(family, addr[0].partition("%")[0]):  # the socket would look it up, and hold up the loop
+                raise ValueError(f"{addr[0]!r} is not an IP address; look names up first (loop.getaddrinfo)")
+        except (TypeError, LookupError, ValueError):
+            check_address("addr", addr)
+            raise
         if family in self._families:
             return self._families.index(family), addr
         if family == socket.AF_INET:  # an IPv6 socket that takes IPv4 too

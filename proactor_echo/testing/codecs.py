@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
-from ..wire.codec import RawCodec
+from ..arguments import check_bytes, check_instance, check_whole
+from ..wire.codec import Codec, RawCodec
 from .payloads import make_payloads
 
 __all__ = ["AnyCodec", "AnyDecoder", "assert_round_trip", "assert_split_invariant"]
@@ -68,6 +69,9 @@ def assert_split_invariant(
     Raises AssertionError with the smallest split that was found to fail: no cut can be left out of it.
     """
     __tracebackhide__ = True
+    _check_codec(codec)
+    check_bytes("wire", wire)
+    check_whole("tries", tries)
     expected = _Outcome(list(frames), error)
     for cuts in _cuts(len(wire), seed, tries):
         if _decode(codec, wire, cuts) != expected:
@@ -90,6 +94,8 @@ def assert_round_trip(
     Raises AssertionError.
     """
     __tracebackhide__ = True
+    _check_codec(codec)
+    check_whole("count", count)
     given = None if payloads is None else list(payloads)
     chosen = _encodable(codec, seed, count) if given is None else given
     encoded = [bytes(codec.encode(payload)) for payload in chosen]
@@ -109,6 +115,12 @@ def assert_round_trip(
     for payload, wire in zip(chosen, encoded, strict=True):
         if len(wire) > _TWO_PARTS:
             assert_split_invariant(codec, wire, [payload], seed=seed, tries=5)
+
+
+def _check_codec(codec: object) -> None:
+    """Check a codec, which need not be derived from ours."""
+    if isinstance(codec, type) or not (hasattr(codec, "encode") and hasattr(codec, "decoder")):
+        check_instance("codec", codec, Codec)
 
 
 class _Outcome(NamedTuple):

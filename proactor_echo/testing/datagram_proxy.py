@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from ..addresses import format_address, resolve
+from ..arguments import check_address, check_instance, check_whole
 from ..binding import open_socket
 from ..net.datagram_protocol import DatagramHandler
 from ..net.udp import UdpServer, serve_udp
@@ -41,6 +42,8 @@ class UdpFaultProxy:
     @classmethod
     async def open(cls, upstream: Address, *, host: str = "127.0.0.1", port: int = 0, seed: int = 0) -> UdpFaultProxy:
         """Bind, and return the running proxy. Raises :class:`~proactor_echo.BindError`."""
+        check_address("upstream", upstream)
+        check_whole("seed", seed, least=None)
         proxy = cls(upstream, seed)
         await proxy._open(host, port)
         return proxy
@@ -101,8 +104,7 @@ class UdpFaultProxy:
 
         It works on datagrams that come from now on. Several faults work in the order in which they were added.
         """
-        if not isinstance(fault, DatagramFault):
-            raise TypeError(f"not a fault of UDP datagrams: {fault!r}")
+        check_instance("fault", fault, DatagramFault)
         active = self._faults.add(fault, self._fault_removed)
         for client in self._clients.values():
             client.add(active)

@@ -8,12 +8,12 @@ server and the verdict. It works on any loop with ``sock_connect``, ``sock_senda
 from __future__ import annotations
 
 import asyncio
-import math
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from ..addresses import format_address, parse_host_port
+from ..arguments import check_address, check_callable, check_flag, check_names, check_seconds, check_whole
 from ..errors import classify
 from .report import Outcome, Report, Result
 
@@ -51,20 +51,31 @@ async def check_echo(
     A server that does not even echo one line gets no further checks: the rest is reported as skipped.
 
     Raises :class:`~proactor_echo.ConnectFailed`, with one sentence, when nothing listens there or the host is unknown;
-    ValueError for an address that cannot be read and for a number that makes no sense; KeyError for a name in ``only``
-    that is no check.
+    TypeError or ValueError for an address that cannot be read, a number that makes no sense, a name in ``only`` that is
+    no check.
     """
-    host, port = parse_host_port(address) if isinstance(address, str) else address[:2]
-    plan = Plan(_positive("timeout", timeout), _positive("quiet", quiet), max(1, size), max(1, clients))
+    if isinstance(address, str):
+        address = parse_host_port(address)
+    check_address("address", address)
+    host, port = address[:2]
+    check_flag("udp", udp)
+    check_seconds("timeout", timeout)
+    check_seconds("quiet", quiet)
+    check_whole("size", size, least=1, unit="bytes")
+    check_whole("clients", clients, least=1)
+    check_callable("each", each, optional=True)
+    plan = Plan(timeout, quiet, size, clients)
     if udp:
         from . import echo_datagrams as datagrams
 
+        datagram_checks = _chosen(datagrams.CHECKS, only)
         datagram_site = await datagrams.DatagramSite.open(host, port, plan)
-        return await _run_all("udp", datagram_site.address, _chosen(datagrams.CHECKS, only), datagram_site, plan, each)
+        return await _run_all("udp", datagram_site.address, datagram_checks, datagram_site, plan, each)
     from . import echo_stream as stream
 
+    checks = _chosen(stream.CHECKS, only)
     async with await stream.StreamSite.open(host, port, plan) as site:
-        return await _run_all("tcp", site.address, _chosen(stream.CHECKS, only), site, plan, each)
+        return await _run_all("tcp", site.address, checks, site, plan, each)
 
 
 class Plan(NamedTuple):
@@ -99,7 +110,7 @@ def _chosen(checks: Sequence[Check[Site]], only: Iterable[str] | None) -> Sequen
     if only is None:
         return checks
     by_name = dict(checks)
-    return [(name, by_name[name]) for name in only]
+    return [(name, by_name[name]) for name in check_names("only", only, list(by_name))]
 
 
 async def _run_all(
@@ -139,9 +150,3 @@ async def _run(name: str, check: Callable[[Site], Awaitable[Checked]], site: Sit
     except OSError as exc:
         outcome, detail = Outcome.FAILED, classify(exc).text
     return Result(name, outcome, detail, numbers, time.perf_counter() - started)
-
-
-def _positive(name: str, seconds: float) -> float:
-    if not 0 < seconds < math.inf:
-        raise ValueError(f"{name} must be a number of seconds above 0, not {seconds!r}")
-    return seconds

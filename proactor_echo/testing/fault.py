@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import TYPE_CHECKING, Literal
+
+from ..arguments import check_choice, check_number, check_whole
 
 if TYPE_CHECKING:
     from random import Random
@@ -19,9 +20,7 @@ __all__ = [
     "StreamFault",
     "Towards",
     "bounds",
-    "check_place",
-    "check_seconds",
-    "check_size",
+    "check_range",
 ]
 
 Towards = Literal["client", "server", "both"]
@@ -37,7 +36,7 @@ class Fault:
     ``probability``  the share of connections (TCP) or datagrams (UDP) that it hits, 0 to 1.
     ``seed``         a number from which its schedule comes; ``None``: one from the server's seed.
 
-    Raises ValueError for what makes no sense; sizes are bytes, times are seconds, rates are per second.
+    Raises TypeError or ValueError for what makes no sense; sizes are bytes, times are seconds, rates are per second.
     """
 
     towards: Towards = "client"
@@ -45,10 +44,9 @@ class Fault:
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.towards not in ("client", "server", "both"):
-            raise ValueError(f'towards must be "client", "server" or "both", not {self.towards!r}')
-        if not 0 <= self.probability <= 1:
-            raise ValueError(f"probability must be from 0 to 1, not {self.probability!r}")
+        check_choice("towards", self.towards, ("client", "server", "both"))
+        check_number("probability", self.probability, least=0, most=1)
+        check_whole("seed", self.seed, least=None, optional=True)
 
     def __str__(self) -> str:
         """Return the fault as it would be written, without what is at its default."""
@@ -78,22 +76,12 @@ def bounds(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
 
 
-def check_place(value: int | tuple[int, int]) -> None:
-    """Raise ValueError for what is no place in a stream."""
-    least, most = bounds(value)
-    if not 0 <= least <= most:
-        raise ValueError(f"after_bytes must be 0 or more, or (least, most), not {value!r}")
-
-
-def check_size(**values: int) -> None:
-    """Raise ValueError for what is no number of bytes."""
-    for name, value in values.items():
-        if value < 0:
-            raise ValueError(f"{name} must be 0 or more bytes, not {value!r}")
-
-
-def check_seconds(**values: float) -> None:
-    """Raise ValueError for what is no time."""
-    for name, value in values.items():
-        if not 0 <= value < math.inf:  # not so for NaN either
-            raise ValueError(f"{name} must be 0 or more seconds, not {value!r}")
+def check_range(name: str, value: object, least: int) -> None:
+    """Check a number of bytes, or ``(least, most)`` of them between which one is drawn."""
+    if not isinstance(value, tuple) or len(value) != 2:
+        check_whole(name, value, least=least, unit="bytes")
+        return
+    for end in value:
+        check_whole(f"each end of {name}", end, least=least, unit="bytes")
+    if value[0] > value[1]:
+        raise ValueError(f"{name} must be (least, most) with least <= most, not {value!r}")

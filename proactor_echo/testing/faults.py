@@ -20,6 +20,7 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
+from ..arguments import check_number, check_seconds, check_whole
 from . import datagram_faults as datagrams
 from . import stream_faults as streams
 from .fault import (
@@ -29,9 +30,7 @@ from .fault import (
     StreamFault,
     Towards,
     bounds,
-    check_place,
-    check_seconds,
-    check_size,
+    check_range,
 )
 
 if TYPE_CHECKING:
@@ -100,7 +99,8 @@ class Latency(StreamFault, DatagramFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_seconds(delay=self.delay, jitter=self.jitter)
+        check_seconds("delay", self.delay, zero=True)
+        check_seconds("jitter", self.jitter, zero=True)
 
     def stream_effect(self, random: Random) -> streams.Effect:
         """Delay every piece."""
@@ -119,8 +119,7 @@ class Corrupt(StreamFault, DatagramFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.rate <= 1:
-            raise ValueError(f"rate must be more than 0 and at most 1, not {self.rate!r}")
+        check_number("rate", self.rate, above=0, most=1)
 
     def stream_effect(self, random: Random) -> streams.Effect:
         """Change bytes at places drawn beforehand."""
@@ -142,8 +141,7 @@ class Bandwidth(StreamFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.rate > 0:
-            raise ValueError(f"rate must be more than 0 bytes a second, not {self.rate!r}")
+        check_number("rate", self.rate, above=0, most=math.inf)
 
     def stream_effect(self, random: Random) -> streams.Effect:
         """Send in portions of a hundredth of a second."""
@@ -162,10 +160,8 @@ class Slice(StreamFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_seconds(gap=self.gap)
-        least, most = bounds(self.size)
-        if not 1 <= least <= most:
-            raise ValueError(f"size must be at least 1 byte, or (least, most), not {self.size!r}")
+        check_seconds("gap", self.gap, zero=True)
+        check_range("size", self.size, 1)
 
     def stream_effect(self, random: Random) -> streams.Effect:
         """Cut at places drawn beforehand."""
@@ -180,7 +176,7 @@ class Coalesce(StreamFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_seconds(delay=self.delay)
+        check_seconds("delay", self.delay, zero=True)
 
     def stream_effect(self, random: Random) -> streams.Effect:
         """Gather."""
@@ -196,9 +192,8 @@ class Stall(StreamFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_size(after_bytes=self.after_bytes)
-        if self.duration is not None:
-            check_seconds(duration=self.duration)
+        check_whole("after_bytes", self.after_bytes, unit="bytes")
+        check_seconds("duration", self.duration, zero=True, optional=True)
 
     def stream_effect(self, random: Random) -> streams.Effect:
         """Hold back."""
@@ -222,7 +217,7 @@ class Limit(StreamFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_place(self.after_bytes)
+        check_range("after_bytes", self.after_bytes, 0)
 
     def stream_effect(self, random: Random) -> streams.Effect:
         """Count, then end."""
@@ -243,9 +238,8 @@ class _After(StreamFault):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.after_bytes is not None:
-            check_place(self.after_bytes)
-        if self.after is not None:
-            check_seconds(after=self.after)
+            check_range("after_bytes", self.after_bytes, 0)
+        check_seconds("after", self.after, zero=True, optional=True)
 
     def _cut_off(self, end: streams.End, random: Random) -> streams.Effect:
         place = None if self.after_bytes is None else random.randint(*bounds(self.after_bytes))
@@ -281,7 +275,7 @@ class SlowClose(StreamFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_seconds(delay=self.delay)
+        check_seconds("delay", self.delay, zero=True)
 
     def stream_effect(self, random: Random) -> streams.Effect:
         """Delay the end."""
@@ -323,9 +317,8 @@ class Duplicate(DatagramFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_seconds(gap=self.gap)
-        if self.copies < 1:
-            raise ValueError(f"copies must be at least 1, not {self.copies!r}")
+        check_seconds("gap", self.gap, zero=True)
+        check_whole("copies", self.copies, least=1)
 
     def datagram_effect(self) -> datagrams.Effect:
         """Repeat."""
@@ -341,9 +334,8 @@ class Reorder(DatagramFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_seconds(timeout=self.timeout)
-        if self.depth < 1:
-            raise ValueError(f"depth must be at least 1, not {self.depth!r}")
+        check_seconds("timeout", self.timeout, zero=True)
+        check_whole("depth", self.depth, least=1)
 
     def datagram_effect(self) -> datagrams.Effect:
         """Hold back until others have passed."""
@@ -358,7 +350,7 @@ class Truncate(DatagramFault):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_size(size=self.size)
+        check_whole("size", self.size, unit="bytes")
 
     def datagram_effect(self) -> datagrams.Effect:
         """Cut short."""

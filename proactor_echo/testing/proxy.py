@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from ..addresses import format_address
+from ..arguments import check_address, check_instance, check_whole
 from ..sockopts import SocketOptions
 from .active import ActiveFault, ActiveFaults
 from .faults import Address, Refuse, StreamFault
@@ -39,6 +40,8 @@ class FaultProxy:
     @classmethod
     async def open(cls, upstream: Address, *, host: str = "127.0.0.1", port: int = 0, seed: int = 0) -> FaultProxy:
         """Listen, and return the running proxy. Raises :class:`~proactor_echo.BindError`."""
+        check_address("upstream", upstream)
+        check_whole("seed", seed, least=None)
         proxy = cls(upstream, seed)
         await proxy._listen(host, port)
         return proxy
@@ -106,8 +109,7 @@ class FaultProxy:
 
         It works on what passes from now on. Several faults work one after the other, in the order they were added.
         """
-        if not isinstance(fault, StreamFault):
-            raise TypeError(f"not a fault of TCP connections: {fault!r}")
+        check_instance("fault", fault, StreamFault)
         active = self._faults.add(fault, self._fault_removed)
         if isinstance(fault, Refuse):
             active.hits += 1

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
+from ..arguments import check_address
 from ..echo import EchoDatagramProtocol
 from ..net.client import connect_tcp
 from ..net.connection import Connection
@@ -213,7 +214,9 @@ class TcpClientFactory:
 
         ``settings`` are those of :func:`~proactor_echo.connect_tcp`. Raises :class:`~proactor_echo.ConnectFailed`.
         """
-        host, port = (server.address if isinstance(server, FaultProxy) else server)[:2]
+        address = server.address if isinstance(server, FaultProxy) else server
+        check_address("server", address)
+        host, port = address[:2]
         conn = await connect_tcp(host, port, codec=codec, **settings)
         self._resources.opened_client(conn)
         return conn

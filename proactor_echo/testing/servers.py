@@ -7,6 +7,7 @@ import ssl as tls
 from collections.abc import Callable
 from typing import Any
 
+from ..arguments import check_factory, check_handler, check_made
 from ..echo import EchoDatagramProtocol, EchoProtocol
 from ..net.connection import Connection
 from ..net.datagram_protocol import DatagramHandler
@@ -59,6 +60,11 @@ class TcpTestServer(FaultProxy):
         ``settings`` are further ones of :func:`~proactor_echo.serve_tcp`. Raises :class:`~proactor_echo.BindError`.
         """
         errors: list[Exception] = []
+        # Before they are wrapped in functions of ours.
+        if handler is not None:
+            check_handler("handler", handler)
+        if protocol_factory is not None:
+            check_factory("protocol_factory", protocol_factory, FramedProtocol)
         if handler is None and protocol_factory is None:
             protocol_factory = EchoProtocol
         server = await serve_tcp(
@@ -157,6 +163,7 @@ def _watched(handler: Handler, errors: list[Exception]) -> Handler:
 def _watched_protocol(factory: Callable[[], FramedProtocol], errors: list[Exception]) -> Callable[[], FramedProtocol]:
     def make() -> FramedProtocol:
         protocol = factory()
+        check_made("protocol_factory", protocol, FramedProtocol)
         crashed = protocol.crashed
 
         def noted(error: BaseException) -> None:

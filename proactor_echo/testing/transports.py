@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
+from ..arguments import check_callable, check_names, check_seconds
 from .known_defects import known_defect
 from .report import Outcome, Report, Result
 from .transport_accepting import ACCEPTING
@@ -47,11 +48,15 @@ def check_transport(
     result when it is there. A promise that asyncio's own loops are known to break has the outcome ``known`` on them,
     and its detail names the CPython issue.
 
-    Raises RuntimeError when called while an event loop is running, and KeyError for a name that is no promise.
+    Raises RuntimeError when called while an event loop is running, TypeError or ValueError for a wrong argument.
     """
     if _is_loop_running():
         raise RuntimeError("check_transport() runs event loops of its own: call it where none is running")
-    promises = PROMISES if only is None else {name: PROMISES[name] for name in only}
+    check_callable("loop_factory", loop_factory)
+    check_seconds("timeout", timeout)
+    check_callable("each", each, optional=True)
+    names = PROMISES if only is None else check_names("only", only, list(PROMISES))
+    promises = {name: PROMISES[name] for name in names}
     results: list[Result] = []
     subject = ""
     for name, promise in promises.items():

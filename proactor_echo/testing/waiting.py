@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+from ..arguments import check_callable, check_seconds
+
 __all__ = ["Waiters"]
 
 T = TypeVar("T")
@@ -24,6 +26,8 @@ class Waiters:
 
     async def wait_for(self, server: T, condition: Callable[[T], object], timeout: float) -> None:
         """Wait until ``condition(server)`` is true. Raises TimeoutError after ``timeout`` seconds."""
+        check_callable("condition", condition)
+        check_seconds("timeout", timeout, zero=True)
         event = asyncio.Event()
         self._waiting.add(event)
         try:

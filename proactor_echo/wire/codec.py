@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TypeAlias
 
+from ..arguments import check_bytes, check_choice, check_whole
 from ..errors import FrameTooLong, FrameTruncated, FramingError, ProtocolStateError
 
 __all__ = ["BytesLike", "Codec", "Decoder", "PartialFrame", "RawCodec"]
@@ -191,7 +192,13 @@ class _RawDecoder(Decoder):
 
 def as_bytes(data: BytesLike) -> bytes:
     """Return the same bytes as ``bytes``. Unlike ``bytes()``, this takes no number for a size."""
-    return data if type(data) is bytes else memoryview(data).tobytes()
+    if type(data) is bytes:
+        return data
+    try:
+        return memoryview(data).tobytes()
+    except TypeError:
+        check_bytes("the payload", data)
+        raise
 
 
 def join(separator: bytes, payloads: Sequence[BytesLike]) -> bytes:
@@ -212,15 +219,7 @@ def truncated(partial: bytes) -> FrameTruncated:
     return FrameTruncated(f"the stream ended inside a frame, {len(partial)} bytes into it", partial=partial)
 
 
-def check_limit(max_frame_length: int) -> int:
-    """Return a limit that makes sense, or raise ValueError."""
-    if max_frame_length < 0:
-        raise ValueError(f"max_frame_length must be 0 or more, not {max_frame_length}")
-    return max_frame_length
-
-
-def check_choice(name: str, value: str, choices: Sequence[str]) -> str:
-    """Return ``value`` if it is one of ``choices``, or raise ValueError."""
-    if value not in choices:
-        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, not {value!r}")
-    return value
+def check_limit(max_frame_length: int, on_too_long: str) -> None:
+    """Check the longest payload and what becomes of a longer one, which most codecs are told."""
+    check_whole("max_frame_length", max_frame_length, unit="bytes")
+    check_choice("on_too_long", on_too_long, ("raise", "skip"))

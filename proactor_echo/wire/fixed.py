@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..arguments import check_whole
 from ..errors import FramingError
 from .codec import BytesLike, Codec, Decoder, as_bytes, too_long
 from .runs import LONGEST_RUN, Runs
@@ -22,8 +23,7 @@ class FixedCodec(Codec):
     canonical = True
 
     def __init__(self, length: int) -> None:
-        if length < 1:
-            raise ValueError(f"length must be 1 or more, not {length}")
+        check_whole("length", length, least=1, unit="bytes")
         self.length = self.max_frame_length = length
         self._runs = Runs(_shape)
 

@@ -28,8 +28,9 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NoReturn
 
+from ..arguments import check_bytes, check_choice, check_flag, check_whole
 from ..errors import FrameCorrupt, FramingError
-from .codec import BytesLike, Decoder, as_bytes, check_choice, check_limit
+from .codec import BytesLike, Decoder, as_bytes, check_limit
 from .runs import LONGEST_RUN, SHORTEST_RUN, Runs
 from .sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
 
@@ -73,22 +74,23 @@ class LengthCodec(SizedCodec):
         fail_fast: bool = True,
         header_bytes: bytes | None = None,
     ) -> None:
+        check_whole("length_field_length", length_field_length, least=None, unit="bytes")
         if length_field_length not in _FIELD:
             raise ValueError(f"length_field_length must be 1, 2, 3, 4 or 8, not {length_field_length}")
-        if length_field_offset < 0:
-            raise ValueError(f"length_field_offset must be 0 or more, not {length_field_offset}")
+        check_whole("length_field_offset", length_field_offset, unit="bytes")
+        check_whole("length_adjustment", length_adjustment, least=None, unit="bytes")
+        check_whole("initial_bytes_to_strip", initial_bytes_to_strip, unit="bytes", optional=True)
+        check_choice("byteorder", byteorder, ("big", "little"))
+        check_flag("fail_fast", fail_fast)
         header_end = length_field_offset + length_field_length
         strip = header_end if initial_bytes_to_strip is None else initial_bytes_to_strip
-        if strip < 0:
-            raise ValueError(f"initial_bytes_to_strip must be 0 or more, not {strip}")
         self.length_field_length = length_field_length
         self.length_field_offset = length_field_offset
         self.length_adjustment = length_adjustment
         self.initial_bytes_to_strip = strip
         self.byteorder: Literal["big", "little"] = byteorder
-        self.on_too_long = check_choice("on_too_long", on_too_long, ("raise", "skip"))
+        self.on_too_long = on_too_long
         self.fail_fast = fail_fast
-        check_choice("byteorder", byteorder, ("big", "little"))
 
         # A field that says v announces a payload of v + bias bytes.
         self._bias = length_adjustment + header_end - strip
@@ -103,7 +105,8 @@ class LengthCodec(SizedCodec):
             )
         if max_frame_length is None:
             max_frame_length = min(max(DEFAULT_MAX_FRAME_LENGTH, self.min_frame_length), longest)
-        self.max_frame_length = check_limit(max_frame_length)
+        check_limit(max_frame_length, on_too_long)
+        self.max_frame_length = max_frame_length
         if max_frame_length > longest:
             raise ValueError(
                 f"max_frame_length is {max_frame_length}, but with these parameters "
@@ -119,6 +122,7 @@ class LengthCodec(SizedCodec):
         after = max(0, strip - header_end)
         if header_bytes is None:
             header_bytes = bytes(before + after)
+        check_bytes("header_bytes", header_bytes)
         if len(header_bytes) != before + after:
             raise ValueError(
                 f"header_bytes must have {before + after} bytes, as many as are stripped besides the length field, "

@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
+from ..arguments import check_bytes, check_choice, check_flag
 from ..errors import FramingError
 from .codec import (
     BytesLike,
@@ -24,7 +25,6 @@ from .codec import (
     Decoder,
     PartialFrame,
     as_bytes,
-    check_choice,
     check_limit,
     join,
     too_long,
@@ -64,12 +64,17 @@ class DelimiterCodec(Codec):
         on_too_long: Literal["raise", "skip"] = "raise",
         partial: Literal["error", "deliver"] = "error",
     ) -> None:
+        for delimiter in delimiters:
+            check_bytes("a delimiter", delimiter)
+        check_limit(max_frame_length, on_too_long)
+        check_choice("partial", partial, ("error", "deliver"))
+        check_flag("strip_delimiter", strip_delimiter)
         self.delimiters = tuple(map(as_bytes, delimiters))
         _check_delimiters(self.delimiters)
         self.strip_delimiter = strip_delimiter
-        self.max_frame_length = check_limit(max_frame_length)
-        self.on_too_long = check_choice("on_too_long", on_too_long, ("raise", "skip"))
-        self.partial = check_choice("partial", partial, ("error", "deliver"))
+        self.max_frame_length = max_frame_length
+        self.on_too_long = on_too_long
+        self.partial = partial
         self.canonical = not strip_delimiter and on_too_long == "raise"
         self._longest = max(map(len, self.delimiters))
         if not strip_delimiter and max_frame_length < self._longest:
@@ -147,6 +152,8 @@ class LineCodec(DelimiterCodec):
         on_too_long: Literal["raise", "skip"] = "raise",
         partial: Literal["error", "deliver"] = "error",
     ) -> None:
+        check_bytes("newline", newline)
+        check_flag("strip_newline", strip_newline)
         if newline not in (b"\n", b"\r\n"):
             raise ValueError(f"newline must be b'\\n' or b'\\r\\n', not {newline!r}")
         super().__init__(

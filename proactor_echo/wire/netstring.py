@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any, Final, Literal
 
 from ..errors import FrameCorrupt
-from .codec import Decoder, check_choice, check_limit, too_long
+from .codec import Decoder, check_limit, too_long
 from .runs import Runs
 from .sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
 
@@ -36,8 +36,9 @@ class NetstringCodec(SizedCodec):
         max_frame_length: int = DEFAULT_MAX_FRAME_LENGTH,
         on_too_long: Literal["raise", "skip"] = "raise",
     ) -> None:
-        self.max_frame_length = check_limit(max_frame_length)
-        self.on_too_long = check_choice("on_too_long", on_too_long, ("raise", "skip"))
+        check_limit(max_frame_length, on_too_long)
+        self.max_frame_length = max_frame_length
+        self.on_too_long = on_too_long
         self.canonical = on_too_long == "raise"
         self._runs = Runs(_shape)
 

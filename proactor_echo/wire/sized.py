@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn
 
+from ..arguments import check_bytes
 from ..errors import FrameCorrupt
 from .codec import BytesLike, Codec, Decoder, as_bytes, join, too_long, truncated
 from .runs import LONGEST_RUN, SHORTEST_RUN, Pace, Runs
@@ -55,7 +56,12 @@ class SizedCodec(Codec):
         """Return the frames that carry the payloads; fastest when all of them have the same length."""
         if len(payloads) < 2:
             return self.encode(payloads[0]) if payloads else b""
-        lengths = list(map(len, payloads))
+        try:
+            lengths = list(map(len, payloads))
+        except TypeError:
+            for payload in payloads:
+                check_bytes("the payload", payload)
+            raise
         length = lengths[0]
         is_uniform = lengths.count(length) == len(lengths) and not self.trailer
         if is_uniform and self.min_frame_length <= length <= self.max_frame_length:

@@ -13,7 +13,7 @@ Source: Protocol Buffers documentation, "Encoding", Base 128 Varints.
 from typing import Any, Literal
 
 from ..errors import FrameCorrupt
-from .codec import Decoder, check_choice, check_limit
+from .codec import Decoder, check_limit
 from .runs import Runs
 from .sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
 
@@ -34,10 +34,11 @@ class VarintCodec(SizedCodec):
         max_frame_length: int = DEFAULT_MAX_FRAME_LENGTH,
         on_too_long: Literal["raise", "skip"] = "raise",
     ) -> None:
+        check_limit(max_frame_length, on_too_long)
         if max_frame_length >= 1 << 32:
             raise ValueError(f"max_frame_length is {max_frame_length}, but a varint length has 32 bits")
-        self.max_frame_length = check_limit(max_frame_length)
-        self.on_too_long = check_choice("on_too_long", on_too_long, ("raise", "skip"))
+        self.max_frame_length = max_frame_length
+        self.on_too_long = on_too_long
         self._runs = Runs(_shape)
 
     def __repr__(self) -> str:

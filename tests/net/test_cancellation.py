@@ -212,7 +212,7 @@ async def test_numbered_frames_all_come_back_once_and_in_order_however_often_cal
     print(f"seed {seed}")
     rng = random.Random(seed)
     options: dict[str, Any] = {"codec": LENGTH, "write_limit": (8000, 2000), "read_limit": 4000}
-    server = await pe.serve_tcp(lambda conn: restless_echo(conn, rng), **options)
+    server = await pe.serve_tcp(functools.partial(restless_echo, rng=rng), **options)
     async with server, await pe.connect_tcp(*server.addresses[0][:2], **options) as conn:
         count = 800
         sending = asyncio.create_task(send_numbered(conn, count, rng))

@@ -186,7 +186,7 @@ async def test_faults_work_below_tls(tcp_server_factory: TcpServerFactory) -> No
 
 
 async def test_a_fault_of_datagrams_is_refused(tcp_echo_server: TcpTestServer) -> None:
-    with pytest.raises(TypeError, match="not a fault of TCP connections: Loss"):
+    with pytest.raises(TypeError, match="fault must be a StreamFault, not Loss"):
         tcp_echo_server.fault(Loss())  # type: ignore[arg-type]
 
 

@@ -189,6 +189,6 @@ def test_it_needs_loops_of_its_own() -> None:
     asyncio.run(inside())
 
 
-def test_what_is_no_promise_is_a_key_error() -> None:
-    with pytest.raises(KeyError):
+def test_what_is_no_promise_is_refused() -> None:
+    with pytest.raises(ValueError, match="not 'no such promise'"):
         check_transport(asyncio.SelectorEventLoop, only=["no such promise"])

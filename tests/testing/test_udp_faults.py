@@ -96,5 +96,5 @@ async def test_a_server_that_is_not_there_harms_nobody(udp_fault_proxy: UdpFault
 
 
 async def test_a_fault_of_connections_is_refused(udp_echo_server: UdpTestServer) -> None:
-    with pytest.raises(TypeError, match="not a fault of UDP datagrams: Limit"):
+    with pytest.raises(TypeError, match="fault must be a DatagramFault, not Limit"):
         udp_echo_server.fault(Limit(1))  # type: ignore[arg-type]

@@ -99,9 +99,9 @@ def make(parameters: dict[str, Any]) -> LengthCodec | None:
     [
         ({"length_field_length": 5}, "length_field_length must be 1, 2, 3, 4 or 8, not 5"),
         ({"length_field_length": 0}, "length_field_length must be 1, 2, 3, 4 or 8, not 0"),
-        ({"length_field_offset": -1}, "length_field_offset must be 0 or more, not -1"),
-        ({"initial_bytes_to_strip": -1}, "initial_bytes_to_strip must be 0 or more, not -1"),
-        ({"max_frame_length": -1}, "max_frame_length must be 0 or more, not -1"),
+        ({"length_field_offset": -1}, "length_field_offset must be 0 or more bytes, not -1"),
+        ({"initial_bytes_to_strip": -1}, "initial_bytes_to_strip must be 0 or more bytes, not -1"),
+        ({"max_frame_length": -1}, "max_frame_length must be 0 or more bytes, not -1"),
         ({"byteorder": "middle"}, "byteorder must be 'big' or 'little', not 'middle'"),
         ({"on_too_long": "ignore"}, "on_too_long must be 'raise' or 'skip', not 'ignore'"),
         (

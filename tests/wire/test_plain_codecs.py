@@ -41,7 +41,7 @@ def test_a_payload_of_another_length_than_the_fixed_one_is_refused() -> None:
         codec.encode(b"ab")
     with pytest.raises(FrameTooLong):
         codec.encode(b"abcd")
-    with pytest.raises(ValueError, match="length must be 1 or more, not 0"):
+    with pytest.raises(ValueError, match="length must be at least 1 byte, not 0"):
         FixedCodec(0)
 
 
