@@ -26,6 +26,7 @@ from ..wire.framing import Codec
 from ..wire.state import ConnectionState
 from .ending import lost_error
 from .protocol import Buffer, FramedProtocol
+from .stream_protocol import next_wake, wake
 
 __all__ = ["Connection"]
 
@@ -65,7 +66,6 @@ class Connection(FramedProtocol):
         self._reader: asyncio.Future[None] | None = None
         self._writers: list[asyncio.Future[None]] = []
         self._watchers: list[asyncio.Future[None]] = []
-        self._closers: list[asyncio.Future[None]] = []
 
     # -- receiving -----------------------------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class Connection(FramedProtocol):
                 await asyncio.sleep(0)
             elif self._write_paused:
                 self._check_sendable()
-                await self._next(self._writers)
+                await next_wake(self._writers)
             else:
                 break
         self._check_sendable()
@@ -142,42 +142,14 @@ class Connection(FramedProtocol):
         self._out_bytes += len(encoded) + _PER_FRAME
         self._stats.frames_out += 1
 
-    # -- ending --------------------------------------------------------------------------------------------------
-
-    async def send_eof(self) -> None:  # type: ignore[override]
-        """Send our end of file after everything sent so far; receiving goes on. Doing it twice is harmless."""
-        super().send_eof()
-
-    async def close(self) -> None:
-        """Send what is owed, end the connection and wait until it has ended.
-
-        Bounded: when the system takes nothing of what is owed for ``close_timeout`` seconds, because the peer does
-        not, the rest is dropped.
-        """
-        self._close(DisconnectReason.LOCAL_CLOSE)
-        await self.wait_closed()
-
-    async def wait_closed(self) -> Disconnect:
-        """Wait until the connection has ended, however it ends; return why."""
-        while self.disconnect is None:
-            await self._next(self._closers)
-        return self.disconnect
+    # -- ending -------------------------------------------------------------------------------------------------
 
     async def state_changed(self) -> ConnectionState:
         """Wait for a change of :attr:`state` and return what it is then; returns at once when it is closed."""
         if self.state is ConnectionState.CLOSED:
             return self.state
-        await self._next(self._watchers)
+        await next_wake(self._watchers)
         return self.state
-
-    async def _next(self, waiters: list[asyncio.Future[None]]) -> None:
-        """Wait until :meth:`_wake` is called for ``waiters``."""
-        waiter = self._loop.create_future()
-        waiters.append(waiter)
-        try:
-            await waiter
-        finally:
-            waiters.remove(waiter)
 
     async def __aenter__(self) -> Self:
         return self
@@ -209,9 +181,8 @@ class Connection(FramedProtocol):
         self._end()
 
     def connection_closed(self, disconnect: Disconnect) -> None:
-        """Wake everybody who waits."""
+        """Wake whoever waits for a frame."""
         self._end(None if disconnect.reason in _ORDERLY else disconnect)
-        _wake(self._closers)
 
     def pause_writing(self) -> None:
         """Make senders wait (called by the transport)."""
@@ -220,7 +191,7 @@ class Connection(FramedProtocol):
     def resume_writing(self) -> None:
         """Let senders go on (called by the transport)."""
         self._write_paused = False
-        _wake(self._writers)
+        wake(self._writers)
 
     def _flush(self) -> None:
         self._out_bytes = 0
@@ -252,15 +223,9 @@ class Connection(FramedProtocol):
             self._reader.set_result(None)
 
     def _state_changed(self, before: ConnectionState, after: ConnectionState) -> None:
-        _wake(self._watchers)
+        wake(self._watchers)
         if not self._lifecycle.can_send:
-            _wake(self._writers)
-
-
-def _wake(waiters: list[asyncio.Future[None]]) -> None:
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
+            wake(self._writers)
 
 
 _ORDERLY = (DisconnectReason.END_OF_FILE, DisconnectReason.LOCAL_CLOSE)

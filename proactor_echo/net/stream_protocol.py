@@ -21,10 +21,11 @@ from ..arguments import check_seconds
 from ..errors import Disconnect, DisconnectReason, ProtocolStateError
 from ..wire.state import ConnectionState, Event, Lifecycle
 from .ending import Ending, log_level, lost_error
+from .started import Started, nothing_to_wait_for
 from .stats import ConnectionStats
 from .timers import IdleTimer, StallTimer
 
-__all__ = ["Owner", "StreamProtocol"]
+__all__ = ["Owner", "StreamProtocol", "next_wake", "wake"]
 
 logger = logging.getLogger("proactor_echo.net")
 
@@ -52,6 +53,7 @@ class StreamProtocol(asyncio.Protocol):
     _owner: Owner | None = None
     _socket: socket.socket | None = None
     _closer: StallTimer | None = None
+    _closers: list[asyncio.Future[None]] | None = None
 
     def __init__(self) -> None:
         self._stats = ConnectionStats()
@@ -74,8 +76,15 @@ class StreamProtocol(asyncio.Protocol):
 
     # -- ending --------------------------------------------------------------------------------------------------
 
-    def send_eof(self) -> None:
-        """Send our end of file after everything sent so far; receiving goes on. Doing it twice is harmless."""
+    def send_eof(self) -> Started[None]:
+        """Send our end of file after everything sent so far; receiving goes on. Doing it twice is harmless.
+
+        It is done when the call returns; it may be awaited all the same.
+        """
+        self._send_eof()
+        return Started(nothing_to_wait_for)
+
+    def _send_eof(self) -> None:
         if self._lifecycle.state is ConnectionState.OPENING:
             raise ProtocolStateError("cannot send an end of file: the connection is opening")
         if not self._lifecycle.can_send or self._transport.is_closing():
@@ -89,9 +98,22 @@ class StreamProtocol(asyncio.Protocol):
         if self._lifecycle.on(Event.SEND_EOF) is ConnectionState.CLOSING:
             self._close(DisconnectReason.LOCAL_CLOSE)
 
-    def close(self) -> Any:
-        """Send what is owed, then end the connection. Doing it twice is harmless."""
+    def close(self) -> Started[None]:
+        """Send what is owed, then end the connection. Doing it twice is harmless.
+
+        Closing begins with the call; ``await`` waits until the connection has ended. That is bounded: when the system
+        takes nothing of what is owed for ``close_timeout`` seconds, because the peer does not, the rest is dropped.
+        """
         self._close(DisconnectReason.LOCAL_CLOSE)
+        return Started(self._until_closed)
+
+    async def wait_closed(self) -> Disconnect:
+        """Wait until the connection has ended, however it ends; return why."""
+        while self.disconnect is None:
+            if self._closers is None:
+                self._closers = []
+            await next_wake(self._closers)
+        return self.disconnect
 
     def abort(self) -> None:
         """End the connection at once; what was not sent yet is dropped."""
@@ -218,6 +240,8 @@ class StreamProtocol(asyncio.Protocol):
             self._socket.close()
         logger.log(log_level(disconnect), "%s: %s", self._peer or "connection", disconnect.text)
         self._call(self.connection_closed, disconnect)
+        if self._closers is not None:
+            wake(self._closers)
         owner, self._owner = self._owner, None  # it knows us too: a cycle would be left to the garbage collector
         if owner is not None:
             owner.connection_closed(self, disconnect)
@@ -243,6 +267,9 @@ class StreamProtocol(asyncio.Protocol):
         self._tell_end()
 
     # -- below: how the pieces above do it -----------------------------------------------------------------------
+
+    async def _until_closed(self) -> None:
+        await self.wait_closed()
 
     def _tell_end(self) -> None:
         if not self._end_told:
@@ -307,6 +334,23 @@ class StreamProtocol(asyncio.Protocol):
 
     def _state_changed(self, before: ConnectionState, after: ConnectionState) -> None:
         """Tell whoever waits for a change; the callback form has nobody."""
+
+
+async def next_wake(waiters: list[asyncio.Future[None]]) -> None:
+    """Wait until :func:`wake` is called for ``waiters``."""
+    waiter = asyncio.get_running_loop().create_future()
+    waiters.append(waiter)
+    try:
+        await waiter
+    finally:
+        waiters.remove(waiter)
+
+
+def wake(waiters: list[asyncio.Future[None]]) -> None:
+    """Let everybody go on who waits."""
+    for waiter in waiters:
+        if not waiter.done():
+            waiter.set_result(None)
 
 
 class Owner(Protocol):

@@ -1,0 +1,49 @@
+"""Started: what a call has begun already, for whoever wants to wait for its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any, TypeVar
+
+__all__ = ["Started", "nothing_to_wait_for"]
+
+T = TypeVar("T")
+
+
+class Started(Coroutine[Any, Any, T]):
+    """What a call such as ``conn.close()`` returns: it has begun, and ``await`` waits until it is done.
+
+    Nobody has to wait, so unlike the coroutine of an ``async def`` it does not warn when it is thrown away. It is a
+    coroutine all the same, which ``asyncio.create_task()``, ``gather()`` and ``wait_for()`` take.
+    """
+
+    __slots__ = ("_wait", "_waiting")
+
+    def __init__(self, wait: Callable[[], Coroutine[Any, Any, T]]) -> None:
+        self._wait = wait
+        self._waiting: Coroutine[Any, Any, T] | None = None
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        return self._wait().__await__()
+
+    def send(self, value: Any, /) -> Any:
+        """Go on waiting (called by a task)."""
+        return self._begun().send(value)
+
+    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:
+        """Raise where it waits (called by a task)."""
+        return self._begun().throw(typ if val is None else val)
+
+    def close(self) -> None:
+        """Wait no longer. What was begun goes on."""
+        if self._waiting is not None:
+            self._waiting.close()
+
+    def _begun(self) -> Coroutine[Any, Any, T]:
+        if self._waiting is None:
+            self._waiting = self._wait()
+        return self._waiting
+
+
+async def nothing_to_wait_for() -> None:
+    """Be done."""
