@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from peers import RawClient, eventually
+from peers import WINE, RawClient, eventually
 
 import proactor_echo as pe
 from proactor_echo.loops import EventLoop
@@ -40,9 +40,9 @@ def found_by_the_collector() -> list[str]:
     gc.set_debug(gc.DEBUG_SAVEALL)
     gc.collect()
     gc.set_debug(0)
-    kinds: tuple[type, ...] = (BaseException, types.TracebackType)
+    kinds: tuple[type, ...] = (types.TracebackType,)
     if isinstance(asyncio.get_running_loop(), EventLoop):
-        kinds += (pe.FramedProtocol, asyncio.Transport, asyncio.Task, socket.socket)
+        kinds += (BaseException, pe.FramedProtocol, asyncio.Transport, asyncio.Task, socket.socket)
     # The stock loops' own transports are left to the collector, and what they know with them.
     found = [type(thing).__name__ for thing in gc.garbage if isinstance(thing, kinds)]
     gc.garbage.clear()
@@ -131,6 +131,8 @@ async def end_with(server: pe.Server, sent: bytes, end: str) -> None:
     async with await RawClient.connect(server.addresses[0]) as client:
         await client.send(sent)
         if end == "reset":
+            if WINE:
+                pytest.skip("Wine does not always tell of a reset")
             await eventually(lambda: server.stats.bytes_in)
             client.reset()
         else:
