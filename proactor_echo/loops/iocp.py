@@ -136,18 +136,25 @@ class EventLoop(TurnLoop):
                 proactor.wake()
 
     def _loop_self_reading(self, f: asyncio.Future[bytes] | None = None) -> None:
-        if f is not None and f is self._self_reading_future and not f.cancelled() and (f.exception() or not f.result()):
-            # CPython would read this end of file again at once, for ever (gh-156333), or after an error never again.
+        if f is not self._self_reading_future or (f is not None and f.cancelled()):
+            return  # the loop is stopping
+        try:
+            if f is not None and not f.result():
+                raise EOFError("end of file on the self-pipe")
+            f = self._proactor.recv(self._ssock, 4096)
+        except (EOFError, OSError) as exc:
+            # CPython would read an end of file again at once, for ever (gh-156333), or after an error never again.
             self.call_exception_handler(
                 {
                     "message": "The self-pipe of the event loop was broken from outside; it has a new one",
-                    "exception": f.exception() or EOFError("end of file on the self-pipe"),
+                    "exception": exc,
                     "loop": self,
                 }
             )
             self._renew_self_pipe()
-            f = None
-        super()._loop_self_reading(f)
+            f = self._proactor.recv(self._ssock, 4096)
+        self._self_reading_future = f
+        f.add_done_callback(self._loop_self_reading)
 
     def _renew_self_pipe(self) -> None:
         self._close_self_pipe()
