@@ -1,0 +1,39 @@
+"""Rows of the defect table: resets, which Wine 10 shows as Windows does, on the stock loop and on ours."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+from peers import WINE_VERSION
+
+if sys.platform != "win32":
+    pytest.skip("the completion engine is for Windows", allow_module_level=True)
+
+from loops.recording import reset, tcp_pair
+from loops.windows_rows import bench, on_each, run
+
+pytestmark = pytest.mark.skipif(WINE_VERSION == 8, reason="Wine 8 ends a receive after a reset as an end of file")
+
+# -- row 24 ----------------------------------------------------------------------------------------------------------
+
+
+@on_each
+def test_a_stream_reader_hears_of_a_reset_right_behind_some_data(kind: str) -> None:
+    async def main() -> bool:
+        here, there = tcp_pair()
+        reader, writer = await asyncio.open_connection(sock=there)
+        reading = asyncio.create_task(reader.readexactly(5))
+        await asyncio.sleep(0)
+        here.send(b"hel")
+        reset(here)
+        ended, _ = await asyncio.wait([reading], timeout=0.3 if kind == "stock" else 20)
+        writer.transport.abort()
+        if not ended:
+            reading.cancel()
+            return False
+        assert isinstance(reading.exception(), ConnectionResetError)
+        return True
+
+    assert run(bench(kind), main()) == (kind == "ours")
