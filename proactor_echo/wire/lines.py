@@ -36,6 +36,10 @@ __all__ = ["DelimiterCodec", "LineCodec"]
 DEFAULT_MAX_LINE_LENGTH: Final = 1 << 16
 """64 KiB, asyncio's limit for ``StreamReader.readline``."""
 
+MOST_DELIMITER_BYTES: Final = 128
+"""What all delimiters of a codec may have together. Each byte of a stream that is made of near-misses is compared with
+up to so many, so this bounds what a peer can cost; a MIME boundary, the longest in use, has 74 (RFC 2046)."""
+
 
 class DelimiterCodec(Codec):
     """Frames that end with one of several delimiters; the first is the one that ``encode`` writes.
@@ -43,7 +47,8 @@ class DelimiterCodec(Codec):
     A payload whose last bytes and the first delimiter's would be taken for a delimiter together is written with another
     one. So whatever a decoder hands out can be encoded, except a last frame that had no delimiter.
 
-    :param delimiters: one or more, none of them empty, none hidden by another one (see the module's documentation).
+    :param delimiters: one or more, of 128 bytes together at most; none of them empty, none hidden by another one (see
+        the module's documentation).
     :param strip_delimiter: hand out frames without their delimiter. False leaves it on, and then a payload for
         ``encode`` brings its own.
     :param max_frame_length: the longest payload, in bytes, as the user gets it, so with its delimiter if that is left
@@ -187,6 +192,8 @@ def _check_delimiters(delimiters: Sequence[bytes]) -> None:
         raise ValueError("at least one delimiter is needed")
     if b"" in delimiters:
         raise ValueError("a delimiter must not be empty")
+    if (total := sum(map(len, delimiters))) > MOST_DELIMITER_BYTES:
+        raise ValueError(f"the delimiters must have {MOST_DELIMITER_BYTES} bytes together or fewer, not {total}")
     for one in delimiters:
         for other in delimiters:
             if one in other[:-1]:

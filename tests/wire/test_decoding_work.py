@@ -44,6 +44,14 @@ def test_bytes_of_a_frame_that_comes_byte_by_byte_are_searched_a_few_times_each(
     assert calls.total <= len(stream) * max(map(len, codec.delimiters))
 
 
+@pytest.mark.parametrize("delimiters", [[b"a" * 127 + b"b"], [b"a" * 63 + b"b", b"a" * 63 + b"c"]])
+def test_each_byte_is_compared_with_the_delimiters_of_a_codec_which_are_bounded(delimiters: list[bytes]) -> None:
+    decoder = DelimiterCodec(*delimiters).decoder()
+    assert decoder.feed(b"a" * SIZE + delimiters[-1]) == [b"a" * SIZE]
+    with pytest.raises(ValueError, match="the delimiters must have 128 bytes together or fewer, not 129"):
+        DelimiterCodec(*delimiters[:-1], b"a" + delimiters[-1])
+
+
 @pytest.mark.parametrize("codec", [LengthCodec(), VarintCodec(), NetstringCodec(), LineCodec()], ids=repr)
 def test_a_frame_in_pieces_takes_little_more_memory_than_itself(tracemalloc: Any, codec: Codec) -> None:
     pieces = [b"x" * 1000] * 60
