@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import pytest
 from cli_process import PATIENCE, CliProcess, Ended, run_python
+from peers import WINE
 
 import proactor_echo
 from proactor_echo.cli import main
@@ -175,12 +176,14 @@ def test_a_second_signal_stops_at_once() -> None:
 @pytest.mark.skipif(sys.platform != "win32", reason="consoles and their Ctrl events are Windows'")
 @pytest.mark.parametrize("key", ["c", "b"])
 def test_ctrl_c_and_ctrl_break_in_a_windows_console_stop_it_gracefully(key: str) -> None:
+    if key == "b" and WINE:
+        pytest.skip("Wine's C run-time takes Ctrl+C alone for a signal")
     with CliProcess("tcp", "--port", "0", host=str(Path(__file__).with_name("console_host.py"))) as cli:
         line = cli.line()
         cli.write(key.encode())
         ended = cli.end()
     if ended.status == 77 or not line:
-        pytest.skip("this system has no console to press the key in, or cannot press it (Wine has no Ctrl+Break)")
+        pytest.skip("this system has no console to press the key in, or cannot press it")
     assert ended.status == 0
     assert "\nstopped: 0 finished, 0 aborted in " in ended.out
 
