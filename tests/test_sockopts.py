@@ -17,7 +17,7 @@ from proactor_echo.sockopts import KeepAlive, SocketOptions
 WINDOWS = sys.platform == "win32"
 needs_tcp_keep = pytest.mark.skipif(
     not (hasattr(socket, "TCP_KEEPINTVL") and (hasattr(socket, "TCP_KEEPIDLE") or sys.platform == "darwin")),
-    reason="this system's socket module has no TCP_KEEPIDLE and TCP_KEEPINTVL (Windows before 10 1709, Wine)",
+    reason="this system's socket module has no TCP_KEEPIDLE and TCP_KEEPINTVL (Windows before 10 1709, Wine 8)",
 )
 only_windows = pytest.mark.skipif(not WINDOWS, reason="a fact of Windows")
 only_posix = pytest.mark.skipif(WINDOWS, reason="a fact of POSIX systems")

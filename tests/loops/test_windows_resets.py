@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import select
 import sys
 
 import pytest
@@ -11,10 +12,43 @@ from peers import WINE_VERSION
 if sys.platform != "win32":
     pytest.skip("the completion engine is for Windows", allow_module_level=True)
 
-from loops.recording import reset, tcp_pair
+from loops.recording import Recorder, reset, tcp_pair
 from loops.windows_rows import bench, on_each, run
 
+from proactor_echo import DisconnectReason, classify
+
 pytestmark = pytest.mark.skipif(WINE_VERSION == 8, reason="Wine 8 ends a receive after a reset as an end of file")
+
+
+# -- row 20 ----------------------------------------------------------------------------------------------------------
+
+
+@on_each
+def test_a_connection_that_is_made_of_a_socket_after_its_reset_ends_with_the_reset(kind: str) -> None:
+    async def main() -> BaseException | None:
+        here, there = tcp_pair()
+        reset(here)
+        assert select.select([there], [], [], 20)[0]
+        _, protocol = await asyncio.get_running_loop().connect_accepted_socket(Recorder, there)
+        return await protocol.lost
+
+    told = classify(run(bench(kind), main()))
+    assert (told.reason, told.number) == (DisconnectReason.PEER_RESET, 10054)
+
+
+@on_each
+def test_a_receive_from_a_socket_that_is_begun_after_its_reset_is_a_reset(kind: str) -> None:
+    async def main() -> None:
+        here, there = tcp_pair()
+        reset(here)
+        assert select.select([there], [], [], 20)[0]
+        with there:
+            await asyncio.get_running_loop().sock_recv(there, 1)
+
+    with pytest.raises(ConnectionResetError) as caught:
+        run(bench(kind), main())
+    assert caught.value.winerror == 10054  # type: ignore[attr-defined, unused-ignore]
+
 
 # -- row 24 ----------------------------------------------------------------------------------------------------------
 
