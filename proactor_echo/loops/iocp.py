@@ -62,6 +62,7 @@ class EventLoop(TurnLoop):
 
     _proactor: BatchProactor
     _csock: socket.socket
+    _ssock: socket.socket
     _self_reading_future: asyncio.Future[bytes] | None
 
     def __init__(self, proactor: BatchProactor | None = None) -> None:

@@ -36,6 +36,8 @@ class IocpAcceptor(Acceptor):
 
     __slots__ = ("_accepting", "_accepts", "_calm", "_closed", "_depth", "_fill_due", "_taken")
 
+    _most: int
+
     def __init__(self, *args: Any) -> None:
         super().__init__(*args)
         self._accepts: set[Accept] = set()

@@ -22,6 +22,7 @@ from proactor_echo.loops.readiness_udp import BATCH, SLOT
 from proactor_echo.loops.segments import CONTROL, CONTROL_SPACE, SIZE_AT, UDP_SEGMENT, Run, Segments, new_segments
 
 NAME = 32  # bytes for one socket address; sockaddr_in6 takes 28
+_DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)  # every system that gets here has it
 _CACHED = 4096  # addresses remembered each way; forgotten all together when full
 
 
@@ -151,7 +152,7 @@ class Batch:
         Lifetime: the slots belong to this batch and are read before it returns; nothing stays with the kernel.
         """
         ring = self._in
-        count = self._recvmmsg(fd, ring.address, BATCH, socket.MSG_DONTWAIT, None)
+        count = self._recvmmsg(fd, ring.address, BATCH, _DONTWAIT, None)
         if count < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))
@@ -185,14 +186,14 @@ class Batch:
         runs = self._segments and self._segments.runs(fd, names, lengths)
         if runs:
             ring.lay_out_runs(runs)
-            sent = self._sendmmsg(fd, ring.address, len(runs), socket.MSG_DONTWAIT)
+            sent = self._sendmmsg(fd, ring.address, len(runs), _DONTWAIT)
             if sent > 0:
                 return sum([run.size for run in runs[:sent]])
             number = ctypes.get_errno()
             if not (self._segments and self._segments.refused(number, fd, runs[0])):
                 raise OSError(number, os.strerror(number))
         ring.lay_out(names, lengths)
-        sent = self._sendmmsg(fd, ring.address, len(datas), socket.MSG_DONTWAIT)
+        sent = self._sendmmsg(fd, ring.address, len(datas), _DONTWAIT)
         if sent < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number))

@@ -9,6 +9,7 @@ through the public API of any selector (kqueue on macOS and BSD, poll elsewhere)
 from __future__ import annotations
 
 import selectors
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -93,11 +94,9 @@ class SelectorPoller(SelectorChannels, selectors.DefaultSelector):
     """The system's best selector with channels."""
 
 
-EpollPoller: Any
+EpollPoller: Any = None
 
-if private.EpollSelector is None and not TYPE_CHECKING:
-    EpollPoller = None
-else:
+if sys.platform == "linux" and (TYPE_CHECKING or private.EpollSelector is not None):
     from select import EPOLLIN, EPOLLOUT
 
     class _EpollPoller(private.EpollSelector):

@@ -30,6 +30,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+if sys.platform != "linux":
+    raise SystemExit("run this on Linux: it reads /proc and uses epoll")
+
 SERVER = """
 import asyncio, struct, sys
 kind, engine, port = sys.argv[1], sys.argv[2], int(sys.argv[3])

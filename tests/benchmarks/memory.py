@@ -20,6 +20,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
+if sys.platform != "linux":
+    raise SystemExit("run this on Linux: it reads /proc")
+
 SERVER = """
 import asyncio, sys
 sys.path.insert(0, sys.argv[2])

@@ -21,6 +21,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+if sys.platform == "win32":
+    raise SystemExit("run this on Linux: it starts Windows Python itself")
+
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent.parent
 SIZE = 1024

@@ -27,7 +27,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-if sys.platform == "win32":
+if sys.platform != "linux":
     raise SystemExit("run this on Linux: it starts Windows Python itself")
 
 HERE = Path(__file__).resolve().parent

@@ -15,7 +15,7 @@ import socket
 import sys
 from pathlib import Path
 
-if sys.platform == "win32":
+if sys.platform != "linux":
     raise SystemExit("run this on Linux: it starts Windows Python itself")
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' folder, as pytest puts it there

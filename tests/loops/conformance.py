@@ -247,7 +247,7 @@ class Module:
                     return f"{STALLED} {self._limit:g} s, and could not be ended from within"
         finally:
             with contextlib.suppress(OSError):
-                if posix:
+                if sys.platform != "win32":
                     os.killpg(process.pid, signal.SIGKILL)  # with what its tests started
                 process.kill()
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -238,11 +238,14 @@ def test_abort_ends_at_once(ours: Bench) -> None:
     ours.run(main())
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no Unix datagram sockets")
 def test_unix_datagrams_work_too(ours: Bench, tmp_path: Any) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no Unix datagram sockets")
+    unix = socket.AF_UNIX
+
     async def main() -> None:
-        server = await bind(Echo, local_addr=str(tmp_path / "server"), family=socket.AF_UNIX)
-        client = await bind(local_addr=str(tmp_path / "client"), family=socket.AF_UNIX)
+        server = await bind(Echo, local_addr=str(tmp_path / "server"), family=unix)
+        client = await bind(local_addr=str(tmp_path / "client"), family=unix)
         for size in (0, 10, 100_000):
             client.transport.sendto(b"u" * size, str(tmp_path / "server"))
             data, addr = await client.received.get()

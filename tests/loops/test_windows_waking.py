@@ -193,7 +193,7 @@ def test_an_end_of_file_on_the_self_pipe_is_told_and_does_not_spin(kind: str) ->
 @pytest.mark.parametrize("waiting", [True, False], ids=["while a receive waits", "before a receive began"])
 def test_the_loop_can_be_woken_after_its_self_pipe_broke(ours: Bench, waiting: bool) -> None:
     def broken() -> Any:
-        loop = loops.new_event_loop()
+        loop: Any = loops.new_event_loop()
         if not waiting:
             reset(loop._csock)
         return loop

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -42,6 +43,8 @@ def build_once(home: Path, fill: Callable[[Path], None]) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
+    if sys.platform == "win32":
+        raise NotImplementedError("Windows has no Wine")
     import fcntl  # there is none on Windows, where this file must still import
 
     with path.open("w") as lock:

@@ -148,6 +148,8 @@ def _copy(stream: IO[bytes], to: int) -> threading.Thread:
 
 
 def _end_session(wine: Wine, env: dict[str, str], process: subprocess.Popen[bytes]) -> None:
+    if sys.platform == "win32":
+        raise NotImplementedError("Windows has no Wine")
     # The server takes its Windows processes with it. Some of them hold the output pipes, so this comes before joining.
     with contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run([*wine.server, "--kill"], env=env, stdin=subprocess.DEVNULL, timeout=30, check=False)
@@ -158,6 +160,9 @@ def _end_session(wine: Wine, env: dict[str, str], process: subprocess.Popen[byte
 
 @contextlib.contextmanager
 def terminate_as_exit() -> Iterator[None]:
+    if sys.platform == "win32":
+        raise NotImplementedError("Windows has no Wine")
+
     def leave(number: int, frame: FrameType | None) -> None:
         raise SystemExit(128 + number)
 

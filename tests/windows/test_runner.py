@@ -63,6 +63,8 @@ def test_a_missing_wine_is_told_in_one_sentence(bare: dict[str, str]) -> None:
 
 
 def test_another_wine_that_cannot_be_had_is_told_in_one_sentence(bare: dict[str, str]) -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no Wine")
     give(bare, *WINE)
     lacks = "debootstrap is not installed" if os.geteuid() == 0 else "Wine 10 is not installed, and only root can make"
     assert_one_sentence(runner("--wine", "10", env=bare), lacks)

@@ -151,6 +151,8 @@ def _installed() -> Wine | None:
 
 def _what_a_debian_lacks(name: str) -> str:
     """Tell in one sentence why no Debian can be made here, or nothing."""
+    if sys.platform == "win32":
+        raise NotImplementedError("Windows has no Wine")
     _, title = DEBIANS[name]
     if os.geteuid() != 0:
         return f"Wine {name} is not installed, and only root can make a {title} that has it: run this as root."
