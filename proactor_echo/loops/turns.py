@@ -33,7 +33,25 @@ class Dirty(deque[Any]):
 _stock_run_once = private.StockLoop._run_once  # found once, since it is called in every turn
 
 
-class TurnLoop(private.StockLoop):
+class KeepsTurns(type):
+    """Lets the end of a turn come although ``_run_once`` is replaced while the loop runs, as nest_asyncio does."""
+
+    def __setattr__(cls, name: str, value: Any) -> None:
+        super().__setattr__(name, _with_end(value) if name == "_run_once" else value)
+
+
+def _with_end(run_once: Callable[[Any], None]) -> Callable[[Any], None]:
+    def run_and_end(self: TurnLoop) -> None:
+        try:
+            run_once(self)
+        finally:
+            if self._dirty:
+                self._end_turn()
+
+    return run_and_end
+
+
+class TurnLoop(private.StockLoop, metaclass=KeepsTurns):
     """The stock loop of the platform with our transports. An engine's loop subclasses it and names its classes."""
 
     _stream_class: type[StreamTransport]

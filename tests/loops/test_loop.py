@@ -340,6 +340,28 @@ def test_keyboard_interrupt_in_a_callback_leaves_the_loop_usable() -> None:
         loop.close()
 
 
+def test_what_was_written_leaves_from_a_loop_that_nests(ours: Bench) -> None:
+    """nest_asyncio puts its own ``_run_once`` into the loop's class, and calls it in callbacks of a loop that runs."""
+
+    class Nested(loops.EventLoop):  # type: ignore[valid-type, misc]
+        pass
+
+    def run_once(loop: Any) -> None:
+        private.StockLoop._run_once(loop)
+
+    async def main() -> bytes:
+        async with connection() as (peer, protocol):
+            Nested._run_once = run_once
+            for data in (b"one", b"two"):
+                protocol.transport.write(data)
+            asyncio.get_running_loop().call_soon(bool)
+            asyncio.get_running_loop()._run_once()  # type: ignore[attr-defined]
+            return peer.recv(10)
+
+    ours.factory = Nested
+    assert ours.run(main()) == b"onetwo"
+
+
 def test_a_loop_can_be_closed_with_connections_open() -> None:
     here, there = tcp_pair()
     loop = loops.new_event_loop()
