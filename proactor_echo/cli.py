@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 import click
 
 from . import __version__
+from .cli_background import Output, background_output
 from .cli_check import HostPort, show_check
 from .cli_framing import FRAMINGS, LONGEST_FRAME, make_codec
 from .cli_options import address_options, loop_option, output_options
-from .cli_output import logging_to_stderr, note, print_line
+from .cli_output import logging_to_stderr, print_line
 from .cli_serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
 from .cli_types import ByteSize, KeepAliveTimes, LimitOrOff, Seconds
 from .demo import run_demo
@@ -21,6 +22,7 @@ from .net.datagram_protocol import Oversize
 from .net.server import serve_tcp
 from .net.udp import serve_udp
 from .sockopts import KeepAlive, SocketOptions
+from .stop_signals import StopSignals
 
 __all__ = ["main"]
 
@@ -149,9 +151,9 @@ def tcp(
     options = SocketOptions(
         nodelay=not no_nodelay, keepalive=keepalive, exclusive=not no_exclusive, ipv6_only=ipv6_only
     )
-    with _errors_as_sentences(), logging_to_stderr(_level(verbose, quiet)):
+    with _serving(verbose, quiet) as output:
         starting = serve_tcp(
-            protocol_factory=(lambda: DumpingEchoProtocol(note)) if hex_dump else EchoProtocol,
+            protocol_factory=(lambda: DumpingEchoProtocol(output.note)) if hex_dump else EchoProtocol,
             host=_hosts(hosts, ipv6_only),
             port=port,
             codec=codec,
@@ -161,7 +163,8 @@ def tcp(
             max_connections=max_connections,
             idle_timeout=idle_timeout,
         )
-        run(serve_tcp_until_stopped(starting, drain=drain, stats=stats), loop)
+        signals = StopSignals()
+        run(serve_tcp_until_stopped(starting, output=output, signals=signals, drain=drain, stats=stats), loop)
 
 
 @main.command()
@@ -203,16 +206,17 @@ def udp(
       proactor-echo udp --port 7
       proactor-echo udp -p 0 --max-datagram 1472 --oversize drop --stats
     """  # noqa: D301
-
-    def protocol() -> EchoDatagramProtocol:
-        if hex_dump:
-            return DumpingEchoDatagramProtocol(note, max_datagram=max_datagram, oversize=oversize)
-        return EchoDatagramProtocol(max_datagram=max_datagram, oversize=oversize)
-
     options = SocketOptions(exclusive=not no_exclusive, ipv6_only=ipv6_only)
-    with _errors_as_sentences(), logging_to_stderr(_level(verbose, quiet)):
+    with _serving(verbose, quiet) as output:
+
+        def protocol() -> EchoDatagramProtocol:
+            if hex_dump:
+                return DumpingEchoDatagramProtocol(output.note, max_datagram=max_datagram, oversize=oversize)
+            return EchoDatagramProtocol(max_datagram=max_datagram, oversize=oversize)
+
         starting = serve_udp(protocol, _hosts(hosts, ipv6_only), port, options=options)
-        run(serve_udp_until_stopped(starting, stats=stats), loop)
+        signals = StopSignals()
+        run(serve_udp_until_stopped(starting, output=output, signals=signals, stats=stats), loop)
 
 
 @main.command()
@@ -266,6 +270,14 @@ def _level(verbose: bool, quiet: bool) -> int:
     if verbose and quiet:
         raise click.UsageError("--verbose and --quiet exclude each other.")
     return logging.DEBUG if verbose else logging.ERROR if quiet else logging.INFO
+
+
+@contextlib.contextmanager
+def _serving(verbose: bool, quiet: bool) -> Iterator[Output]:
+    """Print what a server says, and what it logs, so that it never waits for who reads it."""
+    level = _level(verbose, quiet)
+    with background_output() as output, _errors_as_sentences(), logging_to_stderr(level, output.note):
+        yield output
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
-"""What the command line writes: lines on standard output, notes and the log on standard error.
+"""What the command line writes: lines on standard output, the log on standard error.
 
-Nothing here ends a server because nobody reads what it says. A reader that has gone away (``proactor-echo tcp | head
+A reader that has gone away (``proactor-echo tcp | head
 -1``) is survived silently; a character that the stream's encoding lacks (a pipe on Windows is often cp1252) is escaped.
 Colour goes to terminals only, and to none while NO_COLOR is set (https://no-color.org) or TERM is ``dumb``.
 """
@@ -10,15 +10,15 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TextIO
 
 import click
 
-__all__ = ["logging_to_stderr", "note", "print_line", "styled"]
+__all__ = ["READER_GONE", "colour", "encodable", "log_line", "logging_to_stderr", "note", "print_line", "styled"]
 
 #: A closed pipe; Windows' C library says "invalid argument" for it.
-_READER_GONE: Final = (errno.EPIPE, errno.EINVAL) if sys.platform == "win32" else (errno.EPIPE,)
+READER_GONE: Final = (errno.EPIPE, errno.EINVAL) if sys.platform == "win32" else (errno.EPIPE,)
 
 
 def print_line(text: str = "") -> None:
@@ -27,11 +27,11 @@ def print_line(text: str = "") -> None:
     if stream is None:  # pythonw, or a closed descriptor; click says nothing then from 8.1.1 on
         return
     try:
-        click.echo(_encodable(text, stream), color=_colour())
+        click.echo(encodable(text, stream), color=colour())
     except OSError as exc:
         # Python writes what is left in the buffer once more when it ends, and would complain then.
         _discard(stream)
-        if exc.errno not in _READER_GONE:
+        if exc.errno not in READER_GONE:
             raise click.ClickException(f"cannot write to standard output: {exc.strerror}") from exc
 
 
@@ -41,7 +41,7 @@ def note(text: str) -> None:
     if stream is None:
         return
     with contextlib.suppress(OSError):
-        click.echo(_encodable(text, stream), err=True, color=_colour())
+        click.echo(encodable(text, stream), err=True, color=colour())
 
 
 def styled(text: str, **style: Any) -> str:
@@ -50,9 +50,12 @@ def styled(text: str, **style: Any) -> str:
 
 
 @contextlib.contextmanager
-def logging_to_stderr(level: int) -> Iterator[None]:
-    """Send this package's log from ``level`` on, and asyncio's warnings, to standard error while the block runs."""
-    handler = _NoteHandler()
+def logging_to_stderr(level: int, write: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Send this package's log from ``level`` on, and asyncio's warnings, to standard error while the block runs.
+
+    ``write`` takes the lines, :func:`note` unless another is given.
+    """
+    handler = _NoteHandler(note if write is None else write)
     handler.setFormatter(_LineFormatter())
     levels = {"proactor_echo": level, "asyncio": max(level, logging.WARNING)}
     before = {name: logging.getLogger(name).level for name in levels}
@@ -67,9 +70,18 @@ def logging_to_stderr(level: int) -> Iterator[None]:
             logging.getLogger(name).setLevel(old)
 
 
+def log_line(text: str, level: int = logging.WARNING) -> str:
+    """Return ``text`` as a line of the log, with the time and the level."""
+    return _LineFormatter().format(logging.LogRecord(__name__, level, "", 0, text, None, None))
+
+
 class _NoteHandler(logging.Handler):
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
+
     def emit(self, record: logging.LogRecord) -> None:
-        note(self.format(record))
+        self._write(self.format(record))
 
 
 class _LineFormatter(logging.Formatter):
@@ -90,14 +102,14 @@ _WORDS: Final = (
 )
 
 
-def _colour() -> bool | None:
+def colour() -> bool | None:
     """Return False where colour is unwanted, None for click to look whether it writes to a terminal."""
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return None
 
 
-def _encodable(text: str, stream: TextIO) -> str:
+def encodable(text: str, stream: TextIO) -> str:
     """Return ``text`` with what the stream cannot encode escaped as in a string literal."""
     encoding = getattr(stream, "encoding", None) or "ascii"
     return text.encode(encoding, "backslashreplace").decode(encoding)

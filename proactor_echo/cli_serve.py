@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Literal, TypeVar
 
 from .addresses import format_address
-from .cli_output import note, print_line
+from .cli_background import Output
 from .loops import new_event_loop
 from .net.server import Server
 from .net.udp import UdpServer
@@ -28,14 +28,17 @@ def run(work: Coroutine[Any, Any, T], loop: LoopName = "own") -> T:
         return runner.run(work)
 
 
-async def serve_tcp_until_stopped(starting: Awaitable[Server], *, drain: float, stats: bool) -> None:
+async def serve_tcp_until_stopped(
+    starting: Awaitable[Server], *, output: Output, signals: StopSignals, drain: float, stats: bool
+) -> None:
     """Start a TCP server, serve until a stop signal, drain for at most ``drain`` seconds; a second signal ends that.
 
-    Raises what starting raises (:class:`~proactor_echo.BindError`).
+    Raises what starting raises (:class:`~proactor_echo.BindError`), and click.ClickException when the lines that say
+    where it listens cannot be printed.
     """
-    with StopSignals() as signals:
+    with signals:
         async with await starting as server:
-            addresses = _announce("tcp", server.addresses)
+            addresses = _announce(output, "tcp", server.addresses)
             signal = await signals.next()
             open_now = len(server.connections)
             if open_now and drain:
@@ -44,20 +47,22 @@ async def serve_tcp_until_stopped(starting: Awaitable[Server], *, drain: float, 
                     signal.name, drain, open_now, "" if open_now == 1 else "s",
                 )  # fmt: skip
             report = await _or_at_once(server.close(drain), signals, lambda: server.close(0))
-            print_line(f"stopped: {report}")
+            output.line(f"stopped: {report}")
             if stats:
                 ended = {"finished": report.finished, "aborted": report.aborted, "seconds": round(report.seconds, 3)}
-                _print_stats("tcp", addresses, server.stats.as_dict() | {"drain": ended})
+                _print_stats(output, "tcp", addresses, server.stats.as_dict() | {"drain": ended})
 
 
-async def serve_udp_until_stopped(starting: Awaitable[UdpServer], *, stats: bool) -> None:
+async def serve_udp_until_stopped(
+    starting: Awaitable[UdpServer], *, output: Output, signals: StopSignals, stats: bool
+) -> None:
     """Start a UDP server, serve until a stop signal, send what is queued; a second signal drops it.
 
-    Raises what starting raises (:class:`~proactor_echo.BindError`).
+    Raises as :func:`serve_tcp_until_stopped` does.
     """
-    with StopSignals() as signals:
+    with signals:
         async with await starting as server:
-            addresses = _announce("udp", server.addresses)
+            addresses = _announce(output, "udp", server.addresses)
             await signals.next()
 
             async def at_once() -> None:
@@ -65,9 +70,9 @@ async def serve_udp_until_stopped(starting: Awaitable[UdpServer], *, stats: bool
 
             await _or_at_once(server.close(), signals, at_once)
             seen = server.stats
-            print_line(f"stopped: {seen.datagrams_in} datagrams in, {seen.datagrams_out} out, {seen.dropped} dropped")
+            output.line(f"stopped: {seen.datagrams_in} datagrams in, {seen.datagrams_out} out, {seen.dropped} dropped")
             if stats:
-                _print_stats("udp", addresses, seen.as_dict())
+                _print_stats(output, "udp", addresses, seen.as_dict())
 
 
 async def _or_at_once(
@@ -85,12 +90,12 @@ async def _or_at_once(
         again.cancel()
 
 
-def _announce(protocol: str, addresses: Sequence[Any]) -> list[str]:
+def _announce(output: Output, protocol: str, addresses: Sequence[Any]) -> list[str]:
     texts = [format_address(address) for address in addresses]
-    for text in texts:
-        print_line(f"listening {protocol} {text}")
+    output.line("\n".join(f"listening {protocol} {text}" for text in texts))
+    output.flush()
     return texts
 
 
-def _print_stats(protocol: str, addresses: list[str], counters: dict[str, Any]) -> None:
-    note(json.dumps({"protocol": protocol, "listening": addresses} | counters))
+def _print_stats(output: Output, protocol: str, addresses: list[str], counters: dict[str, Any]) -> None:
+    output.note(json.dumps({"protocol": protocol, "listening": addresses} | counters), always=True)

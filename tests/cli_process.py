@@ -1,5 +1,7 @@
 """The command line in a process of its own: read its lines, stop it with signals, get what it left."""
 
+import contextlib
+import io
 import itertools
 import queue
 import signal
@@ -36,20 +38,29 @@ class CliProcess:
 
     ``host``: a program, to be run with the arguments by Python, that starts the command line itself.
     ``hang_up_after``: close standard output after so many lines, like ``head``.
+    ``unread``: do not read standard error until :meth:`read_errors`. ``errors``: a descriptor for it,
+    instead of a pipe.
     """
 
-    def __init__(self, *arguments: str, host: str | None = None, hang_up_after: int | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        host: str | None = None,
+        hang_up_after: int | None = None,
+        unread: bool = False,
+        errors: int | None = None,
+    ) -> None:
         program = [host] if host else ["-c", _OBEYING] if sys.platform == "win32" else ["-m", "proactor_echo"]
         self._process = subprocess.Popen(
             [sys.executable, *program, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.PIPE if errors is None else errors,
         )
         assert self._process.stdin is not None
         self._stdin = self._process.stdin
         self._out = _Lines(self._process.stdout, hang_up_after)
-        self._err = _Lines(self._process.stderr)
+        self._err = _Lines(None if unread else self._process.stderr)
 
     def line(self) -> str:
         """Wait for the next line on standard output; empty at its end."""
@@ -58,6 +69,10 @@ class CliProcess:
     def error_line(self) -> str:
         """Wait for the next line on standard error; empty at its end."""
         return self._err.next()
+
+    def read_errors(self) -> None:
+        """Begin to read standard error."""
+        self._err = _Lines(self._process.stderr)
 
     def listening(self) -> tuple[str, int]:
         """Wait for the line that says where it listens on IPv4; return that."""
@@ -78,10 +93,19 @@ class CliProcess:
         self._stdin.write(data)
         self._stdin.flush()
 
+    def has_ended(self) -> bool:
+        """Tell whether it has ended."""
+        return self._process.poll() is not None
+
+    def wait(self) -> int:
+        """Wait for its end and return its exit status, whether or not what it wrote was read."""
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
+        return self._process.wait(PATIENCE)
+
     def end(self) -> Ended:
         """Wait for its end."""
-        self._stdin.close()
-        status = self._process.wait(PATIENCE)
+        status = self.wait()
         return Ended(status, self._out.all(), self._err.all())
 
     def __enter__(self) -> Self:
@@ -95,14 +119,15 @@ class CliProcess:
         self._process.wait()
         self._out.wait()
         self._err.wait()
+        if self._process.stderr is not None:
+            self._process.stderr.close()
 
 
 class _Lines:
     """The lines of a pipe, read by a thread so that waiting for one can end."""
 
     def __init__(self, pipe: IO[bytes] | None, limit: int | None = None) -> None:
-        assert pipe is not None
-        self._pipe = pipe
+        self._pipe = io.BytesIO() if pipe is None else pipe
         self._limit = limit
         self._queue: queue.Queue[str] = queue.Queue()
         self._seen: list[str] = []

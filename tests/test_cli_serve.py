@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 import proactor_echo as pe
+from proactor_echo.cli_background import background_output
 from proactor_echo.cli_serve import run, serve_tcp_until_stopped, serve_udp_until_stopped
 from proactor_echo.loops import EventLoop
+from proactor_echo.stop_signals import StopSignals
 
 
 class Stuck:
@@ -39,11 +41,8 @@ def test_a_second_signal_drops_what_udp_could_not_send(capsys: pytest.CaptureFix
         asyncio.get_running_loop().call_soon(signal.raise_signal, signal.SIGTERM)
         return Stuck()
 
-    async def main() -> None:
-        async with asyncio.timeout(10):
-            await serve_udp_until_stopped(starting(), stats=False)
-
-    run(main())
+    with background_output() as output:
+        run(serve_udp_until_stopped(starting(), output=output, signals=StopSignals(), stats=False))
     assert capsys.readouterr().out == "listening udp 127.0.0.1:9\nstopped: 2 datagrams in, 1 out, 0 dropped\n"
 
 
@@ -52,7 +51,8 @@ def test_a_signal_that_comes_while_it_starts_stops_it_once_it_has(capsys: pytest
         signal.raise_signal(signal.SIGTERM)
         return await pe.serve_tcp(protocol_factory=pe.EchoProtocol)
 
-    run(serve_tcp_until_stopped(starting(), drain=5, stats=False))
+    with background_output() as output:
+        run(serve_tcp_until_stopped(starting(), output=output, signals=StopSignals(), drain=5, stats=False))
     assert "\nstopped: 0 finished, 0 aborted in " in capsys.readouterr().out
 
 
@@ -61,8 +61,8 @@ def test_a_start_that_fails_gives_the_signals_back() -> None:
         raise pe.BindError("cannot bind")
 
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(pe.BindError):
-        run(serve_tcp_until_stopped(starting(), drain=5, stats=False))
+    with pytest.raises(pe.BindError), background_output() as output:
+        run(serve_tcp_until_stopped(starting(), output=output, signals=StopSignals(), drain=5, stats=False))
     assert signal.getsignal(signal.SIGTERM) is before
 
 

@@ -1,0 +1,260 @@
+"""What a server prints, written by threads of its own: who does not read it cannot stop the server.
+
+A pipe that nobody reads is full after 64 KiB, and a terminal takes nothing after Ctrl+S, or on Windows after a click
+into its window. Whoever writes then waits. So the event loop only puts texts into a queue here, and a daemon thread for
+each stream writes them. The queue is bounded: what finds no room, and none a moment later either, is dropped and
+counted, and a line in its place tells the number as soon as the stream takes something again. The end of the process
+waits for these threads, but not for long.
+
+The standard library's QueueListener is not used: its ``stop()`` joins its thread without a limit.
+"""
+
+import contextlib
+import errno
+import os
+import select
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Final, TextIO
+
+import click
+
+from .cli_output import READER_GONE, colour, encodable, log_line
+
+__all__ = ["BackgroundStream", "Output", "background_output"]
+
+#: Characters that may wait to be written to one stream.
+ROOM: Final = 4 << 20
+
+#: Seconds to wait, in all, until what a server printed has been written: when it starts, and when it has stopped.
+PATIENCE: Final = 2.0
+
+#: Seconds to wait for room when the reader is slow, so that a dump is whole. One who took nothing in this time is not
+#: waited for again until he takes something.
+SLOWNESS: Final = 0.25
+
+
+class BackgroundStream:
+    """One of the standard streams, to which a thread writes. None, for a stream that was closed, takes everything.
+
+    ``told``: makes a line of a sentence that says what was dropped.
+    """
+
+    def __init__(self, stream: TextIO | None, *, told: Callable[[str], str] = str, room: int = ROOM) -> None:
+        #: What the last write raised, other than that its reader has gone.
+        self.error: OSError | None = None
+        self._write = _writer(stream)
+        self._told = told
+        self._room = room
+        self._texts: list[str] = []
+        self._size = 0  # of the texts, and of those that are being written
+        self._dropped = 0  # lines of which nobody was told yet
+        self._telling = self._telling_now = 0  # the same of those that the texts, and what is being written, tell
+        self._why = ""
+        self._closing = self._gone = self._writing = self._failing = self._stuck = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="proactor-echo output", daemon=True)
+        self._thread.start()
+
+    def put(self, text: str, *, always: bool = False) -> None:
+        """Have ``text`` and a newline written; without room, and not ``always``, the text is dropped."""
+        with self._changed:
+            if self._gone:
+                return
+            if not (always or self._has_room(text)):
+                self._drop(text.count("\n") + 1, "nobody read {}")
+                return
+            self._tell_dropped()
+            self._append(text)
+            self._changed.notify_all()
+
+    def wait(self, deadline: float) -> bool:
+        """Wait until everything has been written, or until ``deadline``, a time of :func:`time.monotonic`."""
+        with self._changed:
+            return self._changed.wait_for(
+                lambda: not self._texts and not self._writing, max(0.0, deadline - time.monotonic())
+            )
+
+    def close(self, deadline: float) -> None:
+        """Take nothing more; wait as :meth:`wait` does. What is not written by then may be lost."""
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _has_room(self, text: str) -> bool:
+        def fits() -> bool:
+            return not self._size or self._size + len(text) <= self._room
+
+        if not (fits() or self._stuck):
+            self._stuck = not self._changed.wait_for(fits, SLOWNESS)
+        return fits()
+
+    def _append(self, text: str) -> None:
+        self._texts.append(text + "\n")
+        self._size += len(text) + 1
+
+    def _drop(self, lines: int, why: str) -> None:
+        self._dropped += lines
+        self._why = why
+
+    def _tell_dropped(self) -> None:
+        if self._dropped:
+            one = self._dropped == 1
+            lines = f"{self._dropped:,} log line{' was' if one else 's were'} dropped"
+            self._append(self._told(f"{lines}: {self._why.format('it' if one else 'them')}"))
+            self._telling += self._dropped - 1  # if it cannot be written, that line is one more
+        self._dropped = 0
+
+    def _run(self) -> None:
+        while text := self._next():
+            try:
+                self._write(text)
+                self._failing = False
+            except _NotWritten as failed:
+                self._failed(failed)
+            with self._changed:
+                self._size -= len(text)
+                self._stuck = False
+
+    def _next(self) -> str:
+        """Wait for texts and take all there are; empty at the end."""
+        with self._changed:
+            self._writing = False
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._texts or self._closing or (self._dropped and not self._failing))
+            if not self._failing:
+                self._tell_dropped()  # nothing was taken since, so that it belongs at the end of these
+            self._telling_now, self._telling = self._telling, 0
+            text = "".join(self._texts)
+            self._texts.clear()
+            self._writing = bool(text)
+            return text
+
+    def _failed(self, failed: "_NotWritten") -> None:
+        with self._changed:
+            if failed.reader_gone:
+                self._gone = True
+                self._texts.clear()
+                return
+            self._failing = True
+            self.error = failed.error
+            self._drop(failed.lines + self._telling_now, failed.error.strerror or str(failed.error))
+
+
+class Output:
+    """What a server prints: lines on standard output, notes and the log on standard error."""
+
+    def __init__(self) -> None:
+        self._out = BackgroundStream(sys.stdout)
+        self._err = BackgroundStream(sys.stderr, told=log_line)
+
+    def line(self, text: str) -> None:
+        """Print a line, or several, to standard output."""
+        self._out.put(text, always=True)
+
+    def note(self, text: str, *, always: bool = False) -> None:
+        """Print to standard error; unless ``always`` it is dropped when too much waits to be read already."""
+        self._err.put(text, always=always)
+
+    def flush(self, deadline: float | None = None) -> None:
+        """Wait for standard output, but not for long. Raises click.ClickException if it failed (a full disk)."""
+        self._out.wait(time.monotonic() + PATIENCE if deadline is None else deadline)
+        if (error := self._out.error) is not None:
+            raise click.ClickException(f"cannot write to standard output: {error.strerror or error}") from error
+
+    def close(self, deadline: float) -> None:
+        """Wait for both until ``deadline``."""
+        for stream in (self._out, self._err):
+            stream.close(deadline)
+
+
+@contextlib.contextmanager
+def background_output() -> Iterator[Output]:
+    """Print what a server says without ever waiting for who reads it; at the end, wait a little.
+
+    A ClickException is shown here and becomes its exit status, since click would wait when it shows it.
+    """
+    output = Output()
+    deadline = None
+    try:
+        yield output
+        deadline = time.monotonic() + PATIENCE
+        output.flush(deadline)
+    except click.ClickException as error:
+        output.note(f"Error: {error.format_message()}", always=True)
+        raise click.exceptions.Exit(error.exit_code) from error
+    finally:
+        output.close(time.monotonic() + PATIENCE if deadline is None else deadline)
+
+
+class _NotWritten(Exception):  # noqa: N818 (it says what happened)
+    """So many lines could not be written."""
+
+    def __init__(self, error: OSError, lines: int, *, reader_gone: bool) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.lines = lines
+        self.reader_gone = reader_gone
+
+
+def _writer(stream: TextIO | None) -> Callable[[str], None]:
+    """Return what writes a text to the stream and raises _NotWritten."""
+    if stream is None:  # pythonw, or a closed descriptor
+        return lambda text: None
+    try:
+        descriptor = stream.fileno()
+        terminal = os.isatty(descriptor)
+        stream.flush()
+    except (OSError, ValueError):  # no real file, as in a test
+        descriptor, terminal = -1, False
+    if descriptor < 0 or (terminal and sys.platform == "win32"):
+        return _ThroughClick(stream).write
+    return _ToDescriptor(stream, descriptor, terminal=terminal).write
+
+
+class _ToDescriptor:
+    """Writes past Python's stream: a thread that waits in it would hold its lock, which the interpreter's end needs."""
+
+    def __init__(self, stream: TextIO, descriptor: int, *, terminal: bool) -> None:
+        self._stream = stream
+        self._descriptor = descriptor
+        self._terminal = terminal
+        self._coloured = terminal and colour() is None
+
+    def write(self, text: str) -> None:
+        if not self._coloured:
+            text = click.unstyle(text)
+        data = encodable(text.replace("\n", os.linesep), self._stream).encode(self._stream.encoding)
+        written = 0
+        try:
+            while written < len(data):
+                # All in one call: between two the event loop may hold the interpreter for milliseconds.
+                written += self._write_some(data[written:])
+        except OSError as error:
+            # A terminal whose window was closed answers EIO.
+            gone = error.errno in READER_GONE or (self._terminal and error.errno == errno.EIO)
+            raise _NotWritten(error, data.count(b"\n", written), reader_gone=gone) from error
+
+    def _write_some(self, data: bytes) -> int:
+        try:
+            return os.write(self._descriptor, data)
+        except BlockingIOError:  # another program that has the same pipe made it non-blocking
+            select.select([], [self._descriptor], [])
+            return 0
+
+
+class _ThroughClick:
+    """Writes to a console of Windows, for which click translates colours and characters, or to a file of Python's."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._err = stream is sys.stderr
+
+    def write(self, text: str) -> None:
+        try:
+            click.echo(encodable(text, self._stream), nl=False, err=self._err, color=colour())
+        except OSError as error:
+            raise _NotWritten(error, text.count("\n"), reader_gone=error.errno in READER_GONE) from error
