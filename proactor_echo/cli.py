@@ -134,7 +134,8 @@ def tcp(
     """Echo over TCP, byte for byte or frame for frame.
 
     A client that ends its side still gets everything it is owed. Ctrl+C,
-    Ctrl+Break and SIGTERM stop the server gracefully, a second one at once.
+    Ctrl+Break, SIGTERM and SIGHUP stop the server gracefully, a second one
+    at once.
 
     \b
     Examples:
@@ -163,7 +164,7 @@ def tcp(
             max_connections=max_connections,
             idle_timeout=idle_timeout,
         )
-        signals = StopSignals()
+        signals = StopSignals(ignore_afterwards=True)
         run(serve_tcp_until_stopped(starting, output=output, signals=signals, drain=drain, stats=stats), loop)
 
 
@@ -215,7 +216,7 @@ def udp(
             return EchoDatagramProtocol(max_datagram=max_datagram, oversize=oversize)
 
         starting = serve_udp(protocol, _hosts(hosts, ipv6_only), port, options=options)
-        signals = StopSignals()
+        signals = StopSignals(ignore_afterwards=True)
         run(serve_udp_until_stopped(starting, output=output, signals=signals, stats=stats), loop)
 
 

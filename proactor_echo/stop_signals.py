@@ -1,25 +1,27 @@
-"""Stop signals as something to await: Ctrl+C, Ctrl+Break and SIGTERM, on every event loop.
+"""Stop signals as something to await: Ctrl+C, Ctrl+Break, SIGTERM and SIGHUP, on every event loop.
 
-Where the loop has ``add_signal_handler`` it is used: it also makes the signal wake a loop that sleeps in ``select``.
-The proactor loops have none (gh-137863). There :func:`signal.signal` does, because such a loop has its self-pipe as the
-interpreter's wakeup descriptor (:func:`signal.set_wakeup_fd`), so that the completion port wakes up, Python runs the
-handler and the handler calls the loop.
+The handlers are set with :func:`signal.signal`, and not with the loop's ``add_signal_handler``. The proactor loops have
+none (gh-137863). The others have one, but taking a handler away, as closing such a loop does too, leaves the system's
+default action for a moment: a signal in that moment ends the process. ``signal.signal`` puts the next handler straight
+in the place of the last.
 
-What was there before comes back at the end. That includes the handler for SIGINT of :class:`asyncio.Runner`, which
-would cancel the main task and so cut every connection off.
+A loop that sleeps is woken by the interpreter's wakeup descriptor (:func:`signal.set_wakeup_fd`): a proactor loop has
+its self-pipe there, and for the others this module makes one.
 """
 
 import asyncio
+import contextlib
 import signal
+import socket
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
 __all__ = ["STOP_SIGNALS", "StopSignals"]
 
 STOP_SIGNALS: Final = tuple(
-    signal.Signals[name] for name in ("SIGINT", "SIGBREAK", "SIGTERM") if name in signal.Signals.__members__
+    signal.Signals[name] for name in ("SIGINT", "SIGBREAK", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
 )
-"""SIGINT (Ctrl+C), SIGBREAK (Ctrl+Break; Windows alone) and SIGTERM.
+"""SIGINT (Ctrl+C), SIGBREAK (Ctrl+Break; Windows alone), SIGTERM, and SIGHUP (the terminal was closed; not on Windows).
 
 A Windows process cannot be sent SIGTERM from outside: ``os.kill`` ends it at once.
 """
@@ -28,14 +30,21 @@ A Windows process cannot be sent SIGTERM from outside: ``os.kill`` ends it at on
 class StopSignals:
     """Collect stop signals while a ``with`` block runs, for :meth:`next`.
 
+    At its end what was there before comes back. That includes the handler for SIGINT of :class:`asyncio.Runner`, which
+    would cancel the main task and so cut every connection off. With ``ignore_afterwards`` the signals are ignored from
+    then on instead: for a process that is about to end, and wants to end with its own status.
+
+    SIGHUP is left alone where it is ignored, since that is how ``nohup`` starts a program.
+
     Enter it in a coroutine, in the main thread: only there does Python let signal handlers be set. Otherwise entering
     raises ValueError.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, ignore_afterwards: bool = False) -> None:
+        self._ignore_afterwards = ignore_afterwards
         self._arrived: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._before: dict[signal.Signals, Any] = {}
-        self._in_loop: list[signal.Signals] = []
+        self._wakeup = contextlib.ExitStack()
 
     async def next(self) -> signal.Signals:
         """Wait for the next signal. Those that came earlier wait in a queue; cancelling loses none."""
@@ -44,37 +53,52 @@ class StopSignals:
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
-            self._before[number] = signal.getsignal(number)
-            try:
-                self._loop.add_signal_handler(number, self._arrived.put_nowait, number)
-            except NotImplementedError:
-                signal.signal(number, self._handle)
-            else:
-                self._in_loop.append(number)
-        if not self._in_loop:
-            _accept_full_buffer()
+            if number.name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN:
+                continue
+            self._before[number] = signal.signal(number, self._handle)
+        self._wakeup.enter_context(_waking(self._loop))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        for number in self._in_loop:
-            self._loop.remove_signal_handler(number)
         for number, before in self._before.items():
-            # None: a handler that was not set from Python, and which Python cannot set again.
-            signal.signal(number, signal.SIG_DFL if before is None else before)
+            if self._ignore_afterwards:
+                signal.signal(number, signal.SIG_IGN)
+            else:
+                # None: a handler that was not set from Python, and which Python cannot set again.
+                signal.signal(number, signal.SIG_DFL if before is None else before)
         self._before.clear()
-        self._in_loop.clear()
+        self._wakeup.close()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self._loop.call_soon_threadsafe(self._arrived.put_nowait, signal.Signals(number))
 
 
-def _accept_full_buffer() -> None:
-    """Tell Python not to complain when a signal's byte finds no room in the loop's self-pipe.
-
-    A proactor loop reads nothing but "wake up" from the bytes, and those that fill the pipe say that already. Python
-    warns unless told not to; under Wine it does for most signals of another thread, though the loop does wake.
-    """
+@contextlib.contextmanager
+def _waking(loop: asyncio.AbstractEventLoop) -> Any:
+    """Have a signal wake the loop, in whichever thread of the process the system delivers it."""
     descriptor = signal.set_wakeup_fd(-1)
-    signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+    if descriptor != -1:
+        # The loop's own. It reads nothing but "wake up" from the bytes, and those that fill the pipe say that already.
+        # Python warns unless told not to; under Wine it does for most signals of another thread, though the loop wakes.
+        signal.set_wakeup_fd(descriptor, warn_on_full_buffer=False)
+        yield
+        return
+    near, far = socket.socketpair()
+    with near, far:
+        near.setblocking(False)
+        far.setblocking(False)
+        loop.add_reader(near, _drain, near)
+        signal.set_wakeup_fd(far.fileno(), warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(-1)
+            loop.remove_reader(near)
+
+
+def _drain(sock: socket.socket) -> None:
+    with contextlib.suppress(BlockingIOError):
+        while sock.recv(4096):
+            pass

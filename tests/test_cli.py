@@ -1,6 +1,8 @@
 """The command line as its users meet it: a process with arguments, lines, signals and an exit status."""
 
+import contextlib
 import json
+import os
 import re
 import signal
 import socket
@@ -18,6 +20,7 @@ from peers import WINE
 
 import proactor_echo
 from proactor_echo.cli import main
+from proactor_echo.stop_signals import STOP_SIGNALS
 
 HALF_A_FRAME = b"\0\0\0\4ha"
 OTHER_HALF = b"lf"
@@ -171,6 +174,50 @@ def test_a_second_signal_stops_at_once() -> None:
         ended = cli.end()
     assert ended.status == 0
     assert "\nstopped: 0 finished, 1 aborted in " in ended.out
+
+
+@pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda number: number.name)
+@pytest.mark.parametrize("loop", ["own", "stock"])
+def test_a_signal_that_comes_when_it_has_stopped_does_not_change_the_exit_status(
+    number: signal.Signals, loop: str
+) -> None:
+    with CliProcess("tcp", "--port", "0", "--loop", loop) as cli:
+        cli.listening()
+        cli.signal(number)
+        assert cli.line().startswith("stopped: ")
+        with contextlib.suppress(OSError):  # as many as it is there for
+            while not cli.has_ended():
+                cli.signal(number)
+        ended = cli.end()
+    assert (ended.status, ended.err) == (0, "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
+def test_a_server_whose_terminal_is_closed_lets_its_clients_finish() -> None:
+    with CliProcess("tcp", "--port", "0", "--framing", "length") as cli, tcp_client(cli.listening()) as client:
+        client.sendall(b"\0\0\0\2ok" + HALF_A_FRAME)
+        receive(client, 6)
+        cli.signal(signal.SIGHUP)
+        assert "SIGHUP: waiting up to 5 s for 1 connection to finish" in cli.error_line()
+        client.sendall(OTHER_HALF)
+        assert receive(client, 8) == HALF_A_FRAME + OTHER_HALF
+        ended = cli.end()
+    assert ended.status == 0
+    assert "\nstopped: 1 finished, 0 aborted in " in ended.out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
+def test_a_terminal_that_has_gone_is_no_error() -> None:
+    near, far = os.openpty()
+    program = [sys.executable, "-m", "proactor_echo", "tcp", "--port", "0"]
+    with open(near, "rb", buffering=0) as screen, open(far, "wb") as terminal:
+        streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+        server = subprocess.Popen(program, start_new_session=True, **streams)  # type: ignore[call-overload]
+        terminal.close()
+        assert screen.readline().startswith(b"listening tcp 127.0.0.1:")
+        screen.close()
+        server.send_signal(signal.SIGHUP)
+        assert server.wait(PATIENCE) == 0
 
 
 @pytest.mark.skipif(sys.platform != "win32", reason="consoles and their Ctrl events are Windows'")

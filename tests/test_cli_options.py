@@ -14,6 +14,7 @@ from peers import RawClient
 
 import proactor_echo as pe
 from proactor_echo.cli import main
+from proactor_echo.stop_signals import STOP_SIGNALS
 
 Client = Callable[[Any], Awaitable[object]]
 
@@ -55,8 +56,11 @@ class CommandLine:
 
 @pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[CommandLine]:
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     line = CommandLine(monkeypatch, capsys)
     yield line
+    for number, handler in handlers.items():  # a command leaves the signals ignored: its process is about to end
+        signal.signal(number, handler)
     if hasattr(line, "_visit"):
         line._visit.result()
 

@@ -1,4 +1,4 @@
-"""Ctrl+C, Ctrl+Break and SIGTERM as something to await. The signals are real ones, raised in this process."""
+"""Ctrl+C, Ctrl+Break, SIGTERM and SIGHUP as something to await. The signals are real ones, raised in this process."""
 
 import asyncio
 import signal
@@ -10,9 +10,9 @@ from proactor_echo.stop_signals import STOP_SIGNALS, StopSignals
 all_signals = pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda number: number.name)
 
 
-def test_ctrl_break_is_one_of_them_where_there_is_one() -> None:
+def test_ctrl_break_is_one_of_them_on_windows_and_sighup_elsewhere() -> None:
     assert {number.name for number in STOP_SIGNALS} == {"SIGINT", "SIGTERM"} | (
-        {"SIGBREAK"} if hasattr(signal, "SIGBREAK") else set()
+        {"SIGBREAK"} if hasattr(signal, "SIGBREAK") else {"SIGHUP"}
     )
 
 
@@ -91,3 +91,35 @@ def test_it_goes_before_the_handler_of_asyncio_runner_which_comes_back() -> None
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@all_signals
+async def test_afterwards_they_can_be_ignored_instead(number: signal.Signals) -> None:
+    before = {each: signal.getsignal(each) for each in STOP_SIGNALS}
+    try:
+        with StopSignals(ignore_afterwards=True):
+            pass
+        signal.raise_signal(number)
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="there is none on Windows")
+async def test_sighup_stays_ignored_under_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals():
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+async def test_the_interpreter_s_wakeup_descriptor_comes_back() -> None:
+    before = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(before, warn_on_full_buffer=False)
+    with StopSignals():
+        pass
+    after = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(after, warn_on_full_buffer=False)
+    assert after == before
