@@ -98,9 +98,10 @@ class _Guard:
         loop.set_task_factory(factory)
         try:
             return accepting.send(None)
+        except StopIteration:
+            raise  # a client was there already
         except Exception as error:
-            frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-            self._socket = self._socket or next((f.f_locals["conn"] for f in frames if "conn" in f.f_locals), None)
+            self._socket = self._socket or _socket_in(error)
             raise
         finally:
             loop.set_task_factory(before)
@@ -109,3 +110,9 @@ class _Guard:
         """Close the socket of an accept that failed."""
         if isinstance(self._socket, socket.socket):
             self._socket.close()
+
+
+def _socket_in(error: Exception) -> Any:
+    # A function of its own: a generator left in a frame of the traceback that it walks is a cycle.
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return next((frame.f_locals["conn"] for frame in frames if "conn" in frame.f_locals), None)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from peers import WINE, RawClient, eventually
+from peers import WINE_VERSION, RawClient, eventually
 
 import proactor_echo as pe
 from proactor_echo.loops import EventLoop
@@ -131,8 +131,10 @@ async def end_with(server: pe.Server, sent: bytes, end: str) -> None:
     async with await RawClient.connect(server.addresses[0]) as client:
         await client.send(sent)
         if end == "reset":
-            if WINE:
-                pytest.skip("Wine does not always tell of a reset")
+            if WINE_VERSION == 8:
+                pytest.skip("Wine 8 does not always tell of a reset")
+            if sys.platform == "win32" and not isinstance(asyncio.get_running_loop(), EventLoop):
+                pytest.skip("the stock proactor loop leaves the tracebacks of its own errors to the collector")
             await eventually(lambda: server.stats.bytes_in)
             client.reset()
         else:
