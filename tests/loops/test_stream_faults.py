@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import selectors
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from loops.faults import ERRORS, Fault, FaultyCalls, FaultySocket, Spy, Strange
 from loops.recording import Bench, BufferedRecorder, Recorder, connection, reset, tcp_pair
+from peers import WINE_VERSION
 
 from proactor_echo import loops
 from proactor_echo.loops import private
@@ -365,7 +367,10 @@ def test_the_last_words_arrive_although_a_write_found_the_reset_first(ours: Benc
             return protocol.calls, bytes(protocol.received), exc
 
     calls, received, exc = ours.run(main())
-    assert received == b"last words"
+    if buffered and sys.platform == "win32" and WINE_VERSION != 8:
+        assert received == b"last"  # a reset takes with it what no receive was waiting for
+    else:
+        assert received == b"last words"
     assert calls[0] == "made"
     assert calls[-1] == "lost"
     assert set(calls[1:-1]) == {"data"}
