@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from .arguments import check_host, check_port, check_text
 from .errors import BindError, ConnectFailed
+from .escaping import escaped
 
 __all__ = ["AddressInfo", "format_address", "is_ip", "is_link_local", "parse_host_port", "resolve"]
 
@@ -27,10 +28,10 @@ def format_address(address: Any) -> str:
 
     A scope is written as the system's own tools write it, so that the text can be used with them: the interface's
     name, or its index where it has no name any more, and on Windows always the index. What is not an internet address
-    (a Unix socket's path) is written as it is.
+    (a Unix socket's path, which its owner chooses) is written as it is, but for what is not printable.
     """
     if not isinstance(address, tuple) or len(address) < 2:
-        return repr(address) if isinstance(address, bytes) else str(address)
+        return repr(address) if isinstance(address, bytes) else escaped(str(address))
     host, port = address[0], address[1]
     if ":" not in host:
         return f"{host}:{port}"

@@ -11,9 +11,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 import click
+
+from .escaping import escape_traceback, escaped_lines
 
 __all__ = ["READER_GONE", "colour", "encodable", "log_line", "logging_to_stderr", "note", "print_line", "styled"]
 
@@ -86,11 +89,20 @@ class _NoteHandler(logging.Handler):
 
 class _LineFormatter(logging.Formatter):
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(word)s %(message)s", "%H:%M:%S")
+        super().__init__("%(asctime)s %(word)s %(message)s")
 
     def format(self, record: logging.LogRecord) -> str:
         record.word = _WORDS[min(record.levelno // 10, 4)]
+        escape_traceback(record)
         return super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        record.message = escaped_lines(record.message)
+        return super().formatMessage(record)
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 (logging's name)
+        """Return the local time with its offset from UTC, as in RFC 3339."""
+        return datetime.fromtimestamp(record.created, UTC).astimezone().isoformat(" ", "seconds")
 
 
 _WORDS: Final = (

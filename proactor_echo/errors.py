@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 
 from .arguments import check_instance
 from .error_numbers import POSIX, RESOURCE_ERRNOS, RESOURCE_WINERRORS, WINDOWS, WINSOCK_BASE, DisconnectReason
+from .escaping import escaped
 
 __all__ = [
     "BindError",
@@ -180,12 +181,12 @@ def classify(exc: BaseException | None) -> Disconnect:
     if exc is None:
         return Disconnect(DisconnectReason.END_OF_FILE, None, str(DisconnectReason.END_OF_FILE))
     if isinstance(exc, Disconnected):
-        return Disconnect(exc.reason, exc.number, str(exc) or str(exc.reason))
+        return Disconnect(exc.reason, exc.number, escaped(str(exc)) or str(exc.reason))
     if isinstance(exc, BaseExceptionGroup):
         return _classify_group(exc)
     check_instance("exc", exc, BaseException, optional=True)
     number, reason, name = _judge(exc)
-    words = f"{name} {number}" if name else f"{type(exc).__name__}: {exc}".removesuffix(": ")
+    words = f"{name} {number}" if name else f"{type(exc).__name__}: {escaped(str(exc))}".removesuffix(": ")
     return Disconnect(reason, number, f"{reason} ({words})")
 
 

@@ -99,7 +99,7 @@ class CliProcess:
 
     def wait(self) -> int:
         """Wait for its end and return its exit status, whether or not what it wrote was read."""
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(OSError):  # it may have ended with something unread
             self._stdin.close()
         return self._process.wait(PATIENCE)
 

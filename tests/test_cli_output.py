@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import sys
 
 import click
@@ -114,8 +115,20 @@ def test_the_log_goes_to_stderr_while_it_is_wanted(capsys: pytest.CaptureFixture
         logger.warning("enough")
     logger.warning("too late")
     err = capsys.readouterr().err
-    assert err.count("\n") == 1
-    assert err.endswith(" warning: enough\n")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d warning: enough\n", err)
+
+
+def test_no_line_of_the_log_can_be_forged(capsys: pytest.CaptureFixture[str]) -> None:
+    with logging_to_stderr(logging.WARNING):
+        try:
+            raise ValueError("two\nlines \x1b[2J")
+        except ValueError as error:
+            logging.getLogger("proactor_echo").error("two\nlines \x1b[2J", exc_info=error)
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.endswith(" error: two")
+    assert rest[0] == "  lines \\x1b[2J"
+    assert rest[-1] == "  lines \\x1b[2J"
+    assert [line for line in rest if not line.startswith("  ") or not line.isprintable()] == []
 
 
 def test_the_log_s_levels_come_back(capsys: pytest.CaptureFixture[str]) -> None:

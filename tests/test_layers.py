@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "proactor_echo"
 #: From the bottom up. A module belongs to the layer that names it or its folder; those of one layer may import each
 #: other, except where APART says otherwise.
 LAYERS = (
-    {"arguments", "error_numbers", "errors"},
+    {"arguments", "error_numbers", "errors", "escaping"},
     {"addresses", "binding", "refusals", "sockopts", "tcpinfo", "winsock"},
     {"wire", "loops"},
     {"net"},
@@ -25,7 +25,7 @@ LAYERS = (
 APART = {"wire": {"loops"}, "loops": {"wire"}}
 
 #: The protocol layer does no I/O and has no clock, and neither has what it imports.
-PURE = ("arguments", "wire", "errors", "error_numbers")
+PURE = ("arguments", "wire", "errors", "error_numbers", "escaping")
 IMPURE = {
     "asyncio",
     "concurrent",

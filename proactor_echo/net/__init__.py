@@ -1,1 +1,7 @@
 """Servers, clients and UDP endpoints over any asyncio event loop, through its public API."""
+
+import logging
+
+from ..escaping import escape_traceback
+
+logging.getLogger(__name__).addFilter(escape_traceback)

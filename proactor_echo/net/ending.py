@@ -6,6 +6,7 @@ import logging
 from typing import TypeVar
 
 from ..errors import Disconnect, Disconnected, DisconnectReason, ProactorEchoError, classify
+from ..escaping import escaped
 
 __all__ = ["Ending", "log_level", "lost_error"]
 
@@ -39,7 +40,7 @@ class Ending:
         """Note that the connection is about to end for ``reason``; ``forced`` when not all that is owed is sent."""
         if self._reason is None or (forced and self._reason is DisconnectReason.LOCAL_CLOSE):
             self._reason = reason
-            self._words = f"{reason}: {error}" if error is not None else str(reason)
+            self._words = f"{reason}: {escaped(str(error))}" if error is not None else str(reason)
 
     def disconnect(self, exc: BaseException | None) -> Disconnect:
         """Judge by what was noted and by what ``connection_lost`` was given."""
