@@ -99,7 +99,7 @@ class KeepAlive:
     def read(cls, sock: SocketLike) -> "KeepAlive | None":
         """Return what a socket really uses, or None when keepalive is off or the system does not let one read it.
 
-        ``SIO_KEEPALIVE_VALS`` can only be written, so Windows before 10 1709 (and Wine) gives None.
+        ``SIO_KEEPALIVE_VALS`` can only be written, so Windows before 10 1709 (and Wine 8) gives None.
         """
         idle, interval, count = _tcp_names()
         if idle is None or interval is None or count is None:
