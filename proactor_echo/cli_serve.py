@@ -15,7 +15,7 @@ from .stop_signals import StopSignals
 
 __all__ = ["LoopName", "run", "serve_tcp_until_stopped", "serve_udp_until_stopped"]
 
-logger = logging.getLogger("proactor_echo.cli")
+logger: logging.Logger = logging.getLogger("proactor_echo.cli")
 
 T = TypeVar("T")
 

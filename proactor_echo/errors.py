@@ -159,7 +159,7 @@ class ConnectFailed(ProactorEchoError, OSError):
 
     def __init__(self, message: str, *, errors: Sequence[BaseException] = (), errno: int | None = None) -> None:
         super().__init__(message)
-        self.errors = list(errors)
+        self.errors: list[BaseException] = list(errors)
         self.errno = errno
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Deliver = Callable[[socket.socket, Any], None]  # a connection, already non-blocking, and the peer's address
     Report = Callable[[Exception, float], None]  # an accept that failed; seconds until the next, 0.0 is at once
 
-logger = logging.getLogger("asyncio")
+logger: logging.Logger = logging.getLogger("asyncio")
 
 FIRST_PAUSE = 0.1  # seconds without accepting after the system ran out of something; doubled up to LONGEST_PAUSE
 LONGEST_PAUSE = 1.0

@@ -23,7 +23,7 @@ from proactor_echo.loops.writing import LOG_AFTER
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-logger = logging.getLogger("asyncio")
+logger: logging.Logger = logging.getLogger("asyncio")
 
 OVERHEAD = 8  # bytes a queued datagram counts beside its own, as in asyncio from 3.14: empty ones take room too
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 Ts = TypeVarTuple("Ts")
 
-logger = logging.getLogger("asyncio")
+logger: logging.Logger = logging.getLogger("asyncio")
 
 
 class Engine:

@@ -39,7 +39,7 @@ from typing import Any, Protocol
 from proactor_echo.loops import winapi
 from proactor_echo.loops.private_windows import IocpProactor, overlapped
 
-logger = logging.getLogger("asyncio")
+logger: logging.Logger = logging.getLogger("asyncio")
 
 BATCH = 256
 """Most completions taken in one call: 8 KiB of entries. What is left waits for the next turn, so timers get theirs."""

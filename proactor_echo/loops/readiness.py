@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from proactor_echo.loops.datagram import DatagramTransport
     from proactor_echo.loops.mmsg import Batch
 
-logger = logging.getLogger("asyncio")
+logger: logging.Logger = logging.getLogger("asyncio")
 
 # Bytes asked for in a receive. The interpreter takes so much memory for it, gives back at once what was not needed, and
 # nothing is held between receives: so there is nothing to adapt. glibc maps and unmaps memory from 128 KiB on, which

@@ -23,7 +23,7 @@ from proactor_echo.loops.writing import BufferedWriter, contained
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-logger = logging.getLogger("asyncio")
+logger: logging.Logger = logging.getLogger("asyncio")
 
 HIGH_WATER = 64 * 1024  # asyncio's own default (transports._FlowControlMixin)
 LOW_WATER = HIGH_WATER // 4

@@ -27,7 +27,7 @@ class Dirty(deque[Any]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.running = False
+        self.running: bool = False
 
 
 _stock_run_once = private.StockLoop._run_once  # found once, since it is called in every turn

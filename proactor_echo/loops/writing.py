@@ -25,7 +25,7 @@ from proactor_echo.loops import private
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-logger = logging.getLogger("asyncio")
+logger: logging.Logger = logging.getLogger("asyncio")
 
 GATHER = 64 * 1024  # most bytes joined for one send: each byte is copied at most once, and never megabytes at a time
 #: Most bytes offered in one send. Winsock takes a send whole, however long, while it holds less than SO_SNDBUF: such
@@ -44,7 +44,7 @@ class Contained:
         return kind is not None and not issubclass(kind, SystemExit | KeyboardInterrupt)
 
 
-contained = Contained()
+contained: Contained = Contained()
 
 
 class BufferedWriter(private.FlowControlMixin):

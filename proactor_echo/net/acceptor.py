@@ -37,7 +37,7 @@ from .protocol import is_proactor
 
 __all__ = ["Acceptor", "Trouble"]
 
-logger = logging.getLogger("proactor_echo.net")
+logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
 #: Seconds to wait for descriptors, memory or buffers; Trio waits as long.
 PAUSE = 0.1
@@ -198,7 +198,7 @@ class Trouble:
 
     def __init__(self, listener: socket.socket) -> None:
         self.listener = listener
-        self.where = format_address(listener.getsockname())
+        self.where: str = format_address(listener.getsockname())
         self._last = -math.inf
         self._healed = True
 

@@ -29,7 +29,7 @@ from ..wire.codec import as_bytes
 
 __all__ = ["MAX_DATAGRAM", "DatagramTransport", "as_datagram", "tells_of_another"]
 
-logger = logging.getLogger("proactor_echo.net")
+logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
 #: Bytes of payload in the largest UDP datagram over IPv4: 65,535 less 20 of IP header and 8 of UDP header.
 MAX_DATAGRAM = 65507

@@ -13,7 +13,7 @@ from .stats import DatagramStats
 
 __all__ = ["DatagramHandler", "Oversize"]
 
-logger = logging.getLogger("proactor_echo.net")
+logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
 Oversize = Literal["truncate", "drop"]
 
@@ -35,7 +35,7 @@ class DatagramHandler(asyncio.DatagramProtocol):
         check_datagram_policy(max_datagram, oversize)
         self.max_datagram = max_datagram
         self.oversize = oversize
-        self.stats = DatagramStats()
+        self.stats: DatagramStats = DatagramStats()
         self._transport: asyncio.DatagramTransport = cast("asyncio.DatagramTransport", None)
         self._blocked = False
         self._told = False

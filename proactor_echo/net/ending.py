@@ -27,7 +27,7 @@ class Ending:
 
     def __init__(self) -> None:
         #: Whether the peer's end of file has come.
-        self.peer_ended = False
+        self.peer_ended: bool = False
         self._reason: DisconnectReason | None = None
         self._words = ""
 

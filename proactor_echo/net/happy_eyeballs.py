@@ -25,9 +25,9 @@ class Attempt:
     __slots__ = ("address", "error", "said")
 
     def __init__(self, address: Any) -> None:
-        self.address = format_address(address)
+        self.address: str = format_address(address)
         self.error: OSError | None = None
-        self.said = ""
+        self.said: str = ""
 
     def failed(self, error: OSError, prefix: str = "") -> None:
         """Note the answer and put it into words."""

@@ -35,7 +35,7 @@ from .stats import DrainReport, ServerStats
 
 __all__ = ["Server", "serve_tcp"]
 
-logger = logging.getLogger("proactor_echo.net")
+logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
 #: Seconds without traffic after which a closing server takes a connection with nothing owed for finished.
 QUIET = 0.02

@@ -23,7 +23,7 @@ from .protocol import FramedProtocol, is_proactor
 
 __all__ = ["Handler", "Session", "SessionOwner"]
 
-logger = logging.getLogger("proactor_echo.net")
+logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
 Handler = Callable[[Connection], Awaitable[object]]
 
@@ -77,7 +77,7 @@ class Session:
         #: The connection, once it has been made.
         self.protocol: FramedProtocol | None = None
         #: Whether the task, and the handler in it, has ended.
-        self.handled = False
+        self.handled: bool = False
         self._owner = owner
         self._socket = sock
         self._address = address

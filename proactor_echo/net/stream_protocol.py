@@ -27,7 +27,7 @@ from .timers import IdleTimer, StallTimer
 
 __all__ = ["Owner", "StreamProtocol", "next_wake", "wake"]
 
-logger = logging.getLogger("proactor_echo.net")
+logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
 
 class StreamProtocol(asyncio.Protocol):

@@ -29,7 +29,7 @@ class UdpFaultProxy:
 
     def __init__(self, upstream: Address, seed: int) -> None:
         #: Where datagrams lead.
-        self.upstream = upstream[0], upstream[1]
+        self.upstream: tuple[str, int] = upstream[0], upstream[1]
         self._faults: ActiveFaults[DatagramFault] = ActiveFaults(seed)
         self._received: list[bytes] = []
         self._sent: list[bytes] = []

@@ -73,7 +73,7 @@ class StreamClient:
         self._sock = sock
         self._plan = plan
         self._early = b""  # received beyond what was expected so far
-        self.sent = 0
+        self.sent: int = 0
         """Bytes that the system has taken from us."""
 
     async def echo(self, pieces: Sequence[bytes], *, then_end: bool = False, name: str = "") -> None:

@@ -55,7 +55,7 @@ class DatagramClient:
         self._address: tuple[Any, ...] = info[4]
         self._plan = plan
         self._late: list[bytes] = []
-        self.sent_again = 0
+        self.sent_again: int = 0
         """How many datagrams had to be sent again, since no answer came."""
         self._sock = socket.socket(info[0], info[1])
         try:

@@ -22,7 +22,7 @@ from .stream_faults import End
 
 __all__ = ["ProxiedConnection"]
 
-logger = logging.getLogger("proactor_echo.testing")
+logger: logging.Logger = logging.getLogger("proactor_echo.testing")
 
 
 class ProxiedConnection:
@@ -41,7 +41,7 @@ class ProxiedConnection:
         #: Its number, counted from 1.
         self.number = number
         #: The client's address, ``host:port``.
-        self.peer = format_address(address) if address else ""
+        self.peer: str = format_address(address) if address else ""
         self._socket = sock
         self._upstream = upstream
         self._faults = faults

@@ -27,7 +27,7 @@ class FaultProxy:
 
     def __init__(self, upstream: Address, seed: int) -> None:
         #: Where connections lead.
-        self.upstream = upstream[0], upstream[1]
+        self.upstream: tuple[str, int] = upstream[0], upstream[1]
         self._faults: ActiveFaults[StreamFault] = ActiveFaults(seed)
         self._listener: Listener
         self._links: list[ProxiedConnection] = []

@@ -205,7 +205,7 @@ class CutOff(Effect):
         self._end = end
         self._left = after_bytes
         if seconds is not None:
-            self.timer = (seconds, end)
+            self.timer: tuple[float, End] | None = (seconds, end)
 
     def start(self, now: float) -> Iterator[Piece]:
         """End at once when nothing is to pass."""

@@ -16,7 +16,7 @@ class Recorder(asyncio.Protocol):
         self._news = news
         self._keep_open = keep_open  # what eof_received returns
         self.told: list[str] = []
-        self.data = bytearray()
+        self.data: bytearray = bytearray()
         self.kinds: set[type] = set()
         self.exception: BaseException | None = None
         self.transport: Any = None
@@ -70,8 +70,8 @@ class BufferedRecorder(asyncio.BufferedProtocol):
         self._record = Recorder(news)
         self._size = size
         self._buffer = bytearray()
-        self.told = self._record.told
-        self.data = self._record.data
+        self.told: list[str] = self._record.told
+        self.data: bytearray = self._record.data
         self.on_made: Callable[[], None] | None = None
 
     @property

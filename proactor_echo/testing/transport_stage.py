@@ -38,9 +38,9 @@ class Stage:
 
     def __init__(self, patience: float) -> None:
         self.patience = patience
-        self.loop = asyncio.get_running_loop()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.loop.set_exception_handler(self._report)
-        self.waiting_for = "its own end"
+        self.waiting_for: str = "its own end"
         """What the promise waits for now."""
         self.reports: list[str] = []
         """What the loop told its exception handler. What is left here at the end breaks the promise."""

@@ -66,7 +66,7 @@ class Decoder(ABC):
     """
 
     def __init__(self) -> None:
-        self.pending = bytearray()
+        self.pending: bytearray = bytearray()
         """The bytes of an unfinished frame, as they came."""
         self.skipped = 0
         """How many frames were passed over because they were too long."""

@@ -96,7 +96,7 @@ class LengthCodec(SizedCodec):
         self._bias = length_adjustment + header_end - strip
         self._kept = max(0, header_end - strip)  # header bytes that are part of the payload
         longest = (1 << 8 * length_field_length) - 1 + self._bias
-        self.min_frame_length = max(self._kept, self._bias, 0)
+        self.min_frame_length: int = max(self._kept, self._bias, 0)
         """The shortest payload, in bytes, that these parameters can carry."""
         if longest < self.min_frame_length:
             raise ValueError(
@@ -128,12 +128,12 @@ class LengthCodec(SizedCodec):
                 f"header_bytes must have {before + after} bytes, as many as are stripped besides the length field, "
                 f"not {len(header_bytes)}"
             )
-        self.header_bytes = as_bytes(header_bytes)
+        self.header_bytes: bytes = as_bytes(header_bytes)
         self._before = self.header_bytes[:before]
         self._after = self.header_bytes[before:]
         self._field_stripped = min(max(0, strip - length_field_offset), length_field_length)
         # Header bytes that are stripped are not compared with ours.
-        self.canonical = not self.header_bytes and on_too_long == "raise" and fail_fast
+        self.canonical: bool = not self.header_bytes and on_too_long == "raise" and fail_fast
         self._is_plain = not (self.header_bytes or self._kept)
         order = ">" if byteorder == "big" else "<"
         if length_field_length == 3:

@@ -74,13 +74,13 @@ class DelimiterCodec(Codec):
         check_limit(max_frame_length, on_too_long)
         check_choice("partial", partial, ("error", "deliver"))
         check_flag("strip_delimiter", strip_delimiter)
-        self.delimiters = tuple(map(as_bytes, delimiters))
+        self.delimiters: tuple[bytes, ...] = tuple(map(as_bytes, delimiters))
         _check_delimiters(self.delimiters)
         self.strip_delimiter = strip_delimiter
         self.max_frame_length = max_frame_length
         self.on_too_long = on_too_long
         self.partial = partial
-        self.canonical = not strip_delimiter and on_too_long == "raise"
+        self.canonical: bool = not strip_delimiter and on_too_long == "raise"
         self._longest = max(map(len, self.delimiters))
         if not strip_delimiter and max_frame_length < self._longest:
             raise ValueError(

@@ -39,7 +39,7 @@ class NetstringCodec(SizedCodec):
         check_limit(max_frame_length, on_too_long)
         self.max_frame_length = max_frame_length
         self.on_too_long = on_too_long
-        self.canonical = on_too_long == "raise"
+        self.canonical: bool = on_too_long == "raise"
         self._runs = Runs(_shape)
 
     def __repr__(self) -> str:

@@ -72,9 +72,9 @@ class Pace:
     def __init__(self) -> None:
         self.last: object = None
         """What the header of the frame before said."""
-        self.wait = 0
+        self.wait: int = 0
         """Let that many frames pass that are like the one before, and do not try."""
-        self.longest = LONGEST_RUN
+        self.longest: int = LONGEST_RUN
         """Try for no more frames than that."""
         self._pause = 1
 

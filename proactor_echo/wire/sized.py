@@ -92,6 +92,8 @@ class SizedCodec(Codec):
 class SizedDecoder(Decoder):
     """Collects and cuts frames whose length is known from their header."""
 
+    pending: bytearray
+
     def __init__(
         self,
         *,

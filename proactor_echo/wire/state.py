@@ -117,11 +117,11 @@ class Lifecycle:
     __slots__ = ("_on_change", "can_receive", "can_send", "state")
 
     def __init__(self, on_change: Callable[[ConnectionState, ConnectionState], None] | None = None) -> None:
-        self.state = ConnectionState.OPENING
+        self.state: ConnectionState = ConnectionState.OPENING
         """Where the connection is."""
-        self.can_receive = False
+        self.can_receive: bool = False
         """Whether the peer may still send: OPEN and OUR_EOF."""
-        self.can_send = False
+        self.can_send: bool = False
         """Whether we may still send: OPEN and PEER_EOF."""
         self._on_change = on_change
 
