@@ -14,7 +14,7 @@ from .arguments import check_host, check_port, check_text
 from .errors import BindError, ConnectFailed
 from .escaping import escaped
 
-__all__ = ["AddressInfo", "format_address", "is_ip", "is_link_local", "parse_host_port", "resolve"]
+__all__ = ["AddressInfo", "format_address", "is_ip", "is_link_local", "parse_host_port", "port_of", "resolve"]
 
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
 """Family, type, protocol, canonical name, socket address: what ``socket.getaddrinfo`` returns."""
@@ -40,6 +40,13 @@ def format_address(address: Any) -> str:
     if index or scope:
         return f"[{host}%{_scope_name(index) if index else scope}]:{port}"
     return f"[{host}]:{port}"
+
+
+def port_of(address: Any) -> int:
+    """Return the port of a socket address. Raises AttributeError for one that has none, a Unix socket's path."""
+    if not isinstance(address, tuple):
+        raise AttributeError(f"{format_address(address)!r} is no internet address, and has no port")
+    return int(address[1])
 
 
 def parse_host_port(text: str) -> tuple[str, int]:

@@ -12,7 +12,7 @@ import ssl as tls
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from ..addresses import format_address
+from ..addresses import format_address, port_of
 from ..arguments import (
     check_factory,
     check_handler,
@@ -176,6 +176,19 @@ class Server:
     def addresses(self) -> list[Any]:
         """The socket addresses listened on, as ``socket.getsockname()`` gives them."""
         return list(self._addresses)
+
+    @property
+    def address(self) -> Any:
+        """The first of :attr:`addresses`."""
+        return self._addresses[0]
+
+    @property
+    def port(self) -> int:
+        """The port listened on, which is one for all addresses unless sockets were handed in.
+
+        Raises AttributeError on a Unix socket, which has none.
+        """
+        return port_of(self.address)
 
     @property
     def connections(self) -> set[FramedProtocol]:

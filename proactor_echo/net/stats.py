@@ -24,6 +24,17 @@ class ConnectionStats:
     frames_in: int = 0
     frames_out: int = 0
 
+    def add(self, other: ConnectionStats) -> None:
+        """Add the traffic of another connection."""
+        self.bytes_in += other.bytes_in
+        self.bytes_out += other.bytes_out
+        self.frames_in += other.frames_in
+        self.frames_out += other.frames_out
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers and strings, ready for JSON."""
+        return dataclasses.asdict(self)
+
 
 @dataclasses.dataclass(slots=True)
 class ServerStats(ConnectionStats):
@@ -44,16 +55,9 @@ class ServerStats(ConnectionStats):
     accept_errors: int = 0
     disconnects: Counter[DisconnectReason] = dataclasses.field(default_factory=Counter)
 
-    def add(self, other: ConnectionStats) -> None:
-        """Add the traffic of one connection."""
-        self.bytes_in += other.bytes_in
-        self.bytes_out += other.bytes_out
-        self.frames_in += other.frames_in
-        self.frames_out += other.frames_out
-
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers and strings, ready for JSON."""
-        row = dataclasses.asdict(self)
+        row = ConnectionStats.as_dict(self)
         row["disconnects"] = {str(reason): count for reason, count in sorted(self.disconnects.items())}
         return row
 

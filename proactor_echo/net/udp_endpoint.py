@@ -50,11 +50,6 @@ class UdpEndpoint(UdpSockets[DatagramTransport]):
         self._peer = self._transports[0].get_extra_info("peername")
 
     @property
-    def address(self) -> Any:
-        """The first socket address bound."""
-        return self._addresses[0]
-
-    @property
     def peer(self) -> Any:
         """The peer's socket address, ``None`` when the endpoint is not connected."""
         return self._peer

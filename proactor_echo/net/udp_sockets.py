@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from ..addresses import format_address
+from ..addresses import format_address, port_of
 from .datagram_loops import open_transport
 from .datagram_protocol import DatagramHandler
 from .stats import DatagramStats
@@ -48,6 +48,16 @@ class UdpSockets(Generic[Transport]):
     def addresses(self) -> list[Any]:
         """The socket addresses bound, as ``socket.getsockname()`` gives them."""
         return list(self._addresses)
+
+    @property
+    def address(self) -> Any:
+        """The first of :attr:`addresses`."""
+        return self._addresses[0]
+
+    @property
+    def port(self) -> int:
+        """The port bound, which is one for all addresses unless sockets were handed in."""
+        return port_of(self.address)
 
     @property
     def stats(self) -> DatagramStats:

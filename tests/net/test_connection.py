@@ -197,6 +197,7 @@ async def test_a_connection_tells_what_it_is() -> None:
         await conn.close()
         assert repr(conn) == f"<WatchedConnection {conn.peer} closed>"
         assert conn.stats == pe.ConnectionStats(bytes_in=6, bytes_out=7, frames_in=1, frames_out=1)
+        assert conn.stats.as_dict() == {"bytes_in": 6, "bytes_out": 7, "frames_in": 1, "frames_out": 1}
 
 
 async def test_a_raw_connection_hands_over_the_pieces() -> None:

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,6 +100,24 @@ async def test_ipv6_alone_when_asked_for() -> None:
         assert await echoes(("::1", port, 0, 0))
         with pytest.raises(OSError):
             await RawClient.connect(("127.0.0.1", port))
+
+
+@ipv6
+async def test_it_tells_its_first_address_and_the_port_they_share() -> None:
+    async with await pe.serve_tcp(pe.echo, ["127.0.0.1", "::1"]) as server:
+        assert server.address == server.addresses[0] == ("127.0.0.1", server.port)
+        assert [address[1] for address in server.addresses] == [server.port] * 2
+
+
+if sys.platform != "win32":
+
+    async def test_a_unix_socket_has_no_port(tmp_path: Path) -> None:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(str(tmp_path / "s"))
+        async with await pe.serve_tcp(pe.echo, sockets=[sock]) as server:
+            assert server.address == str(tmp_path / "s")
+            with pytest.raises(AttributeError, match="is no internet address, and has no port"):
+                _ = server.port
 
 
 async def test_a_second_server_on_the_same_port_is_told_in_one_sentence() -> None:
