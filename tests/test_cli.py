@@ -192,8 +192,9 @@ def test_a_signal_that_comes_when_it_has_stopped_does_not_change_the_exit_status
     assert (ended.status, ended.err) == (0, "")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGHUP")
 def test_a_server_whose_terminal_is_closed_lets_its_clients_finish() -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no SIGHUP")
     with CliProcess("tcp", "--port", "0", "--framing", "length") as cli, tcp_client(cli.listening()) as client:
         client.sendall(b"\0\0\0\2ok" + HALF_A_FRAME)
         receive(client, 6)
@@ -206,8 +207,9 @@ def test_a_server_whose_terminal_is_closed_lets_its_clients_finish() -> None:
     assert "\nstopped: 1 finished, 0 aborted in " in ended.out
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no pseudo-terminals of this kind")
 def test_a_terminal_that_has_gone_is_no_error() -> None:
+    if sys.platform == "win32":
+        pytest.skip("Windows has no pseudo-terminals of this kind")
     near, far = os.openpty()
     program = [sys.executable, "-m", "proactor_echo", "tcp", "--port", "0"]
     with open(near, "rb", buffering=0) as screen, open(far, "wb") as terminal:

@@ -118,8 +118,9 @@ def test_what_a_full_disk_did_not_take_is_told_when_it_takes_something_again() -
         background.close(soon())
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="pipes are always blocking there")
 def test_a_pipe_that_another_program_made_non_blocking_is_waited_for() -> None:
+    if sys.platform == "win32":
+        pytest.skip("pipes are always blocking there")
     with pipe() as (near, stream):
         os.set_blocking(stream.fileno(), False)
         background = BackgroundStream(stream)
