@@ -272,6 +272,8 @@ CTRL_C = """
 import asyncio, os, signal, sys
 from proactor_echo import loops
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have it ignored
+
 async def main():
     try:
         asyncio.get_running_loop().call_later(0.02, signal.raise_signal, signal.SIGINT)
