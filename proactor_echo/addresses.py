@@ -55,6 +55,8 @@ def parse_host_port(text: str) -> tuple[str, int]:
     Raises ValueError with a sentence that says what is wrong.
     """
     check_text("an address", text)
+    if "://" in text:
+        raise ValueError(f"{text!r} is a URL and not an address: write HOST:PORT, as in 127.0.0.1:9000 or [::1]:9000")
     host, colon, port = text.rpartition(":")
     if not colon or not host:
         raise ValueError(f"{text!r} is not an address: write HOST:PORT, as in 127.0.0.1:9000 or [::1]:9000")

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import shutil
 from collections.abc import Iterator, Sequence
 
 import click
@@ -9,6 +10,7 @@ import click
 from . import __version__
 from .cli_background import Output, background_output
 from .cli_check import HostPort, show_check
+from .cli_commands import CommandGroup, ServerCommand
 from .cli_framing import FRAMINGS, LONGEST_FRAME, make_codec
 from .cli_options import address_options, loop_option, output_options
 from .cli_output import logging_to_stderr, print_line
@@ -27,7 +29,7 @@ from .stop_signals import StopSignals
 __all__ = ["main"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="proactor-echo %(version)s")
 def main() -> None:
     """RFC 862 echo servers: whatever is sent to them comes back.
@@ -45,7 +47,7 @@ def main() -> None:
     """  # noqa: D301
 
 
-@main.command()
+@main.command(cls=ServerCommand)
 @address_options
 @click.option(
     "--framing",
@@ -90,7 +92,7 @@ def main() -> None:
     type=Seconds(can_be_off=True),
     default="off",
     show_default=True,
-    help="End connections that are silent for so long.",
+    help="End connections that are silent for so long; 90s, 5m and 1h are times too.",
 )
 @click.option(
     "--keepalive",
@@ -168,7 +170,7 @@ def tcp(
         run(serve_tcp_until_stopped(starting, output=output, signals=signals, drain=drain, stats=stats), loop)
 
 
-@main.command()
+@main.command(cls=ServerCommand)
 @address_options
 @click.option(
     "--max-datagram",
@@ -228,7 +230,7 @@ def demo(loop: LoopName) -> None:
     The exit status is 0 if everything worked, and 1 if not.
     """
     with _errors_as_sentences(), logging_to_stderr(logging.ERROR):
-        worked = run(run_demo(print_line), loop)
+        worked = run(run_demo(print_line, width=shutil.get_terminal_size().columns), loop)
     if not worked:
         raise click.exceptions.Exit(1)
 

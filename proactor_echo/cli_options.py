@@ -5,6 +5,8 @@ from typing import Any, TypeVar
 
 import click
 
+from .cli_commands import HostName
+
 __all__ = ["address_options", "loop_option", "output_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -36,6 +38,7 @@ _ADDRESS = (
         "--host",
         "hosts",
         metavar="HOST",
+        type=HostName(),
         multiple=True,
         help="Address or name to listen on; repeat it for several. 0.0.0.0 is all of IPv4, :: is all of IPv6 and IPv4."
         "  [default: 127.0.0.1]",

@@ -18,7 +18,17 @@ import click
 
 from .escaping import escape_traceback, escaped_lines
 
-__all__ = ["READER_GONE", "colour", "encodable", "log_line", "logging_to_stderr", "note", "print_line", "styled"]
+__all__ = [
+    "READER_GONE",
+    "colour",
+    "discard",
+    "encodable",
+    "log_line",
+    "logging_to_stderr",
+    "note",
+    "print_line",
+    "styled",
+]
 
 #: A closed pipe; Windows' C library says "invalid argument" for it.
 READER_GONE: Final = (errno.EPIPE, errno.EINVAL) if sys.platform == "win32" else (errno.EPIPE,)
@@ -33,7 +43,7 @@ def print_line(text: str = "") -> None:
         click.echo(encodable(text, stream), color=colour())
     except OSError as exc:
         # Python writes what is left in the buffer once more when it ends, and would complain then.
-        _discard(stream)
+        discard(stream)
         if exc.errno not in READER_GONE:
             raise click.ClickException(f"cannot write to standard output: {exc.strerror}") from exc
 
@@ -127,8 +137,10 @@ def encodable(text: str, stream: TextIO) -> str:
     return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
-def _discard(stream: TextIO) -> None:
+def discard(stream: TextIO | None) -> None:
     """Point a stream that cannot be written at the null device, as Python's documentation of SIGPIPE advises."""
+    if stream is None:
+        return
     with contextlib.suppress(OSError, ValueError):  # in a test it may be no real file
         descriptor = stream.fileno()
         with open(os.devnull, "wb") as null:

@@ -14,6 +14,8 @@ OFF: Final = "off"
 
 _FACTORS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600}
+
 
 class ByteSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
     """A number of bytes: ``512``, ``64k``, ``1m``, ``2g`` (of 1024), from ``low`` to ``high`` bytes."""
@@ -48,7 +50,10 @@ def format_size(size: int) -> str:
 
 
 class Seconds(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A time in seconds, with fractions: ``5``, ``0.5``. With ``can_be_off``, 0 is not one, and ``off`` is None."""
+    """A time in seconds, or with a unit: ``5``, ``0.5``, ``90s``, ``5m``, ``1h``.
+
+    With ``can_be_off``, 0 is not one, and ``off`` is None.
+    """
 
     name = "seconds"
 
@@ -60,13 +65,20 @@ class Seconds(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         if self.can_be_off and value == OFF:
             return None
         try:
-            seconds = float(value)
+            seconds = _seconds(value)
         except ValueError:
             seconds = math.nan
         if not 0 <= seconds < math.inf or (self.can_be_off and not seconds):
             allowed = "a number of seconds above 0, or off" if self.can_be_off else "a number of seconds, 0 or more"
-            self.fail(f"{value!r} is not {allowed}.", param, ctx)
+            self.fail(f"{value!r} is not {allowed}; s, m or h may follow, as in 5m.", param, ctx)
         return seconds
+
+
+def _seconds(value: Any) -> float:
+    """Return a time in seconds. Raises ValueError for what is no number."""
+    text = str(value).strip().lower()
+    factor = _UNITS.get(text[-1:])
+    return float(text) if factor is None else float(text[:-1]) * factor
 
 
 class LimitOrOff(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -98,7 +110,7 @@ class KeepAliveTimes(click.ParamType):  # type: ignore[type-arg, unused-ignore]
             return None
         try:
             idle, interval, count = value.split(",")
-            numbers = float(idle), float(interval), int(count)
+            numbers = _seconds(idle), _seconds(interval), int(count)
         except ValueError:
             self.fail(f"{value!r} is not IDLE,INTERVAL,COUNT, as in 60,5,10, or off.", param, ctx)
         try:

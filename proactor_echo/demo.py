@@ -32,8 +32,10 @@ __all__ = ["STEPS", "Result", "Servers", "Step", "WrongEcho", "run_demo", "run_s
 PATIENCE: Final = 20.0
 
 
-async def run_demo(show: Callable[[str], None]) -> bool:
+async def run_demo(show: Callable[[str], None], *, width: int = 80) -> bool:
     """Start the servers, run every step, ``show`` each line of the table; tell whether all of it worked.
+
+    ``width``: columns that a line may have; below 78, each row of the table is two lines.
 
     Raises BindError.
     """
@@ -43,11 +45,12 @@ async def run_demo(show: Callable[[str], None]) -> bool:
             protocol = "udp" if server is servers.datagrams else "tcp"
             show(f"  {protocol} {format_address(server.addresses[0]):<16}  {name}")
         show("")
-        show(f"{'what was done':<38}  {'sent':<16}  {'came back':<16}")
+        row = _row if width >= _WIDTH else _two_lines
+        show(row(Result("what was done", "sent", "came back", 0.0), "").rstrip())
         results = []
         for step in STEPS:
             results.append(await run_step(step, servers))
-            show(_row(results[-1]))
+            show(row(results[-1], styled("ok", fg="green")))
     failed = sum(result.problem is not None for result in results)
     took = sum(result.seconds for result in results)
     show("")
@@ -112,11 +115,22 @@ async def _servers() -> AsyncIterator[Servers]:
         yield Servers(raw, frames, lines, await stack.enter_async_context(await serve_udp(EchoDatagramProtocol)))
 
 
-def _row(result: Result) -> str:
-    """Return a row of the table: at most 80 columns, unless something went wrong."""
+#: Columns of a row.
+_WIDTH: Final = 38 + 2 + 16 + 2 + 16 + 2 + 2
+
+
+def _row(result: Result, word: str) -> str:
+    """Return a row of the table, unless something went wrong of ``_WIDTH`` columns."""
     if result.problem is not None:
         return f"{result.name:<38}  {styled('FAILED', fg='red')}: {result.problem}"
-    return f"{result.name:<38}  {result.sent:<16}  {result.returned:<16}  {styled('ok', fg='green')}"
+    return f"{result.name:<38}  {result.sent:<16}  {result.returned:<16}  {word}"
+
+
+def _two_lines(result: Result, word: str) -> str:
+    """Return a row for a narrow terminal."""
+    if result.problem is not None:
+        return f"{result.name}\n  {styled('FAILED', fg='red')}: {result.problem}"
+    return f"{result.name}\n  {result.sent:<16}  {result.returned:<16}  {word}"
 
 
 # -- the steps ---------------------------------------------------------------------------------------------------------

@@ -24,6 +24,13 @@ threading.Thread(target=obey, daemon=True).start()
 import proactor_echo.__main__
 """
 
+# Where the tests themselves run with SIGINT ignored, as in the background of a shell script, Python ignores it too.
+_INTERRUPTIBLE = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import proactor_echo.__main__
+"""
+
 
 class Ended(NamedTuple):
     """What a process left: its exit status and what it wrote."""
@@ -50,7 +57,7 @@ class CliProcess:
         unread: bool = False,
         errors: int | None = None,
     ) -> None:
-        program = [host] if host else ["-c", _OBEYING] if sys.platform == "win32" else ["-m", "proactor_echo"]
+        program = [host] if host else ["-c", _OBEYING if sys.platform == "win32" else _INTERRUPTIBLE]
         self._process = subprocess.Popen(
             [sys.executable, *program, *arguments],
             stdin=subprocess.PIPE,

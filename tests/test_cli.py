@@ -260,6 +260,36 @@ def test_a_full_disk_is_one_sentence_and_status_1() -> None:
     assert (done.returncode, done.stderr) == (1, "Error: cannot write to standard output: No space left on device\n")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists() or sys.platform == "win32", reason="the full disk that Linux has")
+@pytest.mark.parametrize("arguments", [["--help"], ["tcp", "--help"], ["--version"]], ids=" ".join)
+def test_a_help_page_on_a_full_disk_is_one_sentence_and_status_1(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        program = [sys.executable, "-m", "proactor_echo", *arguments]
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False)
+    assert (done.returncode, done.stderr) == (1, "Error: cannot write to standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize("loop", ["own", "stock"])
+def test_a_demo_that_is_interrupted_ends_quietly_with_status_130(loop: str) -> None:
+    with CliProcess("demo", "--loop", loop) as cli:
+        while "what was done" not in cli.line():
+            pass
+        cli.signal(signal.SIGINT)
+        ended = cli.end()
+    assert (ended.status, ended.err) == (130, "")
+
+
+def test_a_check_that_is_interrupted_ends_quietly_with_status_130() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        CliProcess("check", f"127.0.0.1:{silent.getsockname()[1]}", "--timeout", "60") as cli,
+        silent.accept()[0],
+    ):
+        cli.signal(signal.SIGINT)
+        ended = cli.end()
+    assert (ended.status, ended.err) == (130, "")
+
+
 # -- how it is called ------------------------------------------------------------------------------------------------
 
 

@@ -35,12 +35,15 @@ def test_a_size_is_written_as_it_is_read(size: int, text: str) -> None:
     assert ByteSize(0, 1 << 40).convert(text, None, None) == size
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("5", 5.0), ("0.25", 0.25), ("0", 0.0), ("1e3", 1000.0)])
-def test_a_time_is_seconds_with_fractions(text: str, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("5", 5.0), ("0.25", 0.25), ("0", 0.0), ("1e3", 1000.0), ("5s", 5.0), ("1.5m", 90.0), ("1H", 3600.0)],
+)
+def test_a_time_is_seconds_with_fractions_or_a_unit(text: str, seconds: float) -> None:
     assert Seconds().convert(text, None, None) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "-1", "nan", "inf", "5s", "off"])
+@pytest.mark.parametrize("text", ["", "-1", "nan", "inf", "5d", "s", "-1m", "infs", "off"])
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="is not a number of seconds, 0 or more"):
         Seconds().convert(text, None, None)
@@ -70,7 +73,12 @@ def test_what_is_no_limit_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "keepalive"),
-    [("60,5,10", KeepAlive(60, 5, 10)), ("1.5,0.5,3", KeepAlive(1.5, 0.5, 3)), ("off", None)],
+    [
+        ("60,5,10", KeepAlive(60, 5, 10)),
+        ("1.5,0.5,3", KeepAlive(1.5, 0.5, 3)),
+        ("5m,10s,3", KeepAlive(300, 10, 3)),
+        ("off", None),
+    ],
 )
 def test_keepalive_is_three_numbers_or_off(text: str, keepalive: KeepAlive | None) -> None:
     assert KeepAliveTimes().convert(text, None, None) == keepalive

@@ -22,6 +22,14 @@ async def test_the_table_is_80_columns_wide_at_most() -> None:
     assert [line for line in shown if len(line) > 80] == []
 
 
+async def test_on_a_narrow_terminal_the_table_is_narrow() -> None:
+    shown: list[str] = []
+    await run_demo(shown.append, width=77)
+    lines = [line.replace("\x1b[32m", "").replace("\x1b[0m", "") for text in shown for line in text.split("\n")]
+    assert [line for line in lines if len(line) > 45] == []
+    assert sum(line.endswith("  ok") for line in lines) == len(STEPS)
+
+
 class Corrupting(pe.FramedProtocol):
     """Changes the last byte of what it echoes."""
 
