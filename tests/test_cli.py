@@ -12,7 +12,7 @@ import sysconfig
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from cli_process import PATIENCE, CliProcess, Ended, run_python
@@ -213,8 +213,8 @@ def test_a_terminal_that_has_gone_is_no_error() -> None:
     near, far = os.openpty()
     program = [sys.executable, "-m", "proactor_echo", "tcp", "--port", "0"]
     with open(near, "rb", buffering=0) as screen, open(far, "wb") as terminal:
-        streams = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
-        server = subprocess.Popen(program, start_new_session=True, **streams)  # type: ignore[call-overload]
+        streams: dict[str, Any] = {"stdin": terminal, "stdout": terminal, "stderr": terminal}
+        server = subprocess.Popen(program, start_new_session=True, **streams)
         terminal.close()
         assert screen.readline().startswith(b"listening tcp 127.0.0.1:")
         screen.close()

@@ -56,3 +56,11 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
 def test_the_index_names_every_page() -> None:
     index = (ROOT / "docs/index.md").read_text("utf-8")
     assert [page.name for page in PAGES[1:] if page.name != "index.md" and f"({page.name})" not in index] == []
+
+
+def test_the_readme_names_pages_and_has_no_links_which_lead_nowhere_on_a_package_index() -> None:
+    readme = PAGES[0].read_text("utf-8")
+    assert LINK.findall(readme) == []
+    named = set(re.findall(r"`(docs/[^`]+)`", readme))
+    assert "docs/index.md" in named
+    assert [name for name in named if not (ROOT / name).exists()] == []
