@@ -126,9 +126,11 @@ def windows_path(path: Path) -> str:
 def _write_metadata(checkout: Path, folder: Path) -> None:
     # What an installation would tell importlib.metadata: the version, and plugins' entry points.
     project = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    info = folder / f"{project['name']}-{project['version']}.dist-info"
+    text = (checkout / project["name"] / "__init__.py").read_text(encoding="utf-8")
+    version = re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
+    info = folder / f"{project['name']}-{version}.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {version}\n")
     groups = {"console_scripts": project.get("scripts", {}), **project.get("entry-points", {})}
     sections = (f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in names.items()) for group, names in groups.items())
     (info / "entry_points.txt").write_text("\n".join(sections))
