@@ -1,4 +1,4 @@
-"""Completion-style asyncio networking, right on Windows by default and the same everywhere else.
+"""TCP and UDP servers and clients for asyncio, without the known bugs of Windows' ProactorEventLoop.
 
 Everything an application needs is here; the modules below say how it works. Each name is loaded when it is first used,
 so that importing the package costs next to nothing: pytest does it at every start, for the plugin.
