@@ -18,7 +18,7 @@ import tracemalloc  # PyPy has none
 from asyncio import proactor_events
 
 from loops.recording import Bench
-from loops.windows_rows import bench, on_each, run, within
+from loops.windows_rows import DATAGRAMS_MENDED, bench, on_each, run, within
 
 from proactor_echo.loops import iocp_udp, winapi
 
@@ -83,7 +83,7 @@ def test_an_endpoint_hears_after_a_receive_failed(kind: str) -> None:
         await close(here, there)
         return errors, heard is not None
 
-    assert run(bench(kind), main()) == (1, kind == "ours")
+    assert run(bench(kind), main()) == (1, kind == "ours" or DATAGRAMS_MENDED)
 
 
 # -- row 5 -----------------------------------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def test_a_send_that_fails_does_not_strand_those_behind_it(kind: str) -> None:
         return result
 
     count, left, paused = run(bench(kind), main())
-    if kind == "ours":
+    if kind == "ours" or DATAGRAMS_MENDED:
         assert (count, left, paused) == (6, 0, False)
     else:
         assert count < 6
@@ -134,8 +134,9 @@ def test_close_sends_what_is_queued_and_then_ends(kind: str) -> None:
         return count, ended
 
     count, ended = run(bench(kind), main())
-    assert ended == (kind == "ours")
-    assert count == 5 if kind == "ours" else count < 5
+    right = kind == "ours" or DATAGRAMS_MENDED
+    assert ended == right
+    assert count == 5 if right else count < 5
 
 
 # -- row 7 -----------------------------------------------------------------------------------------------------------

@@ -72,13 +72,17 @@ async def test_what_else_was_in_the_group_is_the_failure(caplog: pytest.LogCaptu
             await conn.receive()
         raise RuntimeError("the handler's own")
 
+    waiting = asyncio.Event()
+
     async def handler(conn: pe.Connection) -> None:
         async with asyncio.TaskGroup() as group:
             group.create_task(receive_all(conn))
+            waiting.set()
             await conn.state_changed()
             group.create_task(fails_at_the_end(conn))
 
     async with await pe.serve_tcp(handler) as server, connected(server) as (client,):
+        await waiting.wait()
         client.send_eof()
         await eventually(lambda: server.stats.failed == 1)
     (record,) = told(caplog)

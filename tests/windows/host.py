@@ -13,6 +13,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from windows import lend
+
 SUPPORTED = ("3.11", "3.12", "3.13", "3.14")
 """The minor versions for which a Windows build of CPython can be had (see ``build``)."""
 
@@ -39,17 +41,22 @@ class HostPython:
     """Whether it carries CPython's own ``test.test_asyncio`` (distributions often leave it out)."""
 
 
-def host_python(minor: str) -> HostPython:
+def host_python(minor: str, *, lent: bool = True) -> HostPython:
     """Find this machine's best Python of a minor version such as ``"3.12"``: with CPython's tests, then the newest.
 
     Looks at the running interpreter, ``PATH``, and where pyenv, uv, CI images and hand-made installations put theirs.
+    One that is not there may be lent by Debian, if ``lent`` says so.
     Raises :class:`MissingToolError`.
     """
     found = [python for candidate in _candidates(minor) if (python := _describe(candidate, minor)) is not None]
     if not found:
-        raise MissingToolError(
-            f"Python {minor} is not on this machine: a Windows Python {minor} borrows its standard library."
-        )
+        reason = f"a Windows Python {minor} borrows its standard library"
+        if lent and minor in lend.LENDERS:
+            try:
+                return HostPython("", *lend.library(minor), has_tests=False)
+            except lend.CannotLendError as error:
+                reason += f", and {error}"
+        raise MissingToolError(f"Python {minor} is not on this machine: {reason}.")
     return max(found, key=lambda python: (python.has_tests, python.version))
 
 
@@ -58,7 +65,7 @@ def available_versions() -> list[str]:
     versions = []
     for minor in SUPPORTED:
         try:
-            host_python(minor)
+            host_python(minor, lent=False)
         except MissingToolError:
             continue
         versions.append(minor)

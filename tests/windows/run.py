@@ -12,6 +12,9 @@ come before `--`; what it does not know goes to pytest. PYTHONPATH may name
 more folders. The first run needs the mingw compiler, pip and the network, and
 keeps what it builds in ~/.cache/proactor-echo (delete it to start afresh).
 
+Each Windows Python borrows the standard library of an installed one, and `all`
+are those; for 3.14 Debian's is used where there is none.
+
 Wine 8 answers as Windows 7 does, Wine 10 is set to Windows 11. Debian 12 has
 the one and Debian 13 the other; the machine's own is the default. One that the
 machine has not, root can have all the same: a small Debian with it is made in
@@ -137,7 +140,9 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--python", choices=[*host.SUPPORTED, "all"], default="3.11", help="default 3.11")
+    parser.add_argument(
+        "--python", choices=[*host.SUPPORTED, "all"], default="3.11", help="default 3.11; all: those installed"
+    )
     parser.add_argument("--wine", choices=[*wines.DEBIANS, "all"], help="default: what the machine has, else 10")
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="of each run, default 600")
     parser.add_argument("--jobs", type=_jobs, metavar="N", help="of pytest, side by side")

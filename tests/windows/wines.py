@@ -20,14 +20,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from windows import cache
+from windows import cache, lend
 from windows.host import MissingToolError
 
 DEBIANS = {"8": ("bookworm", "Debian 12"), "10": ("trixie", "Debian 13")}
 """The names of the Wines, which are their major versions, and the Debian release that has each."""
-
-_MIRROR = "http://deb.debian.org/debian"
-_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 # A new mount namespace, which ends with its last process: nothing stays mounted, however that one ends.
 _UNSHARE = ("unshare", "--mount", "--propagation", "private")
@@ -162,9 +159,10 @@ def _what_a_debian_lacks(name: str) -> str:
                 f"{command} is not installed, which a {title} for Wine {name} is made with: "
                 f"`apt-get install {package}` brings it."
             )
-    if not _KEYRING.is_file():
+    if not lend.KEYRING.is_file():
         return (
-            f"{_KEYRING} is missing, which {title} is checked by: `apt-get install debian-archive-keyring` brings it."
+            f"{lend.KEYRING} is missing, which a {title} is checked by: "
+            "`apt-get install debian-archive-keyring` brings it."
         )
     return ""
 
@@ -183,7 +181,8 @@ def _debian(name: str) -> Path:
         print(f"making a {title} with Wine {name} in {root}", file=sys.stderr, flush=True)
         # Processes of its own too: all that it started ends with it.
         command = [*_UNSHARE, "--pid", "--fork", "--kill-child", "--mount-proc", "--", "debootstrap"]
-        command += ["--variant=minbase", "--include=wine,wine64", f"--keyring={_KEYRING}", suite, str(target), _MIRROR]
+        command += ["--variant=minbase", "--include=wine,wine64", f"--keyring={lend.KEYRING}"]
+        command += [suite, str(target), lend.MIRROR]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
         if done.returncode:
             said = (done.stderr.strip() or done.stdout.strip() or "nothing was said").splitlines()[-1]
