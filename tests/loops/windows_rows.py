@@ -18,7 +18,7 @@ from proactor_echo import loops
 
 T = TypeVar("T")
 
-#: Whether this library's datagrams are mended (rows 4, 5 and 6; in 3.14.10). It may be newer than what sys.version says.
+#: Whether this library's datagrams are mended (rows 4 to 6, in 3.14.10). It may be newer than what sys.version says.
 DATAGRAMS_MENDED = "_force_close" in vars(proactor_events._ProactorDatagramTransport)  # type: ignore[attr-defined]
 
 # Several of the defects leak a socket: allowed on the stock loop alone.
