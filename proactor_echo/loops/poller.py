@@ -28,7 +28,9 @@ class SelectorChannels:
 
     READ = selectors.EVENT_READ
     WRITE = selectors.EVENT_WRITE
-    batch: Any = None  # the loop's, kept here: see TurnLoop for why the loop has few attributes
+    # The loop's, kept here: see TurnLoop for why the loop has few attributes.
+    batch: Any = None
+    woken = False  # a byte is in the self-pipe, or about to be
 
     def watch(self: Any, fd: int, events: int, channel: Channel) -> None:
         """Call `channel` whenever `fd` is ready for one of `events`; replaces what was watched for it."""
@@ -109,7 +111,9 @@ if sys.platform == "linux" and (TYPE_CHECKING or private.EpollSelector is not No
             super().__init__()
             self.channels: dict[int, Channel] = {}
             self._most = FIRST_EVENTS
-            self.batch: Any = None  # the loop's, kept here: see TurnLoop for why the loop has few attributes
+            # The loop's, kept here: see TurnLoop for why the loop has few attributes.
+            self.batch: Any = None
+            self.woken = False  # a byte is in the self-pipe, or about to be
 
         def watch(self, fd: int, events: int, channel: Channel) -> None:
             """Call `channel` whenever `fd` is ready for one of `events`; replaces what was watched for it."""

@@ -63,8 +63,13 @@ if TYPE_CHECKING:
     class StockLoop(asyncio.SelectorEventLoop):
         """What ours overrides or calls in ``base_events.BaseEventLoop`` and in the stock loop of the platform."""
 
+        _closed: bool
+        _csock: Any
         _debug: bool
         _ready: deque[asyncio.Handle]
+        _scheduled: list[asyncio.TimerHandle]
+        _ssock: Any
+        _timer_cancelled_count: int
         _selector: Any
         _transports: Any
         _proactor: Any
@@ -79,6 +84,9 @@ if TYPE_CHECKING:
         def _check_closed(self) -> None: ...
         def _close_self_pipe(self) -> None: ...
         def _make_self_pipe(self) -> None: ...
+        def _process_self_data(self, data: bytes) -> None: ...
+        def _read_from_self(self) -> None: ...
+        def _write_to_self(self) -> None: ...
         def _loop_self_reading(self, f: asyncio.Future[bytes] | None = None) -> None: ...
         def _stop_serving(self, sock: Any) -> None: ...
 
@@ -121,7 +129,12 @@ _SELECTOR_LOOP_NAMES = (
     "_add_reader",
     "_add_writer",
     "_ensure_fd_no_transport",
+    "_process_self_data",
+    "_read_from_self",
+    "_write_to_self",
 )
+_HANDLE_NAMES = ("_args", "_callback", "_cancelled", "_context", "_loop", "_repr", "_source_traceback")
+_TIMER_NAMES = ("_scheduled", "_when")
 
 
 def missing() -> list[str]:
@@ -135,6 +148,8 @@ def missing() -> list[str]:
         (Server, "_attach"),
         (Server, "_detach"),
         *((StockLoop, name) for name in _LOOP_NAMES),
+        *((asyncio.Handle, name) for name in _HANDLE_NAMES),
+        *((asyncio.TimerHandle, name) for name in _TIMER_NAMES),
     ]
     if not WINDOWS:
         wanted += [(StockLoop, name) for name in _SELECTOR_LOOP_NAMES]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops.accepting import Acceptor
@@ -32,6 +33,10 @@ logger: logging.Logger = logging.getLogger("asyncio")
 # costs more than a second receive.
 MOST = 64 * 1024
 ACCEPTS_A_TURN = 128
+
+# Whether the interpreter's lock puts what threads do in an order. Without it the loop could look at its queue before it
+# sees what another thread put there, while that one does not see yet that the loop has woken.
+ONE_BYTE: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class EventLoop(TurnLoop):
@@ -74,6 +79,38 @@ class EventLoop(TurnLoop):
             self.call_soon(poller.dispatch_pinned, poller.pin(event_list), invoke, self._channel_failed)
         else:
             poller.dispatch(event_list, self._channel_failed)
+
+    # -- waking --------------------------------------------------------------------------------------------------
+
+    def _write_to_self(self) -> None:
+        """Wake the loop, from any thread. Many calls before it has woken cost one byte.
+
+        Who calls this has queued something before, and the loop looks at its queue after :meth:`_read_from_self`. So
+        whoever still finds ``woken`` set may leave it at that.
+        """
+        poller, csock = self._selector, self._csock
+        if csock is None or poller is None or poller.woken:
+            return
+        try:
+            poller.woken = ONE_BYTE
+            csock.send(b"\0")
+        except BaseException as exc:
+            poller.woken = False
+            if not isinstance(exc, OSError):  # closed by another thread just now, or full and thus readable
+                raise
+
+    def _read_from_self(self) -> None:
+        poller = self._selector
+        try:
+            data = self._ssock.recv(4096)
+        except (BlockingIOError, InterruptedError):
+            return
+        finally:
+            poller.woken = False  # after reading: a byte that is read here must not count as one to come
+        if data != b"\0":
+            self._process_self_data(data)
+
+    # -- events --------------------------------------------------------------------------------------------------
 
     def _channel_failed(self, channel: Channel, exc: BaseException) -> None:
         self._broke(getattr(channel, "__self__", channel), exc)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
 from proactor_echo.loops.accepting import ServerConnections
+from proactor_echo.loops.scheduling import SchedulingLoop
 
 if TYPE_CHECKING:
     import socket
@@ -51,7 +52,7 @@ def _with_end(run_once: Callable[[Any], None]) -> Callable[[Any], None]:
     return run_and_end
 
 
-class TurnLoop(private.StockLoop, metaclass=KeepsTurns):
+class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
     """The stock loop of the platform with our transports. An engine's loop subclasses it and names its classes."""
 
     _stream_class: type[StreamTransport]

@@ -11,6 +11,10 @@ For each loop in turn, in rounds; ratios are medians of the ratios within each r
     timers     call_later, for many due at different times
     cancel     call_later, cancelled at once
     futures    a future made, awaited and set by a callback
+    threads    call_soon_threadsafe from another thread, as fast as it can
+    handoff    a future set by another thread, which waits for the next: there and back again
+    literal    getaddrinfo of an address, not of a name
+    connect    create_connection to an address, with a server on the same loop
 
 Then how late a timer of 1 ms is, in microseconds: on an idle loop; beside 50 TCP connections that always have data to
 echo; and beside a flood of datagrams from a thread of its own.
@@ -21,6 +25,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import importlib.util
+import queue
 import socket
 import statistics
 import subprocess
@@ -49,7 +54,7 @@ def main() -> None:
     for name in ("uvloop", "winloop"):
         if importlib.util.find_spec(name):
             loops[name] = importlib.import_module(name).new_event_loop
-    works = {work.__name__: work for work in (call_soon, timers, cancel, futures)}
+    works = {work.__name__: work for work in (call_soon, timers, cancel, futures, threads, handoff, literal, connect)}
     if options.one:
         what, name = options.one
         print(statistics.median(run(loops[name], works[what]()) for _ in range(5)))
@@ -154,6 +159,73 @@ async def futures(count: int = 20_000) -> float:
         loop.call_soon(future.set_result, None)
         await future
     return (time.perf_counter_ns() - start) / count
+
+
+async def threads(count: int = 20_000) -> float:
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    left = count
+
+    def heard() -> None:
+        nonlocal left
+        left -= 1
+        if not left:
+            done.set_result(None)
+
+    def call() -> None:
+        for _ in range(count):
+            loop.call_soon_threadsafe(heard)
+
+    thread = threading.Thread(target=call)
+    start = time.perf_counter_ns()
+    thread.start()
+    await done
+    took = time.perf_counter_ns() - start
+    thread.join()
+    return took / count
+
+
+async def handoff(count: int = 3_000) -> float:
+    loop = asyncio.get_running_loop()
+    asked: queue.SimpleQueue[asyncio.Future[None] | None] = queue.SimpleQueue()
+
+    def answer() -> None:
+        while (future := asked.get()) is not None:
+            loop.call_soon_threadsafe(future.set_result, None)
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    start = time.perf_counter_ns()
+    for _ in range(count):
+        future = loop.create_future()
+        asked.put(future)
+        await future
+    took = time.perf_counter_ns() - start
+    asked.put(None)
+    thread.join()
+    return took / count
+
+
+async def literal(count: int = 2_000) -> float:
+    loop = asyncio.get_running_loop()
+    start = time.perf_counter_ns()
+    for _ in range(count):
+        await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
+    return (time.perf_counter_ns() - start) / count
+
+
+async def connect(count: int = 500) -> float:
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
+    address = server.sockets[0].getsockname()
+    start = time.perf_counter_ns()
+    for _ in range(count):
+        transport, _ = await loop.create_connection(asyncio.Protocol, *address)
+        transport.abort()
+    took = time.perf_counter_ns() - start
+    server.close()
+    await asyncio.sleep(0.01)
+    return took / count
 
 
 # -- timers beside sockets -----------------------------------------------------------------------------------------
