@@ -1,4 +1,7 @@
-"""The datagram transport both engines share: queue, flow control, errors, closing.
+"""The datagram transport both engines share: sending, queue, flow control, errors, closing.
+
+A datagram is with the system when ``sendto`` returns, and a batch when ``sendto_many`` does; queued is only what the
+system has no room for. So a program may compute, block or abort right after sending, as with asyncio's own transports.
 
 UDP has no connection to lose, so nothing that happens to one datagram ends the endpoint: an error, of a send or
 reported for an earlier one (ICMP), goes to ``error_received`` once, and both reading and sending go on (gh-91227,
@@ -57,8 +60,8 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
         self._context = copy_context() if context is None else context
         self._queue: deque[tuple[bytes, Any]] = deque()
         self._size = 0
-        self._queued = False  # somebody will flush: a callback on its return, the end of the turn, or a completion
-        self._sending = False  # the engine has the first of the queue
+        self._sending = False  # the engine has the first of the queue, or waits for room
+        self._flushing = False
         self._closing = False
         self._paused = False
         self._conn_lost = 0
@@ -91,32 +94,24 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
 
         A protocol that has ``datagrams_received(datagrams)`` gets them in one call.
         """
-        queued = self._queued
-        self._queued = True
-        try:
-            self._context.run(self._deliver, datagrams)
-        finally:
-            if not queued and not self._sending:
-                self._turn_over()
+        self._context.run(self._deliver, datagrams)
 
     def _deliver(self, datagrams: Sequence[tuple[bytes, Any]]) -> None:
-        together = getattr(self._protocol, "datagrams_received", None)
-        if together is not None and not (self._paused or self._closing):
+        if getattr(self._protocol, "datagrams_received", None) is not None and not (self._paused or self._closing):
             try:
-                together(datagrams)
+                self._protocol.datagrams_received(datagrams)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as exc:
                 self._callback_failed(exc, "datagrams_received")
             return
-        received = self._protocol.datagram_received
         for data, address in datagrams:
             if self._paused or self._closing:
                 if not self._closing:
                     self._held.append((data, address))
                 continue
             try:
-                received(data, address)
+                self._protocol.datagram_received(data, address)  # looked up each time: a protocol may have changed it
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as exc:
@@ -133,17 +128,35 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
         except BaseException as failure:
             self._callback_failed(failure, "error_received")
 
+    def _not_sent(self, data: bytes, addr: Any, exc: OSError) -> None:
+        """Tell of a datagram that the system refused.
+
+        A protocol that has ``datagram_not_sent(data, addr)`` is told first which one it was.
+        """
+        if getattr(self._protocol, "datagram_not_sent", None) is not None:
+            try:
+                self._protocol.datagram_not_sent(data, addr)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as failure:
+                self._callback_failed(failure, "datagram_not_sent")
+        self._errored(exc)
+
+    def _first_not_sent(self, exc: OSError) -> None:
+        data, addr = self._queue[0]
+        self._take(1)
+        self._not_sent(data, addr, exc)
+
     def _sent(self, count: int) -> None:
         """Engine: the first `count` of the queue are with the system, or (0) there is room again; none is pending."""
-        self._queued = self._sending = False
+        self._sending = False
         self._take(count)
         self._flush()
 
     def _send_failed(self, exc: OSError) -> None:
         """Engine: the first of the queue could not be sent; the rest still can."""
-        self._queued = self._sending = False
-        self._take(1)
-        self._errored(exc)
+        self._sending = False
+        self._first_not_sent(exc)
         self._flush()
 
     def _quiet(self) -> None:
@@ -166,8 +179,27 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
                     logger.warning("socket.send() raised exception.")
                 self._conn_lost += 1
             return
+        if not self._queue:  # else after those that wait
+            sock: Any = self._sock
+            try:  # what _offer does, without the queue: the usual case
+                if self._connected:
+                    sock.send(data)
+                else:
+                    sock.sendto(data, self._address if addr is None else addr)
+                return
+            except (BlockingIOError, InterruptedError):
+                pass
+            except OSError as exc:
+                self._not_sent(data, addr, exc)
+                return
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:  # an address the socket module cannot use
+                self._fatal_error(exc, "Fatal write error on datagram transport")
+                return
         self._queue.append((data, addr))
-        self._enqueued(len(data) + OVERHEAD)
+        self._size += len(data) + OVERHEAD
+        self._flush()
 
     def sendto_many(self, datagrams: Sequence[tuple[bytes, Any]]) -> None:
         """Send pairs of data and address, like so many calls of :meth:`sendto`; the data must be ``bytes``."""
@@ -175,61 +207,58 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
             for data, addr in datagrams:
                 self.sendto(data, addr)
             return
+        self._size += sum([len(data) for data, _ in datagrams]) + OVERHEAD * len(datagrams)
         self._queue.extend(datagrams)
-        self._enqueued(sum([len(data) for data, _ in datagrams]) + OVERHEAD * len(datagrams))
-
-    def _enqueued(self, size: int) -> None:
-        self._size += size
-        if not self._queued:
-            self._queued = True
-            dirty = self._loop._dirty
-            if dirty.running:
-                dirty.append(self)
-            else:
-                self._turn_over()
-        if self._size > self._high_water:
-            if not self._sending:
-                self._flush()
-            self._maybe_pause_protocol()
+        self._flush()
 
     def get_write_buffer_size(self) -> int:
         """Bytes queued, and 8 for each datagram."""
         return self._size
 
-    def _turn_over(self) -> None:
-        """Loop: the turn in which this was put in ``_dirty`` is over."""
-        if not self._sending:
-            self._queued = False
-            if self._queue:
-                self._flush()
-
     def _flush(self) -> None:
-        """Offer the system what is queued; give the engine the first it does not take now.
+        """Offer the system what is queued; wait for room for what it does not take now.
 
-        Lifetime: the queue keeps a datagram until the engine's :meth:`_sent` or :meth:`_send_failed`.
+        Lifetime: the queue keeps a datagram until it is sent or has failed.
         """
-        while self._queue and self._sock is not None:
-            try:
-                count = self._offer()
-            except (BlockingIOError, InterruptedError):
-                count = 0
-            except OSError as exc:
-                self._take(1)
-                self._errored(exc)
-                continue
-            except Exception as exc:  # an address the socket module cannot use
-                self._take(1)
-                self._fatal_error(exc, "Fatal write error on datagram transport")
-                return
-            if not count:
-                self._queued = self._sending = True
-                self._submit_send()
-                break
-            self._take(count)
+        if self._flushing:  # called by a protocol that was told of an error below, where the rest is sent
+            return
+        self._flushing = True
+        try:
+            while self._queue and not (self._sending or self._conn_lost):
+                try:
+                    count = self._offer()
+                except (BlockingIOError, InterruptedError):
+                    count = 0
+                except OSError as exc:
+                    self._first_not_sent(exc)
+                    continue
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as exc:  # an address the socket module cannot use
+                    self._fatal_error(exc, "Fatal write error on datagram transport")
+                    return
+                if count:
+                    self._take(count)
+                else:
+                    self._wait_for_room()
+        finally:
+            self._flushing = False
         if self._protocol_paused:
             self._maybe_resume_protocol()
+        elif self._size > self._high_water:
+            self._maybe_pause_protocol()
         if self._closing and not self._queue and not self._conn_lost:
             self._finish(None)
+
+    def _wait_for_room(self) -> None:
+        """Give the engine the first of the queue."""
+        self._sending = True
+        try:
+            self._submit_send()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:  # the system has no room to watch one more, say
+            self._fatal_error(exc, "Fatal write error on datagram transport")
 
     def _take(self, count: int) -> None:
         queue = self._queue

@@ -19,7 +19,16 @@ from struct import iter_unpack
 from typing import Any
 
 from proactor_echo.loops.readiness_udp import BATCH, SLOT
-from proactor_echo.loops.segments import CONTROL, CONTROL_SPACE, SIZE_AT, UDP_SEGMENT, Run, Segments, new_segments
+from proactor_echo.loops.segments import (
+    CONTROL,
+    CONTROL_SPACE,
+    SIZE_AT,
+    UDP_SEGMENT,
+    Run,
+    Segments,
+    is_cut_already,
+    new_segments,
+)
 
 NAME = 32  # bytes for one socket address; sockaddr_in6 takes 28
 _DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)  # every system that gets here has it
@@ -168,23 +177,26 @@ class Batch:
             for at, length, (raw,) in zip(_STARTS, headers[_LENGTH_AT:end:_STRIDE].tolist(), names, strict=False)
         ]
 
-    def send(self, fd: int, family: int, datas: list[bytes], addresses: list[Any] | None) -> int:
+    def send(self, sock: socket.socket, family: int, datas: list[bytes], addresses: list[Any] | None) -> int:
         """Send to the `addresses`, or (None) on a connected socket; how many went, at least one. Raises OSError.
 
         Raises LookupError when an address is not a literal of `family`: such go one by one, by the socket module.
 
         Lifetime: the bytes are copied to this batch's memory, which the kernel reads before it returns.
         """
-        ring = self._out
+        ring, fd = self._out, sock.fileno()
         lengths = list(map(len, datas))
         names = None
         if addresses is not None:
             raw = self._raw[family]
-            names = [raw.get(address) or self._pack(family, address) for address in addresses]
+            try:
+                names = [raw.get(address) or self._pack(family, address) for address in addresses]
+            except TypeError:  # a list, say
+                raise LookupError(addresses) from None
         joined = b"".join(datas)
         ring.data[: len(joined)] = joined
         runs = self._segments and self._segments.runs(fd, names, lengths)
-        if runs:
+        if runs and not is_cut_already(sock):
             ring.lay_out_runs(runs)
             sent = self._sendmmsg(fd, ring.address, len(runs), _DONTWAIT)
             if sent > 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from itertools import islice
 from typing import Any
@@ -13,6 +14,16 @@ SLOT = 64 * 1024  # bytes for one datagram: more than UDP can carry (65,507)
 PLAIN_SLOT = 256 * 1024  # for families other than IP, whose datagrams may be larger
 
 
+def _is_udp(sock: socket.socket) -> bool:
+    """Whether it is a UDP socket over IP, as the system has it: a ping socket is a datagram socket over IP too."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return False
+    protocol = sock.proto
+    with contextlib.suppress(OSError, AttributeError):  # AttributeError: not on macOS
+        protocol = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL)
+    return protocol in (0, socket.IPPROTO_UDP)
+
+
 class ReadinessDatagrams(DatagramTransport):
     """A datagram transport driven by readiness."""
 
@@ -21,37 +32,44 @@ class ReadinessDatagrams(DatagramTransport):
         self._fd = sock.fileno()
         self._interest = 0
         self._family = sock.family
-        ip = self._family in (socket.AF_INET, socket.AF_INET6)
-        self._batch = loop._batch() if ip else None
-        self._slot = SLOT if ip else PLAIN_SLOT
+        self._batch = loop._batch() if _is_udp(sock) else None
+        self._slot = SLOT if self._family in (socket.AF_INET, socket.AF_INET6) else PLAIN_SLOT
 
     def _watch(self, interest: int) -> None:
-        if interest != self._interest:
-            self._interest = interest
-            poller = self._loop._selector
-            if poller is None:
-                pass  # the loop is closed
-            elif interest:
-                poller.watch(self._fd, interest, self._readable if interest == poller.READ else self._both)
-            else:
-                poller.forget(self._fd)
+        if interest == self._interest:
+            return
+        poller = self._loop._selector
+        if poller is None:
+            pass  # the loop is closed
+        elif interest:
+            # Noted when it is true: closing, after this has failed, must not look for what is not watched.
+            poller.watch(self._fd, interest, self._readable if interest == poller.READ else self._both)
+        else:
+            poller.forget(self._fd)
+        self._interest = interest
 
     def _start_receiving(self) -> None:
         """Receive until told to stop.
 
         Lifetime: nothing is left with the kernel; the poller holds this transport until :meth:`_withdraw`.
         """
-        self._watch(self._interest | self._loop._selector.READ)
+        poller = self._loop._selector
+        if poller is not None:  # else the loop is closed
+            self._watch(self._interest | poller.READ)
 
     def _stop_receiving(self) -> None:
-        self._watch(self._interest & ~self._loop._selector.READ)
+        poller = self._loop._selector
+        if poller is not None:
+            self._watch(self._interest & ~poller.READ)
 
     def _submit_send(self) -> None:
         """Go on sending when there is room.
 
         Lifetime: the queue holds the datagrams, the poller the transport, until the channel has reported.
         """
-        self._watch(self._interest | self._loop._selector.WRITE)
+        poller = self._loop._selector
+        if poller is not None:
+            self._watch(self._interest | poller.WRITE)
 
     def _withdraw(self) -> bool:
         self._watch(0)
@@ -61,13 +79,18 @@ class ReadinessDatagrams(DatagramTransport):
         if self._paused or self._closing:
             return
         try:
-            datagrams = self._receive_plain() if self._batch is None else self._batch.receive(self._fd)
-        except (BlockingIOError, InterruptedError):
-            return
-        except OSError as exc:
-            self._errored(exc)
-            return
-        self._received(datagrams)
+            try:
+                datagrams = self._receive_plain() if self._batch is None else self._batch.receive(self._fd)
+            except (BlockingIOError, InterruptedError):
+                return
+            except OSError as exc:
+                self._errored(exc)
+                return
+            self._received(datagrams)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:  # no memory for what has arrived, say
+            self._fatal_error(exc, "Fatal read error on datagram transport")
 
     def _receive_plain(self) -> list[tuple[bytes, Any]]:
         """Receive until it would block, a bounded number; an error waits for the next turn if there was data."""
@@ -82,13 +105,14 @@ class ReadinessDatagrams(DatagramTransport):
         return datagrams
 
     def _both(self, mask: int) -> None:
-        write = self._loop._selector.WRITE
-        if mask & write:
-            self._sent(0)
-            if not self._sending:
-                self._watch(self._interest & ~write)
-        if mask & ~write and self._sock is not None:
+        """Receive first: an error that is told there does not cost the datagram which is to be sent."""
+        read, write = self._loop._selector.READ, self._loop._selector.WRITE
+        if mask & ~write:
             self._readable(mask)
+        if mask & ~read and self._sending and not self._conn_lost:
+            self._sent(0)
+            if not (self._sending or self._conn_lost):
+                self._watch(self._interest & ~write)
 
     def _offer(self) -> int:
         queue = self._queue
@@ -97,7 +121,7 @@ class ReadinessDatagrams(DatagramTransport):
         some = list(islice(queue, BATCH))
         addresses = None if self._connected else [address for _, address in some]
         try:
-            sent: int = self._batch.send(self._fd, self._family, [data for data, _ in some], addresses)
+            sent: int = self._batch.send(self._sock, self._family, [data for data, _ in some], addresses)
         except LookupError:
             return super()._offer()
         return sent

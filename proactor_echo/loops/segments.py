@@ -79,6 +79,14 @@ class Segments:
         return True
 
 
+def is_cut_already(sock: socket.socket) -> bool:
+    """Whether the program has set ``UDP_SEGMENT`` on the socket: what it sends is then cut as it has asked for."""
+    try:
+        return bool(sock.getsockopt(socket.IPPROTO_UDP, UDP_SEGMENT))
+    except OSError:
+        return True  # a socket that does not know the option
+
+
 def new_segments() -> Segments | None:
     """Make one, or None where the system has no such option."""
     try:

@@ -41,7 +41,7 @@ def pair(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket
 def test_a_batch_arrives_as_single_calls_would_have_it(batch: Batch, pair: tuple[Any, Any]) -> None:
     one, other = pair
     datas = [b"x" * size for size in (0, 1, 0, 1472, 9000, 3)]
-    assert batch.send(one.fileno(), one.family, datas, [other.getsockname()] * len(datas)) == len(datas)
+    assert batch.send(one, one.family, datas, [other.getsockname()] * len(datas)) == len(datas)
     assert batch.receive(other.fileno()) == [(data, one.getsockname()) for data in datas]
     one.sendto(b"again", other.getsockname())
     assert batch.receive(other.fileno()) == [(b"again", one.getsockname())]
@@ -49,9 +49,9 @@ def test_a_batch_arrives_as_single_calls_would_have_it(batch: Batch, pair: tuple
 
 def test_a_connected_socket_needs_no_addresses(batch: Batch, pair: tuple[Any, Any]) -> None:
     one, other = pair
-    batch.send(one.fileno(), one.family, [b"named"], [other.getsockname()])
+    batch.send(one, one.family, [b"named"], [other.getsockname()])
     one.connect(other.getsockname())
-    batch.send(one.fileno(), one.family, [b"a", b"b"], None)
+    batch.send(one, one.family, [b"a", b"b"], None)
     assert [data for data, _ in batch.receive(other.fileno())] == [b"named", b"a", b"b"]
 
 
@@ -70,7 +70,7 @@ def test_nothing_to_receive_would_block(batch: Batch, pair: tuple[Any, Any]) -> 
 def test_an_error_of_the_first_datagram_is_raised(batch: Batch, pair: tuple[Any, Any]) -> None:
     one, other = pair
     with pytest.raises(OSError) as caught:
-        batch.send(one.fileno(), one.family, [b"x" * 66_000], [other.getsockname()])
+        batch.send(one, one.family, [b"x" * 66_000], [other.getsockname()])
     assert caught.value.errno == errno.EMSGSIZE
 
 
@@ -106,5 +106,5 @@ def test_ever_new_addresses_do_not_fill_the_memory(batch: Batch, pair: tuple[Any
     one, _ = pair
     host = one.getsockname()[0]
     for start in range(10_000, 20_000, BATCH):
-        batch.send(one.fileno(), one.family, [b""] * BATCH, [(host, start + i) for i in range(BATCH)])
+        batch.send(one, one.family, [b""] * BATCH, [(host, start + i) for i in range(BATCH)])
     assert len(batch._raw[one.family]) <= 4096

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,7 @@ if sys.platform != "linux":
 
 from proactor_echo.loops import mmsg
 from proactor_echo.loops.readiness_udp import BATCH
-from proactor_echo.loops.segments import LONGEST_RUN, MOST_BYTES, Run, Segments, new_segments
+from proactor_echo.loops.segments import LONGEST_RUN, MOST_BYTES, UDP_SEGMENT, Run, Segments, new_segments
 
 SO_NO_CHECK = 11  # <asm-generic/socket.h>: a socket that has it set is refused segmentation, with EINVAL
 ONE, OTHER = b"one", b"other"
@@ -68,7 +69,7 @@ def test_runs_arrive_as_single_datagrams_would(batch: mmsg.Batch, trio: list[soc
     datas, to = datas[:BATCH], to[:BATCH]
     sent = 0
     while sent < BATCH:  # as the transport does
-        sent += batch.send(sender.fileno(), sender.family, datas[sent:], [addresses[which] for which in to[sent:]])
+        sent += batch.send(sender, sender.family, datas[sent:], [addresses[which] for which in to[sent:]])
     for which, sock in enumerate(receivers):
         assert received(sock) == [data for data, its in zip(datas, to, strict=True) if its == which], f"{seed=}"
 
@@ -77,7 +78,7 @@ def test_a_connected_socket_sends_runs(batch: mmsg.Batch, trio: list[socket.sock
     sender, receiver, _ = trio
     sender.connect(receiver.getsockname())
     datas = [b"%03d" % i for i in range(BATCH)]
-    assert batch.send(sender.fileno(), sender.family, datas, None) == BATCH
+    assert batch.send(sender, sender.family, datas, None) == BATCH
     assert received(receiver) == datas
 
 
@@ -86,7 +87,7 @@ def test_where_the_system_refuses_runs_single_datagrams_are_sent(batch: mmsg.Bat
     sender.setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
     datas = [b"%03d" % i for i in range(8)]
     for _ in range(2):
-        assert batch.send(sender.fileno(), sender.family, datas, [receiver.getsockname()] * 8) == 8
+        assert batch.send(sender, sender.family, datas, [receiver.getsockname()] * 8) == 8
         assert received(receiver) == datas
 
 
@@ -130,3 +131,48 @@ def test_ever_new_refusals_do_not_fill_the_memory() -> None:
     for i in range(10_000):
         segments.refused(errno.EIO, 3, Run(b"%d" % i, 10, 4))
     assert len(segments._single) <= 4096
+
+
+def test_datagrams_that_the_program_has_cut_are_cut_its_way(batch: mmsg.Batch, trio: list[socket.socket]) -> None:
+    sender, receiver, _ = trio
+    sender.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 2)
+    assert batch.send(sender, sender.family, [b"abcd", b"efgh"], [receiver.getsockname()] * 2) == 2
+    assert received(receiver) == [b"ab", b"cd", b"ef", b"gh"]
+
+
+#: Two equal pings leave in one batch; prints the sequence numbers that the loop's own host was asked and answered.
+PINGS = """
+import asyncio, socket, struct, proactor_echo as pe
+
+def ping(number):
+    return struct.pack("!BBHHH", 8, 0, 0, 0, number) + b"payload!" * 4
+
+class Pinger(asyncio.DatagramProtocol):
+    def connection_made(self, transport):
+        self.answers = asyncio.Queue()
+
+    def datagram_received(self, data, address):
+        self.answers.put_nowait(struct.unpack("!H", data[6:8])[0])
+
+async def main():
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM, socket.IPPROTO_ICMP)
+    sock.setblocking(False)
+    sock = socket.socket(fileno=sock.detach(), family=socket.AF_INET, type=socket.SOCK_DGRAM, proto=0)  # as fromfd does
+    transport, pinger = await asyncio.get_running_loop().create_datagram_endpoint(Pinger, sock=sock)
+    transport.sendto_many([(ping(number), ("127.0.0.1", 0)) for number in range(4)])
+    print([await asyncio.wait_for(pinger.answers.get(), 10) for _ in range(4)])
+    transport.close()
+
+pe.run(main())
+"""
+
+
+def test_pings_leave_one_by_one() -> None:
+    """A ping socket is a datagram socket over IP too, and is not UDP."""
+    prepare = "ip link set lo up && echo 0 0 > /proc/sys/net/ipv4/ping_group_range"
+    namespace = ["unshare", "--net", "--map-root-user"]
+    if subprocess.run([*namespace, "sh", "-c", prepare], capture_output=True, timeout=20, check=False).returncode:
+        pytest.skip("this user may not make a network in which pings are allowed")
+    command = [*namespace, "sh", "-c", f'{prepare} && exec "$0" -c "$1"', sys.executable, PINGS]
+    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    assert run.stdout == "[0, 1, 2, 3]\n", run.stderr
