@@ -117,9 +117,10 @@ class EchoDatagramProtocol(DatagramHandler):
         if self._blocked:
             stats.dropped += count
             return
-        stats.datagrams_out += count
-        stats.bytes_out += size
+        before = tuple(self._refused)
         self._transport.sendto_many(datagrams)  # type: ignore[attr-defined]  # who calls this has that
+        stats.datagrams_out += count - (self._refused[0] - before[0])
+        stats.bytes_out += size - (self._refused[1] - before[1])
 
 
 _ONE_BY_ONE = ("datagram_received", "handle", "send", "count_out")

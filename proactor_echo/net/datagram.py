@@ -249,6 +249,9 @@ class DatagramTransport(asyncio.DatagramTransport):
         try:
             return self.try_send(data, addr)
         except OSError as error:
+            not_sent = getattr(self._protocol, "datagram_not_sent", None)
+            if not_sent is not None:
+                self._call(not_sent, data, addr)
             self._report(error)
             return True
 

@@ -7,7 +7,7 @@ import logging
 from typing import Any, Literal, cast
 
 from ..arguments import check_address, check_choice, check_whole
-from ..errors import classify
+from ..errors import ProtocolStateError, classify
 from .datagram import MAX_DATAGRAM, as_datagram, tells_of_another
 from .stats import DatagramStats
 
@@ -24,6 +24,13 @@ def check_datagram_policy(max_datagram: int, oversize: Oversize) -> None:
     check_choice("oversize", oversize, ("truncate", "drop"))
 
 
+class _NotOpenYet(asyncio.DatagramTransport):
+    """Stands for the transport until there is one."""
+
+    def is_closing(self) -> bool:
+        raise ProtocolStateError("cannot send: this protocol has no endpoint yet; send from connection_made on")
+
+
 class DatagramHandler(asyncio.DatagramProtocol):
     """Override :meth:`handle`; answer with :meth:`send`. Works with ``loop.create_datagram_endpoint`` as well.
 
@@ -36,7 +43,8 @@ class DatagramHandler(asyncio.DatagramProtocol):
         self.max_datagram = max_datagram
         self.oversize = oversize
         self.stats: DatagramStats = DatagramStats()
-        self._transport: asyncio.DatagramTransport = cast("asyncio.DatagramTransport", None)
+        self._transport: asyncio.DatagramTransport = _NOT_OPEN_YET
+        self._refused = [0, 0]  # datagrams, and their bytes, that the system would not send
         self._blocked = False
         self._told = False
 
@@ -46,19 +54,21 @@ class DatagramHandler(asyncio.DatagramProtocol):
     def send(self, data: Any, addr: Any = None) -> None:
         """Send one datagram; dropped and counted while too many wait to be sent, and when the endpoint is closing.
 
-        Raises :class:`DatagramTooLong` over 65,507 bytes.
+        Raises :class:`DatagramTooLong` over 65,507 bytes, :class:`ProtocolStateError` before ``connection_made``.
         """
         data = as_datagram(data)
         if self._blocked or self._transport.is_closing():
             self.stats.dropped += 1
             return
+        refused = self._refused[0]
         try:
             self._transport.sendto(data, addr)
         except (TypeError, OverflowError):
             if addr is not None:
                 check_address("addr", addr)
             raise
-        self.count_out(len(data))
+        if self._refused[0] == refused:
+            self.count_out(len(data))
 
     def count_out(self, size: int) -> None:
         """Count one datagram sent."""
@@ -83,6 +93,11 @@ class DatagramHandler(asyncio.DatagramProtocol):
             data = data[: self.max_datagram]
         self.handle(data, addr)
 
+    def datagram_not_sent(self, data: bytes, addr: Any) -> None:
+        """Note that it does not count as sent; our own transports tell, before they call ``error_received``."""
+        self._refused[0] += 1
+        self._refused[1] += len(data)
+
     def error_received(self, exc: Exception) -> None:
         """Count what ICMP and the system report; one log line the first time."""
         reason = classify(exc)
@@ -100,3 +115,6 @@ class DatagramHandler(asyncio.DatagramProtocol):
     def resume_writing(self) -> None:
         """Answer again."""
         self._blocked = False
+
+
+_NOT_OPEN_YET = _NotOpenYet()

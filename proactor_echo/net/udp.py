@@ -6,6 +6,7 @@ queue, what was longer than ``max_datagram``, what ICMP said. Nothing of that en
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -95,7 +96,13 @@ async def serve_udp(
         check_made("protocol_factory", made, DatagramHandler)
         return made
 
-    return await _bind(lambda made: UdpServer(made, protocol), host, port, options, sockets)
+    server = await _bind(lambda made: UdpServer(made, protocol), host, port, options, sockets)
+    try:
+        await asyncio.sleep(0)  # each protocol has its transport, so that it may send
+    except BaseException:
+        server.abort()
+        raise
+    return server
 
 
 def _check_endpoint(max_datagram: int, oversize: Oversize, queue: int) -> None:
