@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "proactor_echo"
 #: other, except where APART says otherwise.
 LAYERS = (
     {"arguments", "error_numbers", "errors", "escaping"},
-    {"addresses", "binding", "refusals", "sockopts", "tcpinfo", "winsock"},
+    {"accept_errors", "addresses", "binding", "refusals", "sockopts", "tcpinfo", "winsock"},
     {"wire", "loops"},
     {"net"},
     {"echo", "hexdump"},

@@ -46,8 +46,8 @@ A datagram engine does the same with ``DatagramTransport``: ``_start_receiving``
 without blocking). It reports ``_received([(data, address), …])``, ``_errored(exc)`` (reading goes on), ``_sent(count)``
 (in datagrams), ``_send_failed(exc)`` (of the first; the next follows) and ``_quiet()``.
 
-An accepting engine subclasses :class:`~proactor_echo.loops.accepting.Acceptor`: ``start()``, ``stop()``; it reports
-``accepted(conn, peer)`` and ``failed(exc)``, which says whether to go on at once.
+An accepting engine subclasses :class:`~proactor_echo.loops.accepting.Acceptor`: ``_start_accepting()``,
+``_stop_accepting()``; it reports ``accepted(conn, peer)`` and ``failed(exc)``, which says whether to go on at once.
 
 **No exception ends the loop** but SystemExit and KeyboardInterrupt. What a protocol, its buffer or its socket raises
 ends that connection, where it is called; what nobody expected there is caught where the loop calls a channel, an

@@ -1,7 +1,8 @@
 """Accepting: what both engines do with a connection that arrived, and with an accept that failed.
 
 Whatever happens, the listener lives (gh-93821, gh-156365): an error of one connection costs that connection, an error
-of the system (no descriptors, no memory, no buffers) costs a pause, logged once and not once a try.
+of the system or of the listener costs a pause (:mod:`proactor_echo.accept_errors`), logged once and not once a try.
+What a callback raises costs the connection it was given.
 """
 
 from __future__ import annotations
@@ -11,32 +12,28 @@ import socket
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
-from proactor_echo.errors import DisconnectReason, classify, is_resource_error
+from proactor_echo import accept_errors
 from proactor_echo.loops import private
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    Deliver = Callable[[socket.socket, Any], None]  # a connection, already non-blocking, and the peer's address
-    Report = Callable[[Exception, float], None]  # an accept that failed; seconds until the next, 0.0 is at once
+    # A connection, already non-blocking, and the peer's address. If it raises it has not taken the connection.
+    Deliver = Callable[[socket.socket, Any], None]
+    Report = Callable[[BaseException, float], None]  # an accept that failed; seconds until the next, 0.0 is at once
 
 logger: logging.Logger = logging.getLogger("asyncio")
 
-FIRST_PAUSE = 0.1  # seconds without accepting after the system ran out of something; doubled up to LONGEST_PAUSE
-LONGEST_PAUSE = 1.0
-
-PATIENCE = 64  # accepts that may fail in a row for a reason that is not a peer's, before that is a cause to pause too
-
 
 class Acceptor:
-    """One listening socket being served. Abstract: an engine says how to accept (:meth:`start`, :meth:`stop`).
+    """One listening socket being served. Abstract: an engine says how to accept (``_start_accepting``).
 
     Whoever has one may stop and start it again: clients wait in the backlog meanwhile. A connection that had arrived
     by then may still be delivered after :meth:`stop`, but not after :meth:`close`.
     """
 
-    __slots__ = ("_context", "_deliver", "_failures", "_loop", "_most", "_pause", "_report", "_retry", "_sock")
+    __slots__ = ("_closed", "_context", "_deliver", "_failures", "_loop", "_most", "_report", "_retry", "_sock")
 
     def __init__(
         self, loop: Any, sock: socket.socket, deliver: Deliver, report: Report, most: int | None = None
@@ -48,46 +45,102 @@ class Acceptor:
         self._most = most  # accepts to leave with the kernel, for an engine that does so
         self._context = copy_context()
         self._failures = 0  # in a row, of the listener's own
-        self._pause = 0.0
-        self._retry: asyncio.TimerHandle | None = None
+        self._retry: asyncio.TimerHandle | None = None  # the end of a pause
+        self._closed = False
 
     def start(self) -> None:
-        """Accept from now on."""
-        raise NotImplementedError
+        """Accept from now on, or again: a pause is over with it. Nothing once it was closed."""
+        self._end_pause()
+        if not self._closed:
+            self._start_accepting()
 
     def stop(self) -> None:
         """Accept no more; the socket stays open."""
-        raise NotImplementedError
+        self._end_pause()
+        self._stop_accepting()
+
+    def close(self) -> None:
+        """Accept no more, ever: the server is closing."""
+        self._closed = True
+        self.stop()
+
+    # -- what the engine reports, and none of it raises ----------------------------------------------------------
 
     def accepted(self, conn: socket.socket, peer: Any) -> None:
         """Engine: a connection, already non-blocking."""
         self._failures = 0
-        self._pause = 0.0
-        self._context.run(self._deliver, conn, peer)
+        try:
+            self._context.run(self._deliver, conn, peer)
+        except BaseException as exc:
+            conn.close()
+            if isinstance(exc, SystemExit | KeyboardInterrupt):
+                raise
+            self._tell("Error on taking an incoming connection", exc)
 
-    def failed(self, exc: Exception) -> bool:
-        """Engine: an accept failed. True: accept again at once. False: accepting is paused, :meth:`start` follows."""
-        if classify(exc).reason is DisconnectReason.OTHER:  # not a peer that went away: those may be any number
+    def failed(self, exc: BaseException, *, submitting: bool = False) -> bool:
+        """Engine: an accept failed. True: accept again at once. False: accepting is paused.
+
+        Several accepts that were out may fail together; the pause is for all of them.
+        """
+        if self._closed:
+            return False
+        if self._retry is not None:
+            self._tell_of(exc, self._retry.when() - self._loop.time())
+            return False
+        pause = accept_errors.pause_after(exc, self._failures, submitting=submitting)
+        if submitting or not accept_errors.is_of_one_connection(exc):
             self._failures += 1
-        if self._failures < PATIENCE and not is_resource_error(exc):
-            self._report(exc, 0.0)
-            return True
-        self._pause = min(self._pause * 2 or FIRST_PAUSE, LONGEST_PAUSE)
-        self._report(exc, self._pause)
-        self.stop()
-        self._retry = self._loop.call_later(self._pause, self._resume)
-        return False
+        if pause:
+            self._stop_accepting()
+            self._retry = self._loop.call_later(pause, self._go_on)
+        self._tell_of(exc, pause)
+        return not (pause or self._closed)
 
-    def _resume(self) -> None:
+    # -- pausing -------------------------------------------------------------------------------------------------
+
+    def _go_on(self) -> None:
         self._retry = None
-        self.start()
+        if self._sock.fileno() == -1:
+            return  # closed without a word; there is nothing to accept from
+        try:
+            self.start()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:  # the system has no room to watch one more, say
+            self.failed(exc, submitting=True)
+            if self._retry is None:
+                self._retry = self._loop.call_later(accept_errors.FIRST_PAUSE, self._go_on)
 
-    def close(self) -> None:
-        """Accept no more, ever: the server is closing."""
+    def _end_pause(self) -> None:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
-        self.stop()
+
+    def _tell_of(self, exc: BaseException, pause: float) -> None:
+        try:
+            self._report(exc, pause)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as failure:
+            self._tell("Error on reporting a failed accept", failure)
+
+    def _tell(self, message: str, exc: BaseException) -> None:
+        self._loop.call_exception_handler({"message": message, "exception": exc, "loop": self._loop})
+
+    def _fatal_error(self, exc: BaseException, message: str) -> None:
+        """Loop: this let out what nobody expected. The listener lives."""
+        self._tell(message, exc)
+        self.failed(exc, submitting=True)
+
+    # -- what the engine adds ------------------------------------------------------------------------------------
+
+    def _start_accepting(self) -> None:
+        """Accept until told to stop. May be called when it does already: then nothing."""
+        raise NotImplementedError
+
+    def _stop_accepting(self) -> None:
+        """Accept no more; a connection that had arrived may still be reported."""
+        raise NotImplementedError
 
 
 class ServerConnections:
@@ -108,9 +161,11 @@ class ServerConnections:
         self._server = server
         self._handshake_timeout = handshake_timeout
         self._shutdown_timeout = shutdown_timeout
+        self._told = False  # of the pause, since the last connection
 
     def deliver(self, conn: socket.socket, peer: Any) -> None:
         """Make the connection's transport and open it, or close the connection."""
+        self._told = False
         if self._loop.get_debug():
             logger.debug("%r got a new connection from %r: %r", self._server, peer, conn)
         context = copy_context()
@@ -142,9 +197,10 @@ class ServerConnections:
         else:
             transport._open()
 
-    def report(self, exc: Exception, pause: float) -> None:
-        """Say that accepting is paused, at the first try alone."""
-        if pause == FIRST_PAUSE:
+    def report(self, exc: BaseException, pause: float) -> None:
+        """Say that accepting is paused, once until there is a connection again."""
+        if pause and not self._told:
+            self._told = True
             self._loop.call_exception_handler(
                 {"message": "socket.accept() fails; accepting is paused", "exception": exc, "loop": self._loop}
             )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from proactor_echo.loops.accepting import Acceptor
 from proactor_echo.loops.overlapped import Accept
 from proactor_echo.loops.transport import set_nodelay
+from proactor_echo.loops.writing import contained
 
 if TYPE_CHECKING:
     import asyncio
@@ -34,7 +35,7 @@ CALM_TURNS = 64
 class IocpAcceptor(Acceptor):
     """A listening socket served by a pipeline of AcceptEx."""
 
-    __slots__ = ("_accepting", "_accepts", "_calm", "_closed", "_depth", "_fill_due", "_taken")
+    __slots__ = ("_accepting", "_accepts", "_calm", "_depth", "_fill_due", "_taken")
 
     _most: int
 
@@ -42,7 +43,6 @@ class IocpAcceptor(Acceptor):
         super().__init__(*args)
         self._accepts: set[Accept] = set()
         self._accepting = False
-        self._closed = False
         self._most = CEILING if self._most is None else self._most
         self._depth = min(FLOOR, self._most)
         self._calm = 0  # turns
@@ -50,22 +50,21 @@ class IocpAcceptor(Acceptor):
         self._fill_due = False
         self._loop._proactor.watch(self._sock)
 
-    def start(self) -> None:
+    def _start_accepting(self) -> None:
         """Keep the pipeline full from now on."""
-        if not self._closed:
-            self._accepting = True
-            self._fill()
+        self._accepting = True
+        self._fill()
 
-    def stop(self) -> None:
+    def _stop_accepting(self) -> None:
         """Submit no more. What is with the kernel stays there: it has its socket already."""
         self._accepting = False
 
     def close(self) -> None:
         """Have every accept back; a connection that arrived first is closed."""
-        self._closed = True
         super().close()
         for accept in self._accepts:
-            accept.cancel()
+            with contained:
+                accept.cancel()
 
     def _fill(self) -> None:
         """Submit accepts up to the depth, which follows how many the last turn took.
@@ -79,9 +78,10 @@ class IocpAcceptor(Acceptor):
             try:
                 accept = Accept(self._sock, self._finished)
                 accept.submit(loop._proactor)
-            except OSError as exc:
-                self._failures += 1  # no peer made AcceptEx itself fail
-                if self.failed(exc):
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                if self.failed(exc, submitting=True):
                     self._fill_soon()
                 return
             self._accepts.add(accept)
@@ -99,7 +99,7 @@ class IocpAcceptor(Acceptor):
                 self._depth = max(self._depth // 2, min(FLOOR, self._most))
                 self._calm = 0
 
-    def _finished(self, accept: Accept, peer: Any, exc: OSError | None) -> None:
+    def _finished(self, accept: Accept, peer: Any, exc: BaseException | None) -> None:
         self._accepts.discard(accept)
         self._taken += 1
         if self._closed:
@@ -170,7 +170,7 @@ class AcceptQueue:
         if len(self._accepts) > sum(other is not waiter for other in self._waiters):
             self._accepts.pop().cancel()
 
-    def _finished(self, accept: Accept, peer: Any, exc: OSError | None) -> None:
+    def _finished(self, accept: Accept, peer: Any, exc: BaseException | None) -> None:
         wanted = accept in self._accepts
         self._accepts.discard(accept)
         if exc is None:

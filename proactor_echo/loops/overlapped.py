@@ -134,13 +134,17 @@ class Accept:
 
     __slots__ = ("_finished", "_listener", "_overlapped", "conn")
 
-    def __init__(self, listener: socket.socket, finished: Callable[[Accept, Any, OSError | None], None]) -> None:
+    def __init__(self, listener: socket.socket, finished: Callable[[Accept, Any, BaseException | None], None]) -> None:
         self._listener = listener
         self._finished = finished
         self._overlapped = overlapped.Overlapped(0)
         # Of the listener's own family, or AcceptEx fails.
         self.conn = socket.socket(listener.family, socket.SOCK_STREAM, listener.proto)
-        self.conn.settimeout(0)
+        try:
+            self.conn.settimeout(0)
+        except BaseException:
+            self.conn.close()
+            raise
 
     def submit(self, proactor: BatchProactor) -> None:
         """Begin; raises OSError, with the socket closed, when it cannot.
@@ -163,12 +167,11 @@ class Accept:
             context = struct.pack("@P", self._listener.fileno())
             self.conn.setsockopt(socket.SOL_SOCKET, overlapped.SO_UPDATE_ACCEPT_CONTEXT, context)
             peer = self.conn.getpeername()
-        except OSError as exc:
+        except BaseException as exc:
             self.conn.close()
+            if isinstance(exc, SystemExit | KeyboardInterrupt):
+                raise
             self._finished(self, None, exc)
-        except BaseException:
-            self.conn.close()
-            raise
         else:
             self._finished(self, peer, None)
 

@@ -329,32 +329,37 @@ class ReadinessAcceptor(Acceptor):
         self._accepting = False
         set_nodelay(sock)  # inherited by every connection it accepts
 
-    def start(self) -> None:
+    def _start_accepting(self) -> None:
         """Accept whenever a connection is waiting."""
+        poller = self._loop._selector
+        poller.watch(self._sock.fileno(), poller.READ, self._readable)
         self._accepting = True
-        self._loop._selector.watch(self._sock.fileno(), self._loop._selector.READ, self._readable)
 
-    def stop(self) -> None:
-        """Accept no more."""
+    def _stop_accepting(self) -> None:
         self._accepting = False
+        poller = self._loop._selector
         fd = self._sock.fileno()
-        if self._loop._selector.watcher(fd) is not None:
-            self._loop._selector.forget(fd)
+        if poller is not None and poller.watcher(fd) is self:  # the loop is not closed, nor the socket behind our back
+            poller.forget(fd)
 
     def _readable(self, _mask: int) -> None:
         accept = self._sock.accept
         for _ in range(ACCEPTS_A_TURN):
+            conn = None
             try:
                 conn, peer = accept()
+                conn.setblocking(False)
             except (BlockingIOError, InterruptedError):
                 return
-            except Exception as exc:  # OSError, and MemoryError
-                if not self.failed(exc):
-                    return
-                continue
-            conn.setblocking(False)
-            self.accepted(conn, peer)
-            if not self._accepting:  # whoever got the connection wants no more, or has closed its server
+            except BaseException as exc:
+                if conn is not None:
+                    conn.close()
+                if isinstance(exc, SystemExit | KeyboardInterrupt):
+                    raise
+                self.failed(exc)
+            else:
+                self.accepted(conn, peer)
+            if not self._accepting:  # paused, or whoever got the connection wants no more, or has closed its server
                 return
 
 

@@ -111,7 +111,7 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
         self,
         listener: socket.socket,
         deliver: Callable[[socket.socket, Any], None],
-        report: Callable[[Exception, float], None],
+        report: Callable[[BaseException, float], None],
         *,
         most: int | None = None,
     ) -> Acceptor:

@@ -11,10 +11,8 @@ until there is room. (A lane does not take its place before it has a connection:
 client of one listener while another listener has one.)
 
 Errors. A connection that died before it was accepted says so through the accept (ECONNABORTED on POSIX, WinError 64 or
-10054 on Windows): count it and go on at once. It was taken from the backlog, so this cannot spin, and pausing would let
-whoever resets many connections fill the backlog. The stock ``create_server`` closes the listener (gh-93821). Being out
-of descriptors, memory or buffers is a state: pause, say so once, try again. Errors that are neither may be a broken
-listener's: a few are answered at once, then they are paused for too.
+10054 on Windows): count it and go on at once. The stock ``create_server`` closes the listener (gh-93821). What else
+asks for a pause, and for how long, is in :mod:`~proactor_echo.accept_errors`; a pause is said once.
 
 Cancelling. Accepts are cancelled only when the server closes, and only while they have not completed (see
 :mod:`~proactor_echo.net.accept`). What arrived meanwhile is closed.
@@ -30,8 +28,9 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from .. import accept_errors
 from ..addresses import format_address
-from ..errors import DisconnectReason, classify, is_resource_error
+from ..errors import classify
 from .accept import Accept
 from .protocol import is_proactor
 
@@ -39,20 +38,8 @@ __all__ = ["Acceptor", "Trouble"]
 
 logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
-#: Seconds to wait for descriptors, memory or buffers; Trio waits as long.
-PAUSE = 0.1
-#: Errors of no known kind, in a row, that one lane answers at once before it pauses.
-PATIENCE = 3
-#: What ends a connection without the listener's having a part in it.
-OF_THE_PEER = frozenset(
-    {
-        DisconnectReason.PEER_RESET,
-        DisconnectReason.PEER_GONE,
-        DisconnectReason.ABORTED,
-        DisconnectReason.TIMED_OUT,
-        DisconnectReason.UNREACHABLE,
-    }
-)
+#: Seconds by which a sleep may end before its time: Windows' clock has a tick of 15.6 ms.
+_EARLY = 0.02
 #: Connections taken in a row before the rest of the program gets a turn.
 BURST = 32
 #: Seconds without trouble after which the next pause is worth a line in the log again.
@@ -73,7 +60,7 @@ class Acceptor:
         *,
         accepts: int = 32,
         max_connections: int | None = None,
-        failed: Callable[[Exception], None] = lambda error: None,
+        failed: Callable[[BaseException], None] = lambda error: None,
         refused: Callable[[], None] = lambda: None,
     ) -> None:
         self._connected = connected
@@ -127,12 +114,13 @@ class Acceptor:
                 if self._closing:
                     return
                 raise
-            except Exception as error:
+            except (SystemExit, KeyboardInterrupt, GeneratorExit):
+                raise
+            except BaseException as error:
                 if not self._closing:
                     self._failed(error)
                     await self._recover(lane, error)
                 continue
-            lane.failures = 0
             lane.trouble.ease()
             await self._hand_over(lane, sock, address)
             taken += 1
@@ -151,19 +139,19 @@ class Acceptor:
         if self._closing:
             sock.close()
             self._refused()
-        else:
-            self._connected(sock, address)
+        elif not handed_over(self._connected, sock, address):
+            self.leave()
 
-    async def _recover(self, lane: _Lane, error: Exception) -> None:
+    async def _recover(self, lane: _Lane, error: BaseException) -> None:
         """Wait as long as this error needs."""
-        what = classify(error)
-        if is_resource_error(error) or (what.reason not in OF_THE_PEER and lane.failures >= PATIENCE):
-            lane.trouble.report(error)
+        trouble = lane.trouble
+        pause = trouble.pause_after(error)
+        if pause:
+            trouble.report(error, pause)
             with lane.resting():
-                await asyncio.sleep(PAUSE)
+                await asyncio.sleep(pause)
         else:
-            lane.failures += what.reason not in OF_THE_PEER
-            logger.info("%s: accepting a connection failed: %s", lane.trouble.where, what.text)
+            logger.info("%s: accepting a connection failed: %s", trouble.where, classify(error).text)
             await asyncio.sleep(0)
 
 
@@ -173,8 +161,6 @@ class _Lane:
     def __init__(self, trouble: Trouble) -> None:
         self.trouble = trouble
         self.accept = Accept(trouble.listener)
-        #: Errors of no known kind since the last connection.
-        self.failures = 0
         self.task: asyncio.Task[None] | None = None
         self._resting = False
 
@@ -201,16 +187,42 @@ class Trouble:
         self.where: str = format_address(listener.getsockname())
         self._last = -math.inf
         self._healed = True
+        self._failures = 0  # of the listener's own, since the last connection
+        self._pause_ends = -math.inf
 
-    def report(self, error: Exception, pause: float = PAUSE) -> None:
+    def pause_after(self, error: BaseException) -> float:
+        """Return the seconds to wait; several accepts that were out may fail together, and share one pause."""
+        if accept_errors.is_of_one_connection(error):
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        if now >= self._pause_ends - _EARLY:
+            self._pause_ends = now + accept_errors.pause_after(error, self._failures)
+            self._failures += 1
+        return max(self._pause_ends - now, 0.0)
+
+    def report(self, error: BaseException, pause: float) -> None:
         """Log why accepting is paused, unless that has been said and nothing has been well for long since then."""
         now = asyncio.get_running_loop().time()
         if self._healed and now - self._last >= CALM:
             why = getattr(error, "strerror", None) or repr(error)
-            logger.warning("accepting on %s is paused, trying again every %.1f s: %s", self.where, pause, why)
+            logger.warning("accepting on %s is paused, trying again in %.1f s: %s", self.where, pause, why)
         self._last = now
         self._healed = False
 
     def ease(self) -> None:
         """Note that a connection was accepted."""
         self._healed = True
+        self._failures = 0
+
+
+def handed_over(connected: Callable[[socket.socket, Any], None], sock: socket.socket, address: Any) -> bool:
+    """Call ``connected``; when it raises, log that, close the socket and return False: others are to be served."""
+    try:
+        connected(sock, address)
+    except BaseException as error:
+        sock.close()
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            raise
+        logger.error("serving a connection from %s could not begin", format_address(address), exc_info=error)
+        return False
+    return True

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from ..errors import classify
-from .acceptor import Trouble, logger
+from .acceptor import Trouble, handed_over, logger
 
 __all__ = ["OwnAcceptor"]
 
@@ -41,7 +41,7 @@ class OwnAcceptor:
         *,
         accepts: int = 32,
         max_connections: int | None = None,
-        failed: Callable[[Exception], None] = lambda error: None,
+        failed: Callable[[BaseException], None] = lambda error: None,
         refused: Callable[[], None] = lambda: None,
     ) -> None:
         self._accept_connections = accept_connections
@@ -107,14 +107,15 @@ class OwnAcceptor:
             self._room -= 1
             if self._room == 0:
                 self._stop_pipelines()
-        self._connected(sock, address)
+        if not handed_over(self._connected, sock, address):
+            self.leave()
 
     def _stop_pipelines(self) -> None:
         for pipeline in self._pipelines:
             pipeline.stop()
 
-    def _reporter(self, trouble: Trouble) -> Callable[[Exception, float], None]:
-        def report(error: Exception, pause: float) -> None:
+    def _reporter(self, trouble: Trouble) -> Callable[[BaseException, float], None]:
+        def report(error: BaseException, pause: float) -> None:
             self._failed(error)
             if pause:
                 trouble.report(error, pause)

@@ -252,9 +252,15 @@ class Server:
         session = self._make_session(self, sock, address)
         self._sessions.add(session)
         self._empty.clear()
-        session.start()
+        try:
+            session.start()
+        except BaseException:  # the acceptor closes the socket, and frees the place
+            self._sessions.discard(session)
+            if not self._sessions:
+                self._empty.set()
+            raise
 
-    def _accept_failed(self, error: Exception) -> None:
+    def _accept_failed(self, error: BaseException) -> None:
         self._total.accept_errors += 1
 
     def _refused(self) -> None:

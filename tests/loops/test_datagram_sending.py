@@ -12,6 +12,8 @@ import pytest
 from loops.recording import Bench
 from loops.test_datagram import Endpoint, bind, close
 
+from proactor_echo.loops import private
+
 
 @pytest.fixture
 def receiver() -> Iterator[socket.socket]:
@@ -21,6 +23,14 @@ def receiver() -> Iterator[socket.socket]:
         sock.settimeout(5)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         yield sock
+
+
+@pytest.fixture
+def each(each: Bench) -> Bench:
+    """The stock loop too, but not the proactor: that one leaves a datagram to the kernel, and loses it in an abort."""
+    if each.factory is private.StockLoop and private.WINDOWS:
+        pytest.skip("the stock proactor loop promises nothing of this")
+    return each
 
 
 @pytest.mark.parametrize("connected", [True, False])
@@ -83,9 +93,6 @@ def test_a_batch_has_left_when_sendto_many_returns(ours: Bench, receiver: socket
 
 
 def test_an_error_of_a_datagram_is_told_before_sendto_returns(each: Bench, receiver: socket.socket) -> None:
-    if each.factory.__name__ == "ProactorEventLoop":
-        pytest.skip("the stock proactor tells when the operation has completed")
-
     async def main() -> None:
         sender = await bind()
         sender.transport.sendto(b"x" * 70_000, receiver.getsockname())

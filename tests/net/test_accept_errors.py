@@ -24,6 +24,10 @@ class NumberedError(OSError):
         self.winerror = winerror
 
 
+class OddError(BaseException):
+    """Not even an Exception."""
+
+
 ERRORS: list[Any] = [
     pytest.param(lambda: ConnectionAbortedError(errno.ECONNABORTED, "Software caused connection abort"), id="aborted"),
     pytest.param(lambda: NumberedError(64, "The specified network name is no longer available"), id="64"),
@@ -86,6 +90,7 @@ def said(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
         *SHORTAGES,
         pytest.param(lambda: NumberedError(4711, "Nobody knows"), id="4711"),
         pytest.param(lambda: RuntimeError("from a loop of another kind"), id="RuntimeError"),
+        pytest.param(lambda: OddError("what nobody expects"), id="BaseException"),
     ],
 )
 async def test_a_failed_accept_is_survived(monkeypatch: pytest.MonkeyPatch, error: Any) -> None:
@@ -100,9 +105,8 @@ async def test_a_failed_accept_is_survived(monkeypatch: pytest.MonkeyPatch, erro
 @pytest.fixture
 def endless_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a pause of accepting longer than any test has time."""
-    monkeypatch.setattr("proactor_echo.net.acceptor.PAUSE", 3600.0)
     for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
-        monkeypatch.setattr(f"proactor_echo.loops.accepting.{name}", 3600.0)
+        monkeypatch.setattr(f"proactor_echo.accept_errors.{name}", 3600.0)
 
 
 @pytest.mark.usefixtures("endless_pauses")
@@ -153,21 +157,45 @@ async def test_a_shortage_that_comes_and_goes_is_still_logged_once(
     assert len(said(caplog, logging.WARNING)) == 1
 
 
-@pytest.mark.stock_loop  # our loop's pipeline has its own tests, in tests/loops/test_accepting.py
-async def test_a_listener_that_only_fails_does_not_spin(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize("name", ["EBADF", "ENOTSOCK", "EINVAL", "EOPNOTSUPP"])
+async def test_a_listener_that_is_wrong_is_tried_after_ever_longer_pauses(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     def for_ever() -> Iterator[BaseException]:
         while True:
-            yield OSError(errno.EINVAL, "Invalid argument")
+            yield OSError(getattr(errno, name), name)
 
     failing = FailingAccepts(monkeypatch, for_ever())
-    async with await pe.serve_tcp(pe.echo, accepts=1):
-        await eventually(lambda: failing.count == 4)
-        start = asyncio.get_running_loop().time()
-        await eventually(lambda: failing.count == 7)
-        assert asyncio.get_running_loop().time() - start > 0.2
+    async with await pe.serve_tcp(pe.echo, accepts=1) as server:
+        with socket.socket() as client:
+            client.setblocking(False)
+            client.connect_ex(server.addresses[0])  # a readiness loop accepts when somebody waits
+            start = asyncio.get_running_loop().time()
+            await eventually(lambda: failing.count >= 3)
+            assert failing.count == 3
+            assert asyncio.get_running_loop().time() - start > 0.28  # 0.1 and 0.2, less what a clock may be off
     assert len(said(caplog, logging.WARNING)) == 1
+
+
+async def test_a_connection_whose_serving_cannot_begin_takes_no_place(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from proactor_echo.net.session import Session
+
+    start, failures = Session.start, iter([MemoryError("injected"), OddError("injected")])
+
+    def failing_start(self: Session) -> None:
+        for error in failures:
+            raise error
+        start(self)
+
+    monkeypatch.setattr(Session, "start", failing_start)
+    async with await pe.serve_tcp(pe.echo, max_connections=1, accepts=1) as server:
+        for _ in range(2):
+            async with await RawClient.connect(server.addresses[0]) as client:
+                assert await client.receive_all() == b""
+        assert await echoes(server.addresses[0])
+    assert len([line for line in said(caplog, logging.ERROR) if "could not begin" in line]) == 2
 
 
 @pytest.mark.usefixtures("endless_pauses")
