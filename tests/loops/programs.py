@@ -3,11 +3,16 @@
     python tests/loops/programs.py                          # whatever is installed
     python tests/loops/programs.py aiohttp asyncpg          # these
     python tests/loops/programs.py --loop stock             # asyncio's own loop, to compare
+    python tests/loops/programs.py --suites                 # the test suites of some projects, on both loops
+    python tests/loops/programs.py --suites anyio uvicorn   # these
 
 What is not installed is said and skipped; `pip install --group programs` brings the packages. PostgreSQL and Redis
 are started for the run where their programs are found, and stopped; or give the address of a running one, which is how
 a Windows Python under Wine uses the host's. Each program checks from inside, in its handlers, that it runs on the loop
 that was asked for, and nothing may reach the loop's exception handler. Exit status 1 when something failed.
+
+The suites of the second mode, and what they need, are brought by pip (and Git) into ~/.cache/proactor-echo; nothing has
+to be installed. Exit status 1 when a test fails on our loop alone.
 """
 
 from __future__ import annotations
@@ -30,6 +35,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the tests' folder, as pytest puts it there
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from loops.foreign import suites
+from loops.foreign.suites import SUITES
 from loops.third_party.setting import Setting, UnavailableError
 
 from proactor_echo import loops
@@ -56,15 +63,27 @@ def main() -> int:
     parser.add_argument("--debug", action="store_true", help="asyncio's debug mode")
     parser.add_argument("--postgres", metavar="URL", help="a running server for asyncpg, its database may be filled")
     parser.add_argument("--redis", metavar="URL", help="a running server for redis, which may be flushed")
+    parser.add_argument("--suites", action="store_true", help=f"run test suites: {', '.join(SUITES)}; default all")
+    parser.add_argument(
+        "--source",
+        metavar="NAME=PATH",
+        action="append",
+        default=[],
+        help="where a suite is: a folder that holds its tests, or a Git repository with its tags",
+    )
     args = parser.parse_args()
-    if unknown := set(args.names) - set(PROGRAMS):
+    known = SUITES if args.suites else PROGRAMS
+    if unknown := set(args.names) - set(known):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
+    if args.suites:
+        given = dict(source.partition("=")[::2] for source in args.source)
+        return suites.run(args.names or SUITES, {name: Path(path) for name, path in given.items()})
     setting = LOOPS[args.loop]
     logging.getLogger("asyncio").setLevel(logging.ERROR)  # writes to a connection that was lost are warnings
     version = sys.version.split()[0]
     print(f"Python {version} on {sys.platform}, {setting.loop.__module__}.{setting.loop.__qualname__}", flush=True)
-    given = {"asyncpg": args.postgres, "redis": args.redis}
-    fine = [drive(name, setting, given.get(name), args.debug) for name in args.names or PROGRAMS]
+    services = {"asyncpg": args.postgres, "redis": args.redis}
+    fine = [drive(name, setting, services.get(name), args.debug) for name in args.names or PROGRAMS]
     return 0 if all(fine) else 1
 
 
