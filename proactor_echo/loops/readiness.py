@@ -139,18 +139,9 @@ class EventLoop(TurnLoop):
             raise RuntimeError(f"File descriptor {fd!r} is used by transport {owner!r}")
         super()._ensure_fd_no_transport(fd)
 
-    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
-        resume = transp.is_reading()
-        transp.pause_reading()
-        await transp._make_empty_waiter()
-        transp._withdraw()
-        self._transports.pop(transp._fd, None)
-        try:
-            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
-        finally:
-            transp._reset_empty_waiter()
-            if resume:
-                transp.resume_reading()
+    def _lend(self, transport: Any) -> None:
+        transport._withdraw()
+        self._transports.pop(transport._fd, None)
 
 
 class ReadinessStream(StreamTransport):

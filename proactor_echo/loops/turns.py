@@ -232,6 +232,23 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
         transport._open_soon(waiter)
         return transport
 
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
+        # asyncio's, cancelled while it waits for what was written before, leaves a transport that is deaf and dumb.
+        drained = transp._make_empty_waiter()
+        resume = transp.is_reading()
+        transp.pause_reading()
+        try:
+            await drained
+            self._lend(transp)
+            return await self.sock_sendfile(transp._sock, file, offset, count, fallback=False)
+        finally:
+            transp._reset_empty_waiter()
+            if resume:
+                transp.resume_reading()
+
+    def _lend(self, transport: StreamTransport) -> None:
+        """Make the socket of `transport`, which is idle, free for ``sock_sendfile``."""
+
 
 def _nothing() -> None:
     pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,3 +196,30 @@ def test_a_protocol_that_writes_whenever_it_may_starves_nobody(ours: Bench) -> N
             await reading
 
     ours.run(main())
+
+
+def test_a_sendfile_that_is_cancelled_before_it_begins_leaves_the_connection_as_it_was(
+    ours: Bench, tmp_path: Path
+) -> None:
+    """asyncio's own transports read no more and refuse every write from then on."""
+    (tmp_path / "file").write_bytes(b"file")
+
+    async def main() -> None:
+        async with connection() as (peer, protocol):
+            loop = asyncio.get_running_loop()
+            written = 0
+            while not protocol.transport.get_write_buffer_size():
+                protocol.transport.write(b"x" * 100_000)
+                written += 100_000
+                await asyncio.sleep(0)
+            with (tmp_path / "file").open("rb") as file, pytest.raises(TimeoutError):
+                async with asyncio.timeout(0):
+                    await loop.sendfile(protocol.transport, file)
+            protocol.transport.write(b"end")
+            peer.send(b"answer")
+            assert await protocol.until(6) == b"answer"
+            protocol.transport.close()
+            assert await read_all(peer) == b"x" * written + b"end"
+
+    ours.run(main())
+    assert not ours.errors
