@@ -223,7 +223,7 @@ def test_a_terminal_that_has_gone_is_no_error() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "win32", reason="consoles and their Ctrl events are Windows'")
-@pytest.mark.parametrize("key", ["c", "b"])
+@pytest.mark.parametrize("key", ["c", "cc", "b"], ids=["ctrl-c", "ctrl-c twice", "ctrl-break"])
 def test_ctrl_c_and_ctrl_break_in_a_windows_console_stop_it_gracefully(key: str) -> None:
     if key == "b" and WINE:
         pytest.skip("Wine's C run-time takes Ctrl+C alone for a signal")
