@@ -223,9 +223,10 @@ class Server:
         task = asyncio.current_task()
         if any(session.runs(task) for session in self._sessions):
             raise ProtocolStateError("a handler cannot wait for its own server to close; give close() its own task")
-        self._end_by(self._loop.time() + (self._drain if drain is None else drain))
+        now = self._loop.time()
+        self._end_by(now + (self._drain if drain is None else drain))
         if self._closing is None:
-            self._closing = asyncio.create_task(self._close(), name="close server")
+            self._closing = asyncio.create_task(self._close(now), name="close server")
             self._closing.add_done_callback(lambda task: self._closed.set())
         try:
             return await asyncio.shield(self._closing)
@@ -288,8 +289,7 @@ class Server:
     def _end_by(self, deadline: float) -> None:
         self._deadline = deadline if self._closing is None else min(self._deadline, deadline)
 
-    async def _close(self) -> DrainReport:
-        started = self._loop.time()
+    async def _close(self, started: float) -> DrainReport:
         before = len(self._sessions)
         try:
             await self._acceptor.close()
