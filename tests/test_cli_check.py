@@ -1,12 +1,18 @@
 """``proactor-echo check``: a table or JSON, and an exit status that scripts can use."""
 
+import asyncio
 import json
+import math
 import socket
 import threading
 from collections.abc import Iterator
 
+import click
 import pytest
 from cli_process import CliProcess, Ended, run_python
+
+import proactor_echo as pe
+from proactor_echo.cli_check import show_check
 
 
 def check(*arguments: str) -> Ended:
@@ -78,3 +84,43 @@ def test_what_cannot_be_meant_is_status_2(arguments: list[str]) -> None:
     ended = check(*arguments)
     assert ended.status == 2
     assert "Traceback" not in ended.err
+
+
+# -- in this process ---------------------------------------------------------------------------------------------------
+
+
+async def greet(conn: pe.Connection) -> None:
+    """Answer what was not asked."""
+    await conn.send(b"220 welcome\r\n")
+    await conn.receive()
+
+
+async def test_each_result_is_printed_when_it_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    async with await pe.serve_udp(pe.EchoDatagramProtocol) as server:
+        checking = asyncio.create_task(show_check(server.address, udp=True, as_json=False, timeout=5.0))
+        out = ""
+        while not out:
+            assert not checking.done()
+            await asyncio.sleep(0)
+            out = capsys.readouterr().out
+        assert out.startswith("answers              ok ")
+        assert await checking
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"udp 127.0.0.1:{server.port}: 9 ok, in ")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_a_check_that_failed_makes_it_false(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    async with await pe.serve_tcp(greet) as server:
+        passed = await show_check(server.address, udp=False, as_json=as_json, timeout=1.0)
+    assert not passed
+    out = capsys.readouterr().out
+    if as_json:
+        assert json.loads(out)["passed"] is False
+    else:
+        assert "answers              failed " in out
+        assert "half-close           skipped  not tried, since it does not echo at all" in out
+
+
+async def test_a_timeout_that_makes_no_sense_is_a_usage_error() -> None:
+    with pytest.raises(click.BadParameter, match="timeout must be more than 0 seconds, not nan"):
+        await show_check(("127.0.0.1", 7), udp=False, as_json=False, timeout=math.nan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import sys
 from itertools import islice
 from typing import Any
 
@@ -19,8 +20,9 @@ def _is_udp(sock: socket.socket) -> bool:
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return False
     protocol = sock.proto
-    with contextlib.suppress(OSError, AttributeError):  # AttributeError: not on macOS
-        protocol = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL)
+    if sys.platform == "linux":  # macOS has no such option
+        with contextlib.suppress(OSError):
+            protocol = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PROTOCOL)
     return protocol in (0, socket.IPPROTO_UDP)
 
 

@@ -78,3 +78,30 @@ def closed_udp_port() -> int:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+class Moody(socket.socket):
+    """A socket that would block, or fails, as often as a test says. Loopback never does either at will."""
+
+    blocked = 0
+    errors: list[OSError]
+
+    def __init__(self) -> None:
+        super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
+        self.errors = []
+        self.setblocking(False)
+
+    def _moods(self) -> None:
+        if self.blocked:
+            self.blocked -= 1
+            raise BlockingIOError
+        if self.errors:
+            raise self.errors.pop(0)
+
+    def sendto(self, *args: Any) -> int:
+        self._moods()
+        return super().sendto(*args)
+
+    def send(self, *args: Any) -> int:
+        self._moods()
+        return super().send(*args)

@@ -4,46 +4,28 @@ import asyncio
 import errno
 import logging
 import socket
+import sys
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from net.network import closed_udp_port
+from net.network import Moody, closed_udp_port
 from peers import eventually
 from stock import turns
 
 from proactor_echo.errors import DatagramTooLong
-from proactor_echo.net import datagram
+from proactor_echo.net import datagram, datagram_loops
 from proactor_echo.net.datagram_loops import open_transport
 
+
+@pytest.fixture(autouse=True, params=["as the loop does", "completion"][: 1 if sys.platform == "win32" else 2])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the loop receive and send as on a completion loop too: a readiness loop has the same coroutines."""
+    if request.param == "completion":
+        monkeypatch.setattr(datagram_loops, "is_proactor", lambda loop: True)
+
+
 DEAD = OSError(errno.EIO, "the adapter is gone")
-
-
-class Moody(socket.socket):
-    """A socket that would block, or fails, as often as a test says. Loopback never does either at will."""
-
-    blocked = 0
-    errors: list[OSError]
-
-    def __init__(self) -> None:
-        super().__init__(socket.AF_INET, socket.SOCK_DGRAM)
-        self.errors = []
-        self.setblocking(False)
-
-    def _moods(self) -> None:
-        if self.blocked:
-            self.blocked -= 1
-            raise BlockingIOError
-        if self.errors:
-            raise self.errors.pop(0)
-
-    def sendto(self, *args: Any) -> int:
-        self._moods()
-        return super().sendto(*args)
-
-    def send(self, *args: Any) -> int:
-        self._moods()
-        return super().send(*args)
 
 
 class Diary(asyncio.DatagramProtocol):
