@@ -36,6 +36,11 @@ PATIENCE: Final = 2.0
 SLOWNESS: Final = 0.25
 
 
+#: Seconds in which a thread gathers lines before it writes them: waking it for each line costs the event loop more than
+#: the line does.
+GATHER: Final = 0.01
+
+
 class BackgroundStream:
     """One of the standard streams, to which a thread writes. None, for a stream that was closed, takes everything.
 
@@ -54,6 +59,7 @@ class BackgroundStream:
         self._telling = self._telling_now = 0  # the same of those that the texts, and what is being written, tell
         self._why = ""
         self._closing = self._gone = self._writing = self._failing = self._stuck = False
+        self._waited_for = False
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="proactor-echo output", daemon=True)
         self._thread.start()
@@ -66,16 +72,15 @@ class BackgroundStream:
             if not (always or self._has_room(text)):
                 self._drop(text.count("\n") + 1, "nobody read {}")
                 return
+            if not self._texts:
+                self._changed.notify_all()
             self._tell_dropped()
             self._append(text)
-            self._changed.notify_all()
 
     def wait(self, deadline: float) -> bool:
         """Wait until everything has been written, or until ``deadline``, a time of :func:`time.monotonic`."""
         with self._changed:
-            return self._changed.wait_for(
-                lambda: not self._texts and not self._writing, max(0.0, deadline - time.monotonic())
-            )
+            return self._wait_for(lambda: not self._texts and not self._writing, deadline - time.monotonic())
 
     def close(self, deadline: float) -> None:
         """Take nothing more; wait as :meth:`wait` does. What is not written by then may be lost."""
@@ -89,8 +94,17 @@ class BackgroundStream:
             return not self._size or self._size + len(text) <= self._room
 
         if not (fits() or self._stuck):
-            self._stuck = not self._changed.wait_for(fits, SLOWNESS)
+            self._stuck = not self._wait_for(fits, SLOWNESS)
         return fits()
+
+    def _wait_for(self, fulfilled: Callable[[], bool], seconds: float) -> bool:
+        """Wait for the thread, which gathers nothing meanwhile."""
+        self._waited_for = True
+        self._changed.notify_all()
+        try:
+            return self._changed.wait_for(fulfilled, max(0.0, seconds))
+        finally:
+            self._waited_for = False
 
     def _append(self, text: str) -> None:
         self._texts.append(text + "\n")
@@ -125,6 +139,7 @@ class BackgroundStream:
             self._writing = False
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._texts or self._closing or (self._dropped and not self._failing))
+            self._changed.wait_for(lambda: self._closing or self._waited_for, GATHER)
             if not self._failing:
                 self._tell_dropped()  # nothing was taken since, so that it belongs at the end of these
             self._telling_now, self._telling = self._telling, 0
