@@ -303,6 +303,8 @@ class StreamProtocol(asyncio.Protocol):
             return
         if self.disconnect is not None or self._ending.is_forced:
             raise self._ending.sign(lost_error(self._peer, self.disconnect or self._ending.disconnect(None)))
+        if self._lifecycle.state is ConnectionState.OUR_EOF:
+            raise ProtocolStateError("cannot send after send_eof(), which told the peer that nothing more comes")
         raise ProtocolStateError(f"cannot send: the connection is {self._lifecycle.state}")
 
     def _close(self, reason: DisconnectReason) -> None:

@@ -170,7 +170,7 @@ ENDINGS: dict[str, Callable[[pe.Connection, RawClient], Awaitable[object]]] = {
 async def test_sending_afterwards_is_an_error_that_says_why(ending: str) -> None:
     async with connection(LENGTH) as (conn, client):
         await ENDINGS[ending](conn, client)
-        words = {"send_eof": "our_eof", "close": "closed here", "reset": "reset by peer"}[ending]
+        words = {"send_eof": "cannot send after send_eof", "close": "closed here", "reset": "reset by peer"}[ending]
         for _ in range(2):
             with pytest.raises((pe.ProtocolStateError, pe.Disconnected), match=words) as caught:
                 await conn.send(b"more")

@@ -50,7 +50,7 @@ async def test_we_may_end_first() -> None:
             protocol.send_eof()
             assert protocol.state is State.OUR_EOF
             assert await client.receive_all() == wire(b"last")
-            with pytest.raises(pe.ProtocolStateError, match="our_eof"):
+            with pytest.raises(pe.ProtocolStateError, match=r"cannot send after send_eof\(\)"):
                 protocol.send_frame(b"more")
         await eventually(lambda: protocol.disconnect)
         assert protocol.told == ["opened", "end", "closed: end of file"]

@@ -14,7 +14,10 @@ import proactor_echo as pe
 
 #: What handlers, factories and the broken loop raise, and a handler that sends after its end of file.
 PROVOKED = {"a handler's", "a factory's", "strange"}
-PROVOKED |= {"cannot send: the connection is our_eof", "cannot send: the connection is closing"}
+PROVOKED |= {
+    "cannot send after send_eof(), which told the peer that nothing more comes",
+    "cannot send: the connection is closing",
+}
 ROUNDS = 10 if WINE else 40
 
 
