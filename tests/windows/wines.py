@@ -4,8 +4,7 @@ They are two different Windows to a program. Wine 8 is left as it comes, and ans
 to Windows 11, has its socket options, and is nearer to Windows in what a reset or a foreign address does.
 
 A Debian release has one Wine. The machine's own is used where it is that one; for the other a small Debian with it is
-made in the cache. Its ``/usr`` takes the place of the machine's for the processes of one command alone, in a mount
-namespace of their own, which takes root; all other folders, the network and the processes stay the machine's.
+made in the cache (:mod:`windows.debian`).
 """
 
 import contextlib
@@ -20,24 +19,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from windows import cache, lend
+from windows import cache, debian
 from windows.host import MissingToolError
 
 DEBIANS = {"8": ("bookworm", "Debian 12"), "10": ("trixie", "Debian 13")}
 """The names of the Wines, which are their major versions, and the Debian release that has each."""
-
-# A new mount namespace, which ends with its last process: nothing stays mounted, however that one ends.
-_UNSHARE = ("unshare", "--mount", "--propagation", "private")
-
-# The shell that mounts is the machine's, and what it becomes is the other system's: nothing runs on a mixture.
-_ENTER = """
-set -e
-for folder in local src; do
-    [ ! -d "/usr/$folder" ] || mount --rbind "/usr/$folder" "$0/usr/$folder"
-done
-mount --rbind "$0/usr" /usr
-exec "$@"
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +109,6 @@ def find(name: str | None) -> Wine:
         if _what_a_debian_lacks("10"):
             raise MissingToolError("Wine is not installed: on Debian, `apt-get install wine wine64` brings it.")
         name = "10"
-    if missing := _what_a_debian_lacks(name):
-        raise MissingToolError(missing)
     return _of_debian(name)
 
 
@@ -148,50 +132,13 @@ def _installed() -> Wine | None:
 
 def _what_a_debian_lacks(name: str) -> str:
     """Tell in one sentence why no Debian can be made here, or nothing."""
-    if sys.platform == "win32":
-        raise NotImplementedError("Windows has no Wine")
-    _, title = DEBIANS[name]
-    if os.geteuid() != 0:
-        return f"Wine {name} is not installed, and only root can make a {title} that has it: run this as root."
-    for command, package in (("debootstrap", "debootstrap"), ("unshare", "util-linux")):
-        if shutil.which(command) is None:
-            return (
-                f"{command} is not installed, which a {title} for Wine {name} is made with: "
-                f"`apt-get install {package}` brings it."
-            )
-    if not lend.KEYRING.is_file():
-        return (
-            f"{lend.KEYRING} is missing, which a {title} is checked by: "
-            "`apt-get install debian-archive-keyring` brings it."
-        )
-    return ""
+    return debian.lacks(DEBIANS[name][1], f"Wine {name}")
 
 
 def _of_debian(name: str) -> Wine:
-    enter = (*_UNSHARE, "--", "sh", "-c", _ENTER, str(_debian(name)))
+    enter = debian.enter(*DEBIANS[name], f"Wine {name}", ("wine", "wine64"))
     wine = (*enter, "/usr/bin/wine-stable")
     return Wine(name, _version(wine), wine, (*enter, "/usr/bin/wineserver-stable"))
-
-
-def _debian(name: str) -> Path:
-    suite, title = DEBIANS[name]
-    root = cache.place(f"debian-{suite}")
-
-    def fill(target: Path) -> None:
-        print(f"making a {title} with Wine {name} in {root}", file=sys.stderr, flush=True)
-        # Processes of its own too: all that it started ends with it.
-        command = [*_UNSHARE, "--pid", "--fork", "--kill-child", "--mount-proc", "--", "debootstrap"]
-        command += ["--variant=minbase", "--include=wine,wine64", f"--keyring={lend.KEYRING}"]
-        command += [suite, str(target), lend.MIRROR]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode:
-            said = (done.stderr.strip() or done.stdout.strip() or "nothing was said").splitlines()[-1]
-            raise MissingToolError(f"debootstrap could not make a {title} with Wine {name}: {said}")
-        for unneeded in ("var/cache/apt/archives", "var/lib/apt/lists", "usr/share/doc", "usr/share/man"):
-            shutil.rmtree(target / unneeded, ignore_errors=True)
-
-    cache.build_once(root, fill)
-    return root
 
 
 def _version(wine: tuple[str, ...]) -> str:
