@@ -26,6 +26,7 @@ if sys.platform != "win32":
 
 import _winapi
 import ctypes
+import errno
 import logging
 import math
 import socket
@@ -48,6 +49,13 @@ CLOSE_LIMIT = 5.0
 """Seconds `close` waits for operations that were cancelled. Drivers answer in milliseconds; a broken one never does."""
 
 _ENTRY_SIZE = struct.calcsize(winapi.ENTRY_FORMAT)
+BELONGS_TO_ANOTHER = (
+    "this socket already belongs to another completion port: a listening socket can be served by one process and one "
+    "loop only; accept in the parent and hand accepted sockets over with socket.share()"
+)
+"""What WinError 87 means here. The association is the socket's, in whichever process it is, and lasts as long as it."""
+
+_INVALID_PARAMETER = 87
 _WAIT_TIMEOUT = 258
 _WAKE_ADDRESS = 0
 
@@ -121,6 +129,15 @@ class BatchProactor(IocpProactor):
             self._silent.add(sock)
             return True
         return False
+
+    def _register_with_iocp(self, obj: Any) -> None:
+        try:
+            super()._register_with_iocp(obj)
+        except OSError as exc:
+            self._registered.discard(obj)  # CPython has noted it already, and would wait for ever at the next try
+            if exc.winerror == _INVALID_PARAMETER and isinstance(obj, socket.socket):
+                raise OSError(errno.EINVAL, BELONGS_TO_ANOTHER, None, exc.winerror) from exc
+            raise
 
     def submit_soon(self, receive: Submittable) -> None:
         """Call its ``submit`` from :meth:`submit_due`, when this turn is over."""
@@ -218,8 +235,11 @@ class BatchProactor(IocpProactor):
         if entry is None:
             if address == _WAKE_ADDRESS:
                 self._woken = False
-            elif key not in (0, overlapped.INVALID_HANDLE_VALUE):
-                _winapi.CloseHandle(key)  # a pipe handed over by its number
+            else:
+                # Somebody posted to our port, or an operation was given up for lost. Nothing is known of the memory at
+                # that address, so nobody looks there; nor is the key, which is no handle of ours, closed as CPython
+                # does: all that is registered here has the key 0.
+                logger.warning("%r: ignored a completion that nobody waits for (key %#x)", self, key)
             return
         future, operation, owner, callback = entry
         if owner in self._stopped_serving:
