@@ -383,12 +383,12 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
                 self._protocol.connection_lost(exc)
         finally:
             sock, self._sock = self._sock, None
-            if sock is not None:
-                sock.close()
             self._protocol = None
             for waiter in self._waiters:
                 if not waiter.done():
                     waiter.set_result(None)
+            if sock is not None:
+                sock.close()
 
     def __del__(self) -> None:
         sock = getattr(self, "_sock", None)

@@ -15,6 +15,7 @@ from typing import Any
 from proactor_echo.loops import winapi
 from proactor_echo.loops.datagram import DatagramTransport
 from proactor_echo.loops.overlapped import Send, error_from, failure
+from proactor_echo.loops.writing import contained
 
 OUTSTANDING = 4
 """Receives of one endpoint with the kernel: datagrams that come while the protocol works on one find a buffer."""
@@ -92,17 +93,25 @@ class DatagramReceive:
         proactor = transport._loop._proactor
         self.pending = True
         proactor.keep(address, self)
-        if winapi.WSARecvFrom(
-            self._handle,
-            address + winapi.BUFFER_OFFSET,
-            1,
-            0,
-            address + winapi.FLAGS_OFFSET,
-            address + winapi.ADDRESS_OFFSET,
-            address + winapi.ADDRESS_LENGTH_OFFSET,
-            address,
-            0,
-        ):
+        try:
+            refused = winapi.WSARecvFrom(
+                self._handle,
+                address + winapi.BUFFER_OFFSET,
+                1,
+                0,
+                address + winapi.FLAGS_OFFSET,
+                address + winapi.ADDRESS_OFFSET,
+                address + winapi.ADDRESS_LENGTH_OFFSET,
+                address,
+                0,
+            )
+        except (SystemExit, KeyboardInterrupt):
+            raise  # the call may have been made
+        except BaseException:
+            proactor.drop(address)
+            self.pending = False
+            raise
+        if refused:
             code = winapi.get_last_error()
             if code != winapi.WSA_IO_PENDING:
                 proactor.drop(address)
@@ -127,9 +136,18 @@ class DatagramReceive:
                 data = bytes(self._view[:count])
                 source = transport._address or transport._source(bytes(self._source[: self._block.address_length]))
                 transport._received(((data, source),))
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:  # no memory for what has arrived, say
+            transport._fatal_error(exc, "Fatal read error on datagram transport")
         finally:
             if not (transport._paused or transport._closing or transport._waiting):
                 self.submit_soon(transport)
+
+    def _fatal_error(self, exc: BaseException, message: str) -> None:
+        """Loop: submitting let out what nobody expected, which ends the endpoint."""
+        if self._transport is not None:
+            self._transport._fatal_error(exc, message)
 
     def cancel(self) -> None:
         """Ask for it back."""
@@ -141,8 +159,11 @@ class DatagramReceive:
         Lifetime: the kernel may have let go and the packet still be queued; the registry holds this until it is taken.
         """
         if self.pending:
-            self.cancel()
-            if self._overlapped.Internal == winapi.STATUS_PENDING:
+            asked = False
+            with contained:  # what cannot be asked for comes back when the socket is closed
+                self.cancel()
+                asked = True
+            if asked and self._overlapped.Internal == winapi.STATUS_PENDING:
                 return False
         self._transport = None
         return True
@@ -236,12 +257,14 @@ class IocpDatagrams(DatagramTransport):
         if not self._withdrawn:
             self._send_failed(exc)
 
-    def _send_done(self, count: int, exc: OSError | None) -> None:
+    def _send_done(self, count: int, exc: BaseException | None) -> None:
         self._send = None
         if self._withdrawn:
             self._came_back()
-        elif exc is not None:
+        elif isinstance(exc, OSError):
             self._send_failed(exc)
+        elif exc is not None:
+            self._fatal_error(exc, "Fatal write error on datagram transport")
         else:
             self._sent(1)
 

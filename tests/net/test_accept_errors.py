@@ -173,7 +173,7 @@ async def test_a_listener_that_is_wrong_is_tried_after_ever_longer_pauses(
             start = asyncio.get_running_loop().time()
             await eventually(lambda: failing.count >= 3)
             assert failing.count == 3
-            assert asyncio.get_running_loop().time() - start > 0.28  # 0.1 and 0.2, less what a clock may be off
+            assert asyncio.get_running_loop().time() - start > 0.25  # 0.1 and 0.2, less two ticks of Windows' clock
     assert len(said(caplog, logging.WARNING)) == 1
 
 
