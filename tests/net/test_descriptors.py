@@ -40,8 +40,7 @@ async def test_running_out_of_descriptors_is_survived_and_said_once(loop: str) -
     line = await asyncio.wait_for(server.stderr.readline(), 10)
     assert (
         line
-        == b"WARNING accepting on 127.0.0.1:%d is paused, trying again every 0.1 s: Too many open files\n"
-        % (address[1])
+        == b"WARNING accepting on 127.0.0.1:%d is paused, trying again in 0.1 s: Too many open files\n" % (address[1])
     )
     early, late = clients[:30], clients[30:]
     for client in early:
