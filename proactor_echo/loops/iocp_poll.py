@@ -264,8 +264,11 @@ class BatchProactor(IocpProactor):
                 raise
 
     def _register(self, ov: Any, obj: Any, callback: Any) -> Any:
+        # By what the call itself said, which reading the result overwrites: an operation that was pending posts a
+        # packet also if it is done by now, and its memory must live until that comes.
+        silent = obj in self._silent and not ov.error
         future = super()._register(ov, obj, callback)
-        if obj in self._silent and not ov.pending:
+        if silent:
             del self._cache[ov.address]  # TransmitFile on a transport's socket, done: no packet will come
         return future
 

@@ -296,6 +296,26 @@ def test_a_stock_transfer_on_a_silent_socket_leaves_nothing_registered(ours: Ben
     run(ours, main())
 
 
+@pytest.mark.parametrize("error", [0, winapi.WSA_IO_PENDING], ids=["done", "pending"])
+def test_a_stock_operation_that_was_pending_is_kept_for_its_packet_although_it_is_done(ours: Bench, error: int) -> None:
+    """It may be done a moment after its call; on Wine TransmitFile looks done before it has begun."""
+
+    class Done:
+        address = 1
+        pending = False
+
+    async def main() -> bool:
+        loop: Any = asyncio.get_running_loop()
+        async with connection() as (_, protocol):
+            operation: Any = Done()
+            operation.error = error
+            future = loop._proactor._register(operation, protocol.transport._sock, lambda *_: "result")
+            assert await future == "result"
+            return loop._proactor._cache.pop(operation.address, None) is not None
+
+    assert run(ours, main()) == bool(error)
+
+
 def test_an_operation_of_asyncios_own_that_fails_leaves_no_garbage(ours: Bench) -> None:
     """The traceback of its error holds the frame that completed it, which must not hold its future."""
 
