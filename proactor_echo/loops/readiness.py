@@ -18,7 +18,7 @@ from proactor_echo.loops.poller import Channel, new_poller
 from proactor_echo.loops.readiness_udp import ReadinessDatagrams
 from proactor_echo.loops.transport import StreamTransport, set_nodelay
 from proactor_echo.loops.turns import TurnLoop
-from proactor_echo.loops.writing import contained
+from proactor_echo.loops.writing import FRESH, IDLE, contained
 
 if TYPE_CHECKING:
     import asyncio
@@ -239,39 +239,20 @@ class ReadinessStream(StreamTransport):
         if not data:
             self._end_of_file()
             return
-        if self._queued:
+        if self._phase:
             self._received(data)
             return
-        # From here on what _received and _flush do in the plainest case, without a call: the hottest path of all.
-        self._queued = True
+        # From here on what _received does in the plainest case, without a call: the hottest path of all.
+        self._phase = FRESH
         try:
             self._context.run(self._deliver, data)
         except BaseException as exc:
-            self._delivery_failed(exc, False)
+            self._delivery_failed(exc, IDLE)
             return
-        if self._sending:
-            return
-        self._queued = False
-        head = self._head
-        if head is None:
-            return
-        if self._tail is not None:
-            self._flush()
-            return
-        try:
-            count = self._sock.send(head)  # type: ignore[union-attr]
-        except (BlockingIOError, InterruptedError):
-            count = 0
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._send_failed(exc)
-            return
-        if count == self._size and self._may_write and not (self._closing or self._protocol_paused):
-            self._head = None
-            self._size = 0
-        elif not self._took(count):
-            self._flush()
+        if not self._sending:
+            self._phase = IDLE
+            if self._size:
+                self._flush()
 
     def _readable_into(self, _mask: int) -> None:
         buffer = self._borrow()

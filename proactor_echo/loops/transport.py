@@ -18,7 +18,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
-from proactor_echo.loops.writing import BufferedWriter, contained
+from proactor_echo.loops.writing import FRESH, IDLE, BufferedWriter, contained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,20 +119,21 @@ class StreamTransport(BufferedWriter):
             if not self._closing:
                 self._held = data
             return
-        queued = self._queued
-        self._queued = True  # what the callback writes leaves in one send when it returns
+        phase = self._phase
+        if not phase:
+            self._phase = FRESH
         try:
             self._context.run(self._deliver, data)
         except BaseException as exc:
-            self._delivery_failed(exc, queued)
+            self._delivery_failed(exc, phase)
             return
-        if not queued and not self._sending:
-            self._queued = False
+        if not phase and not self._sending:
+            self._phase = IDLE
             if self._size:
                 self._flush()
 
-    def _delivery_failed(self, exc: BaseException, queued: bool) -> None:
-        self._after_callback(queued)
+    def _delivery_failed(self, exc: BaseException, phase: int) -> None:
+        self._after_callback(phase)
         if isinstance(exc, SystemExit | KeyboardInterrupt):
             raise exc
         self._callback_failed(exc, "data_received")
@@ -254,23 +255,25 @@ class StreamTransport(BufferedWriter):
     def _in_callback(
         self, context: Context | None, callback: Callable[..., Any], *args: Any, name: str = "connection_made"
     ) -> Any:
-        queued = self._queued
-        self._queued = True
+        phase = self._phase
+        if not phase:
+            self._phase = FRESH
         try:
             result = callback(*args) if context is None else context.run(callback, *args)
         except (SystemExit, KeyboardInterrupt):
-            self._after_callback(queued)
+            self._after_callback(phase)
             raise
         except BaseException as exc:
-            self._after_callback(queued)
+            self._after_callback(phase)
             self._callback_failed(exc, name)
             return None
-        self._after_callback(queued)
+        self._after_callback(phase)
         return result
 
-    def _after_callback(self, queued: bool) -> None:
-        if not queued and not self._sending:
-            self._queued = False
+    def _after_callback(self, phase: int) -> None:
+        """Send what the callback gathered, if it was not called inside another or behind a write of this turn."""
+        if not phase and not self._sending:
+            self._phase = IDLE
             if self._size:
                 self._flush()
 
@@ -303,6 +306,8 @@ class StreamTransport(BufferedWriter):
         self._stop_receiving()
         if not self._size:
             self._finish(None)
+        elif not self._sending:
+            self._flush()
 
     def abort(self) -> None:
         """Close now. Written data the system would not take at once is lost."""

@@ -98,7 +98,7 @@ class Connection(FramedProtocol):
         # One that is done belongs to a task which was cancelled, or woken for a frame that is gone; it can look again.
         if self._reader is not None and not self._reader.done():
             raise ProtocolStateError("another task is already receiving from this connection")
-        self._flush()
+        self._flush(soon=True)
         self._queued = 0
         if self._read_paused:
             self._read_paused = False
@@ -193,9 +193,9 @@ class Connection(FramedProtocol):
         self._write_paused = False
         wake(self._writers)
 
-    def _flush(self) -> None:
+    def _flush(self, *, soon: bool = False) -> None:
         self._out_bytes = 0
-        super()._flush()
+        super()._flush(soon=soon)
 
     def _close(self, reason: DisconnectReason) -> None:
         super()._close(reason)
