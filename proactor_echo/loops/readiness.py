@@ -245,7 +245,7 @@ class ReadinessStream(StreamTransport):
         # From here on what _received does in the plainest case, without a call: the hottest path of all.
         self._phase = FRESH
         try:
-            self._context.run(self._deliver, data)
+            self._context.run(self._protocol.data_received, data)
         except BaseException as exc:
             self._delivery_failed(exc, IDLE)
             return

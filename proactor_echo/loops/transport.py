@@ -44,7 +44,6 @@ class StreamTransport(BufferedWriter):
         "_buffered",
         "_closing",
         "_context",
-        "_deliver",
         "_ended",
         "_failure",
         "_held",
@@ -123,7 +122,8 @@ class StreamTransport(BufferedWriter):
         if not phase:
             self._phase = FRESH
         try:
-            self._context.run(self._deliver, data)
+            # Looked up each time: a protocol may go on with another method, or a test patch its class.
+            self._context.run(self._feed_buffered if self._buffered else self._protocol.data_received, data)
         except BaseException as exc:
             self._delivery_failed(exc, phase)
             return
@@ -189,9 +189,6 @@ class StreamTransport(BufferedWriter):
         """Hand what arrives from now on to `protocol`."""
         self._protocol: Any = protocol
         self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
-        # Looked up once: a bound method for each message would cost more than it saves.
-        deliver = self._feed_buffered if self._buffered else getattr(protocol, "data_received", None)
-        self._deliver: Callable[[bytes], object] = deliver  # type: ignore[assignment]
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the current protocol; None when the connection is over."""
@@ -367,7 +364,6 @@ class StreamTransport(BufferedWriter):
         finally:
             self._protocol = None
             self._failure = None  # its traceback leads to us: a cycle
-            del self._deliver
             self._fail_empty_waiter(exc)
             server, self._server = self._server, None
             if server is not None:

@@ -29,6 +29,41 @@ def test_data_is_bytes_in_order(ours: Bench) -> None:
     ours.run(main())
 
 
+def test_a_protocol_may_go_on_with_another_method(each: Bench) -> None:
+    """An instance that goes into its next state by assigning to itself, and a class that is patched later."""
+
+    class Stateful(Recorder):
+        def data_received(self, data: bytes) -> None:
+            heard.append(("head", data))
+            super().data_received(data)
+            self.data_received = self.body  # type: ignore[method-assign]
+
+        def body(self, data: bytes) -> None:
+            heard.append(("body", data))
+            super().data_received(data)
+
+    def patched(self: Recorder, data: bytes) -> None:
+        heard.append(("patched", data))
+        Recorder.data_received(self, data)
+
+    heard: list[tuple[str, bytes]] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        async with connection(Stateful()) as (peer, protocol):
+            await loop.sock_sendall(peer, b"1")
+            await protocol.until(1)
+            await loop.sock_sendall(peer, b"2")
+            await protocol.until(2)
+            del protocol.data_received
+            Stateful.data_received = patched  # type: ignore[method-assign]
+            await loop.sock_sendall(peer, b"3")
+            await protocol.until(3)
+
+    each.run(main())
+    assert heard == [("head", b"1"), ("body", b"2"), ("patched", b"3")]
+
+
 def test_a_buffered_protocol_receives_into_its_own_buffer(ours: Bench) -> None:
     async def main() -> None:
         async with connection(BufferedRecorder(1000)) as (peer, protocol):
