@@ -54,12 +54,6 @@ def shutdown_fails(sequence: Sequence, difference: Difference) -> bool:
     return bool(raised or told) and (sequence.has("write_eof") or sequence.given["reaction"] == "write_eof")
 
 
-def gathered(sequence: Sequence, _: Difference) -> bool:
-    steps = {name for name, _ in sequence.steps}
-    ends = {"close", "abort", "write_eof", "peer closes", "peer resets"}
-    return bool(steps & ends and steps & {"write", "write much", "write in a turn", "writelines"})
-
-
 def is_over(_: Sequence, difference: Difference) -> bool:
     kinds = {name for name, (ours, stock) in difference.items() if "AttributeError" in str(stock)}
     return kinds == difference.keys() and "AttributeError" not in str([ours for ours, _ in difference.values()])
@@ -92,7 +86,6 @@ STREAMS: dict[str, Rule] = {
     "`sendfile` that is cancelled while it waits leaves the transport as it was": stock_fails_inside,
     "`eof_received` is called once, `sendfile` or not": told_of_the_end_twice,
     "`write_eof` on a connection that the peer has reset or closed raises nothing": shutdown_fails,
-    "What is written in one iteration leaves together at its end, or when the callback returns": gathered,
     "Calls on a transport whose connection is over do nothing": is_over,
 }
 
