@@ -57,7 +57,7 @@ An operation is idle, pending or cancelled. Cancelling never frees: buffers and 
 Every function that submits an operation says under ``Lifetime:`` who keeps them alive, until which event.
 
 The loop calls ``_turn_over()`` at the end of each turn on the transports that put themselves in ``_dirty``
-(:mod:`proactor_echo.loops.turns`), so what one has gathered leaves in one send.
+(:mod:`proactor_echo.loops.turns`), so what was written for the end of the iteration leaves then.
 """
 
 from __future__ import annotations

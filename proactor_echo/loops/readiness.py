@@ -18,7 +18,7 @@ from proactor_echo.loops.poller import Channel, new_poller
 from proactor_echo.loops.readiness_udp import ReadinessDatagrams
 from proactor_echo.loops.transport import StreamTransport, set_nodelay
 from proactor_echo.loops.turns import TurnLoop
-from proactor_echo.loops.writing import FRESH, IDLE, contained
+from proactor_echo.loops.writing import contained
 
 if TYPE_CHECKING:
     import asyncio
@@ -239,20 +239,7 @@ class ReadinessStream(StreamTransport):
         if not data:
             self._end_of_file()
             return
-        if self._phase:
-            self._received(data)
-            return
-        # From here on what _received does in the plainest case, without a call: the hottest path of all.
-        self._phase = FRESH
-        try:
-            self._context.run(self._protocol.data_received, data)
-        except BaseException as exc:
-            self._delivery_failed(exc, IDLE)
-            return
-        if not self._sending:
-            self._phase = IDLE
-            if self._size:
-                self._flush()
+        self._received(data)
 
     def _readable_into(self, _mask: int) -> None:
         buffer = self._borrow()

@@ -18,7 +18,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
-from proactor_echo.loops.writing import FRESH, IDLE, BufferedWriter, contained
+from proactor_echo.loops.writing import BufferedWriter, contained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ class StreamTransport(BufferedWriter):
     def _open(self, waiter: asyncio.Future[None] | None = None) -> None:
         """Tell the protocol, then start receiving. Must run in the connection's context."""
         if self._protocol is not None:
-            self._in_callback(None, self._protocol.connection_made, self)
+            self._call("connection_made", self._protocol.connection_made, self)
             if not (self._paused or self._closing):
                 self._receive_on()
         if waiter is not None and not waiter.done():
@@ -118,25 +118,13 @@ class StreamTransport(BufferedWriter):
             if not self._closing:
                 self._held = data
             return
-        phase = self._phase
-        if not phase:
-            self._phase = FRESH
         try:
             # Looked up each time: a protocol may go on with another method, or a test patch its class.
             self._context.run(self._feed_buffered if self._buffered else self._protocol.data_received, data)
+        except (SystemExit, KeyboardInterrupt):
+            raise
         except BaseException as exc:
-            self._delivery_failed(exc, phase)
-            return
-        if not phase and not self._sending:
-            self._phase = IDLE
-            if self._size:
-                self._flush()
-
-    def _delivery_failed(self, exc: BaseException, phase: int) -> None:
-        self._after_callback(phase)
-        if isinstance(exc, SystemExit | KeyboardInterrupt):
-            raise exc
-        self._callback_failed(exc, "data_received")
+            self._callback_failed(exc, "data_received")
 
     def _borrow(self) -> Any:
         """Engine: the BufferedProtocol's own buffer to receive into; None when it failed and the connection ends.
@@ -247,32 +235,16 @@ class StreamTransport(BufferedWriter):
 
     def _in_context(self, name: str, callback: Callable[..., Any], *args: Any) -> Any:
         """Call the protocol in the connection's context; what it raises ends this connection only."""
-        return self._in_callback(self._context, callback, *args, name=name)
+        return self._call(name, self._context.run, callback, *args)
 
-    def _in_callback(
-        self, context: Context | None, callback: Callable[..., Any], *args: Any, name: str = "connection_made"
-    ) -> Any:
-        phase = self._phase
-        if not phase:
-            self._phase = FRESH
+    def _call(self, name: str, callback: Callable[..., Any], *args: Any) -> Any:
         try:
-            result = callback(*args) if context is None else context.run(callback, *args)
+            return callback(*args)
         except (SystemExit, KeyboardInterrupt):
-            self._after_callback(phase)
             raise
         except BaseException as exc:
-            self._after_callback(phase)
             self._callback_failed(exc, name)
             return None
-        self._after_callback(phase)
-        return result
-
-    def _after_callback(self, phase: int) -> None:
-        """Send what the callback gathered, if it was not called inside another or behind a write of this turn."""
-        if not phase and not self._sending:
-            self._phase = IDLE
-            if self._size:
-                self._flush()
 
     def _callback_failed(self, exc: BaseException, name: str) -> None:
         self._loop.call_exception_handler(

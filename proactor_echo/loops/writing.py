@@ -1,19 +1,18 @@
-"""Writing, the same for both engines: a write leaves at once, unless it is one of many in the same breath.
+"""Writing, the same for both engines: a write is with the system when the call returns, if the system takes it.
 
-A program may compute, block or end right after ``write()``, so what it wrote has to be with the system by then, as on
-asyncio's own transports. Many small writes are dearer than one, though, and gathering saves something from the third
-on. So the first two writes of a callback of this connection, or of a turn of the loop elsewhere, are sent when they are
-made. Those that follow are gathered, and leave when the callback returns or the turn is over: unless the last send is
-:data:`BREATH` ago, since then the program does something else between its writes. Past the high-water mark too a write
-is tried at once, so that ``pause_writing`` is called for what the system would not take and not for what nobody has
-tried to send.
+A program may compute, block or end right after ``write()``, and asyncio's own transports send at once too. What the
+system does not take is kept, in order, and given to the engine, which reports when it is sent or there is room again.
+Small writes are not gathered behind the caller's back: who has several joins them (``writelines``, or one ``write`` for
+all frames of a read, as the layers above do), or says with :meth:`BufferedWriter.write_soon` that the end of this
+iteration of the loop is early enough.
 
 ::
 
-    IDLE or FRESH --write--> ONCE --write--> GATHERING --flush--> IDLE     the system took everything
-                                               ^    |
-                                               |    +------> sending       the engine was given the rest
-                                               +---_sent--------+          it is done: go on with what was written
+    nothing kept --write--> nothing kept           the system took everything
+                      |
+                      +---> kept, engine sending   it did not: the engine has the rest, later writes go behind it
+                               |
+                               +--_sent--> nothing kept, or the next part
 """
 
 from __future__ import annotations
@@ -22,7 +21,6 @@ import asyncio
 import logging
 import socket
 import sys
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
@@ -33,17 +31,10 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger("asyncio")
 
 GATHER = 64 * 1024  # most bytes joined for one send: each byte is copied at most once, and never megabytes at a time
-BREATH = 0.001  # seconds after a send in which writes are gathered: callbacks that return at once do not take longer
 #: Most bytes offered in one send. Winsock takes a send whole, however long, while it holds less than SO_SNDBUF: such
 #: bytes are the kernel's memory, and none of them pauses writing, holds up a close or is dropped by an abort.
 MOST_AT_ONCE = 256 * 1024 if sys.platform == "win32" else sys.maxsize
 LOG_AFTER = 5  # writes after the connection was lost that pass in silence (asyncio.constants, the same number)
-
-
-IDLE = 0  # nobody will flush: a write is sent, and those behind it in this turn wait in loop._dirty
-FRESH = 1  # a callback of this connection runs and has not written yet; what it gathers leaves when it returns
-ONCE = 2  # one write has been sent, and somebody flushes: the callback when it returns, or the turn
-GATHERING = 3  # two have, or the engine has _head: what is written waits for whoever flushes
 
 
 class Contained:
@@ -68,12 +59,10 @@ class BufferedWriter(private.FlowControlMixin):
         "_eof",
         "_head",
         "_may_write",
-        "_phase",
         "_sending",
         "_size",
         "_sock",
         "_tail",
-        "_tried",
     )
 
     _sock: socket.socket | None
@@ -84,8 +73,6 @@ class BufferedWriter(private.FlowControlMixin):
         self._head: bytes | memoryview | None = None  # the first bytes to send
         self._tail: list[bytes] | None = None  # those behind it
         self._size = 0  # bytes in both
-        self._phase = IDLE
-        self._tried = 0.0  # when a write was last sent and not gathered
         self._sending = False  # the engine has _head
         self._may_write = True
         self._eof = False
@@ -102,20 +89,11 @@ class BufferedWriter(private.FlowControlMixin):
             data = bytes(data)  # the caller may change it before it leaves
         if not self._may_write and not self._write_is_due(data):
             return
-        phase = self._phase
-        if self._size or phase == GATHERING:
+        if self._size:
             self._join(data)
             return
         if not data:
             return
-        if phase == FRESH:
-            self._phase = ONCE
-        elif phase:
-            self._phase = GATHERING
-            self._tried = perf_counter()
-        elif (dirty := self._loop._dirty).running:
-            self._phase = ONCE
-            dirty.append(self)
         size = len(data)
         if size > MOST_AT_ONCE:
             self._head = data
@@ -141,36 +119,28 @@ class BufferedWriter(private.FlowControlMixin):
             self._maybe_pause_protocol()
 
     def write_soon(self, data: bytes) -> None:
-        """Send `data` when this turn of the loop is over, with what else is written in it.
+        """Send `data` when this iteration of the loop is over, or before the next :meth:`write` in it.
 
-        For a caller that knows that nothing else is done in this turn. What many connections write so leaves one right
-        after the other, which costs less than sends with other work in between.
+        For a caller that knows that nothing else is done in this iteration. What many connections write so leaves one
+        right after the other, which costs less than sends with other work in between.
         """
-        if self._phase or not self._loop._dirty.running:
+        dirty = self._loop._dirty
+        if self._size or not dirty.running or len(data) > self._high_water:
             self.write(data)
         elif data and (self._may_write or self._write_is_due(data)):
-            self._phase = GATHERING
-            self._tried = perf_counter()
-            self._loop._dirty.append(self)
-            self._join(data)
+            self._head = data
+            self._size = len(data)
+            dirty.append(self)
 
     def _join(self, data: bytes) -> None:
-        """Put `data` behind what was written before; send it all if it should not wait."""
-        size = self._size
-        if not size:
-            if not data:
-                return
-            self._head = data
-        elif self._tail is None:
+        """Put `data` behind what is kept, and send all of it if it only waits for the end of the iteration."""
+        if self._tail is None:
             self._tail = [data]
         else:
             self._tail.append(data)
-        self._size = size = size + len(data)
+        self._size += len(data)
         if not self._sending:
-            now = perf_counter()
-            if now - self._tried > BREATH or size > self._high_water:
-                self._tried = now
-                self._flush()
+            self._flush()
         if self._size > self._high_water:
             self._maybe_pause_protocol()
 
@@ -201,10 +171,8 @@ class BufferedWriter(private.FlowControlMixin):
 
     def _turn_over(self) -> None:
         """Loop: the turn in which this was put in ``_dirty`` is over."""
-        if not self._sending:
-            self._phase = IDLE
-            if self._size:
-                self._flush()
+        if self._size and not self._sending:
+            self._flush()
 
     def _flush(self) -> None:
         """Offer the system what is buffered; give the engine what it does not take now.
@@ -239,7 +207,6 @@ class BufferedWriter(private.FlowControlMixin):
             return True
         if self._advance(count) or count == MOST_AT_ONCE:
             return False
-        self._phase = GATHERING
         self._sending = True
         try:
             self._submit_send()
@@ -254,7 +221,6 @@ class BufferedWriter(private.FlowControlMixin):
 
     def _sent(self, count: int) -> None:
         """Engine: the system took `count` bytes of ``_head``, or (0) has room again. Nothing is pending now."""
-        self._phase = IDLE
         self._sending = False
         if not self._size:
             return  # aborted meanwhile

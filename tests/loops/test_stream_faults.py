@@ -287,7 +287,6 @@ def test_what_nobody_expected_of_a_transport_ends_that_transport(ours: Bench, mo
         real = loop._stream_class._received
         async with connection() as (good_peer, good), connection() as (peer, victim):
             monkeypatch.setattr(loop._stream_class, "_received", broken)
-            victim.transport._phase = 3  # the way through _received
             peer.send(b"x")
             good_peer.send(b"fine")
             assert isinstance(await victim.lost, Strange)
