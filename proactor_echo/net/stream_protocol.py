@@ -196,6 +196,21 @@ class StreamProtocol(asyncio.Protocol):
         """Return what is left of ``error`` without what this connection raised because it has ended; None: nothing."""
         return self._ending.without_own(error)
 
+    @property
+    def get_buffer(self) -> Callable[[int], bytearray]:
+        """Nothing: this protocol has no buffer of its own.
+
+        ``loop.start_tls()`` asks every protocol whether it is a :class:`asyncio.BufferedProtocol`, before anything is
+        changed. It would put TLS below what is received, and leave this connection sending in clear text on the
+        transport that it has. So it is refused here, where it asks.
+        """
+        if self._lifecycle.state is not ConnectionState.OPENING:
+            raise ProtocolStateError(
+                "loop.start_tls() does not work on this connection, which would go on sending in clear text: "
+                "begin with TLS instead, by serve_tcp(ssl=...)"
+            )
+        raise AttributeError("get_buffer")
+
     # -- asyncio.Protocol: called by the transport ---------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

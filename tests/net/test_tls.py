@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from peers import RawClient, eventually
 from tls import client_context, server_context
 
@@ -45,3 +46,31 @@ async def test_closing_is_bounded_when_the_client_does_not_answer_the_close() ->
         await eventually(lambda: server.stats.disconnects, within=10)
         assert server.stats.disconnects == {pe.DisconnectReason.TIMED_OUT: 1}
         raw.abort()
+
+
+@pytest.mark.parametrize("form", ["handler", "protocol"])
+async def test_starting_tls_below_a_connection_is_refused_before_anything_could_be_sent_in_clear(form: str) -> None:
+    """loop.start_tls() would decrypt what the connection receives, and leave it sending on the transport it has."""
+    refused: list[str] = []
+
+    async def start_tls(conn: pe.FramedProtocol) -> None:
+        with pytest.raises(pe.ProtocolStateError) as caught:
+            await asyncio.get_running_loop().start_tls(conn.transport, conn, server_context(), server_side=True)
+        refused.append(str(caught.value))
+        conn.transport.write(b"still as it was")
+
+    async def handler(conn: pe.Connection) -> None:
+        await conn.receive()
+        await start_tls(conn)
+
+    class StartsTls(pe.FramedProtocol):
+        def frame_received(self, frame: bytes) -> None:
+            self.task = asyncio.create_task(start_tls(self))
+
+    server = await (pe.serve_tcp(handler) if form == "handler" else pe.serve_tcp(protocol_factory=StartsTls))
+    async with server, await RawClient.connect(server.addresses[0]) as client:
+        await client.send(b"STARTTLS")
+        assert await client.receive_exactly(15) == b"still as it was"
+    (sentence,) = refused
+    assert sentence.startswith("loop.start_tls() does not work on this connection")
+    assert "serve_tcp(ssl=...)" in sentence
