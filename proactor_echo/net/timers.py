@@ -13,6 +13,9 @@ class IdleTimer:
 
     Touching only notes the time; the one timer that is armed looks at the note when it fires and arms itself for what
     is left. So a busy connection costs no timer traffic.
+
+    Time may have passed without the process: it was stopped, and what arrived meanwhile is not read yet. (A poll that
+    is interrupted beyond its time limit returns without having looked.) So the loop polls once more before the end.
     """
 
     __slots__ = ("_expired", "_handle", "_last", "_loop", "_timeout")
@@ -35,9 +38,16 @@ class IdleTimer:
     def _look(self) -> None:
         due = self._last + self._timeout
         if due <= self._loop.time():
-            self._expired()
+            # Timers that are due run after what the poll before them has found.
+            self._handle = self._loop.call_later(0, self._last_look)
         else:
             self._handle = self._loop.call_at(due, self._look)
+
+    def _last_look(self) -> None:
+        if self._last + self._timeout <= self._loop.time():
+            self._expired()
+        else:
+            self._look()
 
 
 class StallTimer:

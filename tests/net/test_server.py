@@ -5,6 +5,7 @@ import contextlib
 import logging
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,18 @@ async def test_a_silent_connection_is_ended_after_the_idle_timeout() -> None:
         assert await ended == b""
         assert server.stats.disconnects == {pe.DisconnectReason.IDLE_TIMEOUT: 1}
         assert server.stats.open == 1
+
+
+@pytest.mark.parametrize("form", [{"handler": pe.echo}, {"protocol_factory": pe.EchoProtocol}])
+async def test_what_arrived_while_the_process_stood_still_is_read_before_a_connection_counts_as_silent(
+    form: dict[str, Any],
+) -> None:
+    """As after a stop: the time is over when the loop goes on, and its last poll has not seen what has arrived."""
+    loop = asyncio.get_running_loop()
+    async with await pe.serve_tcp(**form, idle_timeout=0.2) as server, connected(server) as (client,):
+        loop.call_later(0.01, client.sock.send, b"in time")  # due together with the idle timer, and run before it
+        loop.call_soon(time.sleep, 0.3)
+        assert await client.receive_exactly(7) == b"in time"
 
 
 async def test_the_handler_of_a_connection_that_timed_out_is_told() -> None:
