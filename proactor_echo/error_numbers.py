@@ -49,6 +49,8 @@ class DisconnectReason(enum.StrEnum):
     """The application's handler raised an exception."""
     HANDLER_TIMEOUT = "handler timed out"
     """A ``TimeoutError`` left the application's handler: a time limit that it had set itself ran out."""
+    TLS_HANDSHAKE = "tls handshake failed"
+    """The client did not get through the TLS handshake, so there never was a connection to serve."""
     IDLE_TIMEOUT = "idle timeout"
     """Nothing moved for as long as the server's idle timeout allows."""
     DRAIN_DEADLINE = "drain deadline"

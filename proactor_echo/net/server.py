@@ -277,7 +277,9 @@ class Server:
 
     def session_ended(self, session: Session) -> None:
         """Free its place."""
-        if session.protocol is None:
+        if session.handshake_failed:
+            self._total.disconnects[DisconnectReason.TLS_HANDSHAKE] += 1
+        elif session.protocol is None:
             self._total.refused += 1
         self._sessions.discard(session)
         self._acceptor.leave()

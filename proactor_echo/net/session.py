@@ -58,6 +58,7 @@ class Session:
         "_ssl",
         "_task",
         "handled",
+        "handshake_failed",
         "protocol",
     )
 
@@ -78,6 +79,8 @@ class Session:
         self.protocol: FramedProtocol | None = None
         #: Whether the task, and the handler in it, has ended.
         self.handled: bool = False
+        #: Whether there is no connection because the client did not get through the TLS handshake.
+        self.handshake_failed: bool = False
         self._owner = owner
         self._socket = sock
         self._address = address
@@ -158,7 +161,11 @@ class Session:
         loop = asyncio.get_running_loop()
         self._set_options()
         protocol = self._make_protocol(self._socket if is_proactor(loop) else None)
-        await loop.connect_accepted_socket(lambda: protocol, self._socket, ssl=self._ssl)
+        try:
+            await loop.connect_accepted_socket(lambda: protocol, self._socket, ssl=self._ssl)
+        except OSError:
+            self.handshake_failed = self._ssl is not None and self.protocol is None
+            raise
 
     def _set_options(self) -> None:
         if not ACCEPTED_INHERIT:
@@ -170,7 +177,9 @@ class Session:
         return protocol
 
     def _not_made(self, error: Exception) -> None:
-        if isinstance(error, OSError):
+        if self.handshake_failed:
+            logger.info("%s: %s (%s)", self._peer, DisconnectReason.TLS_HANDSHAKE, _why_no_tls(error))
+        elif isinstance(error, OSError):
             logger.info("%s: the connection ended while it was set up: %s", self._peer, classify(error).text)
         else:
             logger.error("%s: the connection could not be set up and is closed", self._peer, exc_info=error)
@@ -247,3 +256,12 @@ def _place(error: BaseException) -> str:
         return ""
     code = trace.tb_next.tb_frame.f_code
     return f" ({code.co_name}, {os.path.basename(code.co_filename)}:{trace.tb_next.tb_lineno})"
+
+
+def _why_no_tls(error: Exception) -> str:
+    """Say what OpenSSL, asyncio or the system has against a handshake: ``wrong version number``."""
+    if isinstance(error, tls.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    if isinstance(error, OSError) and error.errno is None and str(error):
+        return str(error)  # asyncio's own: it takes too long
+    return classify(error).text

@@ -45,7 +45,7 @@ class ServerStats(ConnectionStats):
     ``refused``   connections accepted but never served: the server was closing, or setting them up failed.
     ``failed``    connections ended by an exception in the handler or protocol.
     ``accept_errors``  times that accepting itself failed (and went on).
-    ``disconnects``    ended connections by :class:`~proactor_echo.DisconnectReason`.
+    ``disconnects``    ended connections by :class:`~proactor_echo.DisconnectReason`; TLS handshakes that failed too.
     """
 
     accepted: int = 0

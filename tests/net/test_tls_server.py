@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import logging
+import ssl
 from typing import Any
 
 import pytest
@@ -48,4 +50,37 @@ async def test_clients_that_leave_in_their_handshake_give_their_places_back(form
         with contextlib.suppress(OSError):
             await writer.wait_closed()
         await eventually(lambda: server.stats.open == 0)
-        assert sum(server.stats.disconnects.values()) == 1
+        assert server.stats.disconnects[pe.DisconnectReason.TLS_HANDSHAKE] <= 20  # a reset may come before the accept
+        assert sum(server.stats.disconnects.values()) + server.stats.refused == server.stats.accepted
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("sent", "why"),
+    [(b"GET / HTTP/1.0\r\n\r\n", "http request"), (b"no TLS at all, and long enough", ""), (b"", "")],
+    ids=["http", "garbage", "nothing"],
+)
+async def test_a_handshake_that_fails_has_its_own_reason_and_one_line(
+    form: dict[str, Any], sent: bytes, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with await pe.serve_tcp(**form, ssl=server_context()) as server:
+        async with await RawClient.connect(server.addresses[0]) as client:
+            name = pe.format_address(client.sock.getsockname())
+            await client.send(sent)
+            client.send_eof()
+            await eventually(lambda: server.stats.disconnects)
+        assert server.stats.disconnects == {pe.DisconnectReason.TLS_HANDSHAKE: 1}
+        assert (server.stats.accepted, server.stats.refused, server.stats.failed) == (1, 0, 0)
+    (record,) = [r for r in caplog.records if r.levelno >= logging.INFO and r.name.startswith("proactor_echo")]
+    assert record.getMessage().startswith(f"{name}: tls handshake failed ({why}")
+    assert record.levelno == logging.INFO
+
+
+async def test_a_certificate_that_the_client_refuses_is_a_handshake_that_fails() -> None:
+    async with await pe.serve_tcp(pe.echo, ssl=server_context()) as server:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await asyncio.open_connection(
+                *server.addresses[0][:2], ssl=ssl.create_default_context(), server_hostname="localhost"
+            )
+        await eventually(lambda: server.stats.disconnects)
+        assert server.stats.disconnects == {pe.DisconnectReason.TLS_HANDSHAKE: 1}
