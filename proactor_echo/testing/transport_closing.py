@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from .transport_reading import expect_reset, expect_told
-from .transport_stage import PromiseBroken, Stage, bytes_to_send
+from .transport_stage import PromiseBroken, Stage, Untold, bytes_to_send
 
 __all__ = ["CLOSING"]
 
@@ -95,11 +95,13 @@ async def abort_drops_what_is_buffered(stage: Stage) -> None:
 async def abort_ends_a_close_that_cannot_end(stage: Stage) -> None:
     """A peer that does not read keeps close() waiting, and nothing else."""
     recorder = stage.recorder()
-    transport, _ = await stage.open(recorder, small=True)
-    await stage.fill(transport)
+    transport, peer = await stage.open(recorder, small=True)
+    written = await stage.fill(transport)
     transport.close()
     await stage.passing()
     if "lost" in recorder.told:
+        if await peer.receive_rest() == written:
+            raise Untold("the system took all that was written, though nobody read it")
         raise PromiseBroken("connection_lost came before what was written could be sent")
     transport.abort()
     await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
