@@ -186,14 +186,14 @@ class SocketOptions:
             _set(sock, "SO_SNDBUF", socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer)
 
     def apply_stream(self, sock: SocketLike) -> None:
-        """Set TCP_NODELAY and keepalive on a connected or accepted socket. A refusal is one line in the log.
+        """Set TCP_NODELAY, on or off, and keepalive on a connected or accepted socket. A refusal is one line in the log.
 
         Does nothing to a socket that is not TCP, such as a Unix one that was handed in.
         """
         if sock.family not in _INTERNET:
             return
-        if self.nodelay:
-            _set(sock, "TCP_NODELAY", socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        # Off is set too: a listener that was handed in, or asyncio when it made the transport, may have turned it on.
+        _set(sock, "TCP_NODELAY", socket.IPPROTO_TCP, socket.TCP_NODELAY, int(self.nodelay))
         if self.keepalive is not None:
             try:
                 self.keepalive.apply(sock)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 import pytest
 from cli_process import Ended
-from peers import RawClient
+from peers import RawClient, connected
 
 import proactor_echo as pe
 from proactor_echo.cli import main
@@ -94,13 +94,30 @@ def test_the_default_port_is_9000() -> None:
         (["--keepalive", "off"], "options", pe.SocketOptions(keepalive=None)),
         (["--keepalive", "30,5,4"], "options", pe.SocketOptions(keepalive=pe.KeepAlive(30, 5, 4))),
         (["--no-exclusive"], "options", pe.SocketOptions(exclusive=False)),
-        (["--no-nodelay"], "options", pe.SocketOptions(nodelay=False)),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_an_option_of_tcp_reaches_the_server(cli: CommandLine, arguments: list[str], name: str, value: object) -> None:
     assert cli.run("tcp", "--port", "0", *arguments).status == 0
     assert cli.asked[name] == value
+
+
+@pytest.mark.parametrize(("arguments", "nodelay"), [([], True), (["--no-nodelay"], False)])
+@pytest.mark.parametrize("loop", ["own", "stock"])
+def test_a_connection_of_tcp_has_the_nodelay_that_was_asked_for(
+    cli: CommandLine, loop: str, arguments: list[str], nodelay: bool
+) -> None:
+    seen = []
+
+    async def look(server: pe.Server) -> None:
+        async with connected(server):
+            (connection,) = server.connections
+            sock = connection.transport.get_extra_info("socket")
+            seen.append(bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+
+    cli.client = look
+    assert cli.run("tcp", "--port", "0", "--loop", loop, *arguments).status == 0
+    assert seen == [nodelay]
 
 
 @pytest.mark.parametrize("command", ["tcp", "udp"])

@@ -174,7 +174,8 @@ def test_a_connection_gets_nodelay_and_keepalive_by_default(pair: tuple[socket.s
     assert is_on(pair[0], socket.SO_KEEPALIVE)
 
 
-def test_what_is_turned_off_is_left_alone(pair: tuple[socket.socket, socket.socket]) -> None:
+def test_nodelay_that_is_turned_off_is_off_whoever_turned_it_on(pair: tuple[socket.socket, socket.socket]) -> None:
+    pair[0].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     SocketOptions(nodelay=False, keepalive=None).apply_stream(pair[0])
     assert not is_on(pair[0], socket.TCP_NODELAY, socket.IPPROTO_TCP)
     assert not is_on(pair[0], socket.SO_KEEPALIVE)

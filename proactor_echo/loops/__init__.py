@@ -13,8 +13,6 @@ A stream engine subclasses ``StreamTransport`` and writes:
 
 ``_init_engine(sock)``
     Called first when a transport is made: the engine's own attributes. What it raises leaves the socket alone.
-``_prepare(sock)``
-    Called once by the loop before the transport opens: options, association with the port.
 ``_start_receiving()``
     Receive from now on, until ``_stop_receiving``. May be called when a receive is already pending: then nothing.
 ``_stop_receiving()``

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from proactor_echo import accept_errors
 from proactor_echo.loops import private
+from proactor_echo.loops.transport import set_nodelay
 
 if TYPE_CHECKING:
     import asyncio
@@ -173,6 +174,8 @@ class ServerConnections:
 
     def _connect(self, conn: socket.socket, peer: Any, context: Context) -> None:
         try:
+            if private.WINDOWS:  # elsewhere it has the listener's
+                set_nodelay(conn)
             protocol = self._factory()
             if self._tls:
                 protocol = private.SSLProtocol(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops.accepting import Acceptor
 from proactor_echo.loops.overlapped import Accept
-from proactor_echo.loops.transport import set_nodelay
 from proactor_echo.loops.writing import contained
 
 if TYPE_CHECKING:
@@ -107,7 +106,6 @@ class IocpAcceptor(Acceptor):
             return
         try:
             if exc is None:
-                set_nodelay(accept.conn)
                 self.accepted(accept.conn, peer)
             else:
                 self.failed(exc)  # a pause it takes also stops the refill

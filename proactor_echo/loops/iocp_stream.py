@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import winapi
 from proactor_echo.loops.overlapped import Send, error_from, failure
-from proactor_echo.loops.transport import StreamTransport, set_nodelay
+from proactor_echo.loops.transport import StreamTransport
 from proactor_echo.loops.writing import contained
 
 if TYPE_CHECKING:
@@ -279,9 +279,6 @@ class IocpStream(StreamTransport):
         self._send: Send | None = None
         self._silent = silent = loop._proactor.watch_silently(sock)
         self._receive = Receive(loop._proactor, loop._engine.buffers, sock.fileno(), silent)
-
-    def _prepare(self, sock: socket.socket) -> None:
-        set_nodelay(sock)
 
     def _start_receiving(self) -> None:
         """Receive until told to stop. Lifetime: as :meth:`Receive.submit`."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from proactor_echo.loops.accepting import Acceptor
 from proactor_echo.loops.poller import Channel, new_poller
 from proactor_echo.loops.readiness_udp import ReadinessDatagrams
-from proactor_echo.loops.transport import StreamTransport, set_nodelay
+from proactor_echo.loops.transport import StreamTransport
 from proactor_echo.loops.turns import TurnLoop
 from proactor_echo.loops.writing import contained
 
@@ -154,9 +154,6 @@ class ReadinessStream(StreamTransport):
         self._interest = 0  # what the poller watches for
         self._listening = False
 
-    def _prepare(self, sock: socket.socket) -> None:
-        set_nodelay(sock)
-
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hand what arrives from now on to `protocol`."""
         super().set_protocol(protocol)
@@ -286,7 +283,6 @@ class ReadinessAcceptor(Acceptor):
     def __init__(self, loop: Any, sock: socket.socket, *args: Any) -> None:
         super().__init__(loop, sock, *args)
         self._accepting = False
-        set_nodelay(sock)  # inherited by every connection it accepts
 
     def _start_accepting(self) -> None:
         """Accept whenever a connection is waiting."""

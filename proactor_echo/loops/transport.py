@@ -384,9 +384,6 @@ class StreamTransport(BufferedWriter):
     def _init_engine(self, sock: socket.socket) -> None:
         raise NotImplementedError
 
-    def _prepare(self, sock: socket.socket) -> None:
-        raise NotImplementedError
-
     def _start_receiving(self) -> None:
         raise NotImplementedError
 
@@ -398,7 +395,10 @@ class StreamTransport(BufferedWriter):
 
 
 def set_nodelay(sock: socket.socket) -> None:
-    """Send small writes at once, as asyncio does for every TCP connection; a socket that refuses keeps working."""
+    """Send small writes at once, as asyncio does for every TCP connection; a socket that refuses keeps working.
+
+    For the calls of asyncio alone, whose users have no option for it. On a listener it holds for what it accepts.
+    """
     if sock.family in _IP_FAMILIES and sock.type == socket.SOCK_STREAM:
         with contained:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

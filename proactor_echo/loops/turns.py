@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from proactor_echo.loops import private
 from proactor_echo.loops.accepting import ServerConnections
 from proactor_echo.loops.scheduling import SchedulingLoop
+from proactor_echo.loops.transport import set_nodelay
 
 if TYPE_CHECKING:
     import socket
@@ -121,7 +122,7 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
         ``report(error, pause)`` is told of each accept that failed, with the seconds until the next try: 0.0 after an
         error of one connection, more when the system is out of something. `most` bounds the accepts that wait with the
         kernel on Windows, whose number follows the rate of connections. The object returned is accepting; ``stop()``
-        and ``start()`` it at will, ``close()`` it before the listener is closed.
+        and ``start()`` it at will, ``close()`` it before the listener is closed. Socket options are the caller's.
         """
         acceptor = self._acceptor_class(self, listener, deliver, report, most)
         acceptor.start()
@@ -131,7 +132,7 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
         """Give an accepted, non-blocking socket a transport: ``connect_accepted_socket`` without a coroutine.
 
         ``protocol.connection_made`` has been called when it returns, in a context copied from this one. `peer` is the
-        address that ``accept`` returned, which spares asking for it.
+        address that ``accept`` returned, which spares asking for it. Socket options are the caller's.
         """
         transport = self._stream_class(self, sock, protocol, peer=peer)
         transport._context.run(transport._open)
@@ -161,6 +162,8 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
         connections = ServerConnections(
             self, protocol_factory, sslcontext, server, ssl_handshake_timeout, ssl_shutdown_timeout
         )
+        if not private.WINDOWS:
+            set_nodelay(sock)  # inherited by every connection it accepts
         if context is None:  # from Python 3.15 on a server has its own
             context = copy_context()
         self._acceptors[sock.fileno()] = context.run(
@@ -186,7 +189,7 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
         context: Context | None = None,
     ) -> StreamTransport:
         transport = self._stream_class(self, sock, protocol, extra=extra, server=server, context=context)
-        transport._prepare(sock)
+        set_nodelay(sock)
         transport._open_soon(waiter)
         return transport
 

@@ -54,10 +54,11 @@ async def connect_tcp(
     conn = Connection(codec, write_limit=write_limit, read_limit=read_limit, close_timeout=close_timeout)
     sock = await _connected_socket(host, port, options, open_timeout, happy_eyeballs_delay, local_address)
     try:
-        options.apply_stream(sock)
         loop = asyncio.get_running_loop()
         conn.own(None, sock if is_proactor(loop) else None)
         await loop.create_connection(lambda: conn, sock=sock)
+        if conn.disconnect is None:
+            options.apply_stream(sock)  # not before: asyncio's own loops and ours set TCP_NODELAY there
     except BaseException:
         sock.close()
         raise

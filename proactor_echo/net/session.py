@@ -166,6 +166,8 @@ class Session:
         except OSError:
             self.handshake_failed = self._ssl is not None and self.protocol is None
             raise
+        if not self._options.nodelay and protocol.disconnect is None:
+            self._options.apply_stream(self._socket)  # asyncio turns TCP_NODELAY on there
 
     def _set_options(self) -> None:
         if not ACCEPTED_INHERIT:

@@ -46,6 +46,25 @@ async def closed(server: asyncio.Server) -> None:
     await asyncio.wait_for(server.wait_closed(), 5)
 
 
+def test_both_ends_have_nodelay_as_with_asyncio(ours: Bench) -> None:
+    async def main() -> None:
+        accepted: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        class Tell(asyncio.Protocol):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                accepted.set_result(transport)
+
+        server, address = await listen(Tell)
+        transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, *address)
+        for end in (transport, await accepted):
+            sock = end.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            end.abort()
+        await closed(server)
+
+    ours.run(main())
+
+
 def test_clients_that_reset_at_once_do_not_harm_the_listener(ours: Bench) -> None:
     async def main() -> None:
         server, address = await listen()
