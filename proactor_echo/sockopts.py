@@ -186,7 +186,7 @@ class SocketOptions:
             _set(sock, "SO_SNDBUF", socket.SOL_SOCKET, socket.SO_SNDBUF, self.send_buffer)
 
     def apply_stream(self, sock: SocketLike) -> None:
-        """Set TCP_NODELAY, on or off, and keepalive on a connected or accepted socket. A refusal is one line in the log.
+        """Set TCP_NODELAY, on or off, and keepalive on a connected or accepted socket. A refusal is a line in the log.
 
         Does nothing to a socket that is not TCP, such as a Unix one that was handed in.
         """

@@ -40,6 +40,7 @@ class StreamTransport(BufferedWriter):
     """
 
     __slots__ = (
+        "__dict__",  # made only for who sets an attribute of its own, as tests that replace ``write`` do
         "__weakref__",
         "_buffered",
         "_closing",
