@@ -108,5 +108,8 @@ def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
     Raises RuntimeError when called from a running loop.
     """
     check_coroutine("main", main)
+    if asyncio._get_running_loop() is not None:
+        main.close()  # or Python warns besides that it was never awaited
+        raise RuntimeError("proactor_echo.run() cannot be called from a running event loop: await the coroutine there")
     with asyncio.Runner(debug=debug, loop_factory=new_event_loop) as runner:
         return runner.run(main)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import importlib
 import logging
 import os
@@ -40,6 +41,17 @@ def test_run_passes_debug_on() -> None:
 
     assert loops.run(main(), debug=True)
     assert not loops.run(main(), debug=False)
+
+
+def test_run_in_a_running_loop_is_refused_with_a_sentence_and_no_warning() -> None:
+    async def inner() -> None: ...
+
+    async def main() -> None:
+        with pytest.raises(RuntimeError, match=r"^proactor_echo\.run\(\) cannot be called from a running event loop"):
+            loops.run(inner())
+
+    loops.run(main())
+    gc.collect()
 
 
 def test_a_timer_is_on_time_while_connections_and_a_flood_are_busy(ours: Bench) -> None:
