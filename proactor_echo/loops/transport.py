@@ -35,8 +35,8 @@ _IP_FAMILIES = {socket.AF_INET, getattr(socket, "AF_INET6", socket.AF_INET)}
 class StreamTransport(BufferedWriter):
     """A connected stream socket, driven by completions. Abstract: an engine subclasses it.
 
-    Made by the loop (``create_server``, ``create_connection``, …), never by hand. `peer` is the address ``accept``
-    returned, when it did; with `waiter`, that future is done when ``connection_made`` has been called.
+    Made by the loop (``create_server``, ``create_connection``, …), never by hand. `peer` is the peer's address,
+    where it is known; with `waiter`, that future is done when ``connection_made`` has been called.
     """
 
     __slots__ = (

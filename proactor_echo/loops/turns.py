@@ -11,6 +11,7 @@ from proactor_echo.loops import private
 from proactor_echo.loops.accepting import ServerConnections
 from proactor_echo.loops.scheduling import SchedulingLoop
 from proactor_echo.loops.transport import set_nodelay
+from proactor_echo.loops.writing import contained
 
 if TYPE_CHECKING:
     import socket
@@ -188,7 +189,10 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
         server: Any = None,
         context: Context | None = None,
     ) -> StreamTransport:
-        transport = self._stream_class(self, sock, protocol, extra=extra, server=server, context=context)
+        peer = None
+        with contained:  # asked for now: after a reset the system has forgotten it, and connection_lost may log it
+            peer = sock.getpeername()
+        transport = self._stream_class(self, sock, protocol, extra=extra, server=server, context=context, peer=peer)
         set_nodelay(sock)
         transport._open_soon(waiter)
         return transport

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from loops.recording import Bench, connection
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+from loops.recording import Bench, Recorder, connection, reset
 
 
 def test_a_method_of_a_transport_may_be_replaced_as_tests_do(each: Bench) -> None:
@@ -15,3 +20,53 @@ def test_a_method_of_a_transport_may_be_replaced_as_tests_do(each: Bench) -> Non
             return written
 
     assert each.run(main()) == [b"caught"]
+
+
+class Addresses(Recorder):
+    """Asks for the addresses when the connection is lost and not before."""
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.names = [self.transport.get_extra_info(name) for name in ("sockname", "peername")]
+        super().connection_lost(exc)
+
+
+async def open_end(kind: str) -> tuple[socket.socket, Addresses]:
+    """A connection of the running loop made in the way of `kind`, and its peer."""
+    loop = asyncio.get_running_loop()
+    if kind == "create_server":
+        made: list[Addresses] = []
+
+        def factory() -> Addresses:
+            made.append(Addresses())
+            return made[-1]
+
+        server = await loop.create_server(factory, "127.0.0.1", 0)
+        peer = socket.create_connection(server.sockets[0].getsockname())
+        while not made:
+            await asyncio.sleep(0)
+        await made[0].made
+        server.close()
+        return peer, made[0]
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        there: Any
+        if kind == "create_connection":
+            _, protocol = await loop.create_connection(Addresses, *listener.getsockname())
+            peer, _ = listener.accept()
+        else:
+            peer = socket.create_connection(listener.getsockname())
+            there, _ = listener.accept()
+            there.setblocking(False)
+            _, protocol = await loop.connect_accepted_socket(Addresses, there)
+    return peer, protocol
+
+
+@pytest.mark.parametrize("kind", ["create_server", "create_connection", "connect_accepted_socket"])
+def test_connection_lost_can_still_ask_who_the_peer_was(each: Bench, kind: str) -> None:
+    async def main() -> None:
+        peer, protocol = await open_end(kind)
+        expected = [peer.getpeername(), peer.getsockname()]
+        reset(peer)
+        await protocol.lost
+        assert protocol.names == expected
+
+    each.run(main())
