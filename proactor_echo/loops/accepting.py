@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from proactor_echo import accept_errors
 from proactor_echo.loops import private
-from proactor_echo.loops.transport import set_nodelay
+from proactor_echo.loops.writing import contained
 
 if TYPE_CHECKING:
     import asyncio
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     Report = Callable[[BaseException, float], None]  # an accept that failed; seconds until the next, 0.0 is at once
 
 logger: logging.Logger = logging.getLogger("asyncio")
+
+_IP_FAMILIES = {socket.AF_INET, getattr(socket, "AF_INET6", socket.AF_INET)}
 
 
 class Acceptor:
@@ -209,3 +211,13 @@ class ServerConnections:
             )
         elif self._loop.get_debug():
             logger.debug("%r: accept failed", self._server, exc_info=exc)
+
+
+def set_nodelay(sock: socket.socket) -> None:
+    """Send small writes at once, as asyncio does for every TCP connection; a socket that refuses keeps working.
+
+    For the calls of asyncio alone, whose users have no option for it. On a listener it holds for what it accepts.
+    """
+    if sock.family in _IP_FAMILIES and sock.type == socket.SOCK_STREAM:
+        with contained:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

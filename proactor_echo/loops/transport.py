@@ -29,7 +29,6 @@ HIGH_WATER = 64 * 1024  # asyncio's own default (transports._FlowControlMixin)
 LOW_WATER = HIGH_WATER // 4
 
 _LOOKED_UP = frozenset(("socket", "sockname", "peername"))  # by get_extra_info, when first asked for
-_IP_FAMILIES = {socket.AF_INET, getattr(socket, "AF_INET6", socket.AF_INET)}
 
 
 class StreamTransport(BufferedWriter):
@@ -201,6 +200,7 @@ class StreamTransport(BufferedWriter):
         """Undo :meth:`pause_reading`."""
         if not self._paused or self._closing:
             return
+        self._loop._check_closed()
         self._paused = False
         if self._held is not None:
             self._loop.call_soon(self._deliver_held)
@@ -393,13 +393,3 @@ class StreamTransport(BufferedWriter):
 
     def _withdraw(self) -> bool:
         raise NotImplementedError
-
-
-def set_nodelay(sock: socket.socket) -> None:
-    """Send small writes at once, as asyncio does for every TCP connection; a socket that refuses keeps working.
-
-    For the calls of asyncio alone, whose users have no option for it. On a listener it holds for what it accepts.
-    """
-    if sock.family in _IP_FAMILIES and sock.type == socket.SOCK_STREAM:
-        with contained:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

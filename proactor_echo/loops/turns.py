@@ -8,9 +8,8 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
-from proactor_echo.loops.accepting import ServerConnections
+from proactor_echo.loops.accepting import ServerConnections, set_nodelay
 from proactor_echo.loops.scheduling import SchedulingLoop
-from proactor_echo.loops.transport import set_nodelay
 from proactor_echo.loops.writing import contained
 
 if TYPE_CHECKING:
@@ -175,7 +174,10 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
         acceptor = self._acceptors.pop(sock.fileno(), None)
         if acceptor is not None:
             acceptor.close()
-        super()._stop_serving(sock)
+        if self._closed:
+            sock.close()  # asyncio's own asks the completion port, which is gone
+        else:
+            super()._stop_serving(sock)
 
     # -- transports ----------------------------------------------------------------------------------------------
 

@@ -207,6 +207,7 @@ class BufferedWriter(private.FlowControlMixin):
             return True
         if self._advance(count) or count == MOST_AT_ONCE:
             return False
+        self._loop._check_closed()  # there is no engine any more to give the rest to
         self._sending = True
         try:
             self._submit_send()
