@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import socket
 from typing import Any
 
 import pytest
 from loops.recording import Bench, Recorder, connection, reset
+
+from proactor_echo.loops import private
 
 
 def test_a_method_of_a_transport_may_be_replaced_as_tests_do(each: Bench) -> None:
@@ -70,3 +73,34 @@ def test_connection_lost_can_still_ask_who_the_peer_was(each: Bench, kind: str) 
         assert protocol.names == expected
 
     each.run(main())
+
+
+def test_who_resumes_a_transport_does_not_lend_it_a_context(each: Bench) -> None:
+    """Shows the defect of asyncio's loops (gh-140947): what a task has set is there in callbacks of the connection."""
+    variable = contextvars.ContextVar("variable", default="the connection's")
+
+    class Named(Recorder):
+        seen = ""
+
+        def data_received(self, data: bytes) -> None:
+            self.seen = variable.get()
+            super().data_received(data)
+
+    async def main() -> str:
+        async with connection(Named()) as (peer, protocol):
+            transport = protocol.transport
+            transport.pause_reading()
+            peer.send(b"x")
+            while getattr(transport, "_pending_data_length", 0) < 0:  # the stock proactor loop has not received yet
+                await asyncio.sleep(0)
+
+            async def resume() -> None:
+                variable.set("the task's")
+                transport.resume_reading()
+
+            await asyncio.create_task(resume())
+            await protocol.until(1)
+            seen: str = protocol.seen
+            return seen
+
+    assert each.run(main()) == ("the task's" if each.factory is private.StockLoop else "the connection's")
