@@ -1,4 +1,4 @@
-"""Measure echo servers side by side on Linux: ours, asyncio's protocols and streams, uvloop if it is installed.
+"""Measure echo servers side by side on Linux: ours, asyncio's protocols and streams, other event loops if installed.
 
     python tests/benchmarks/echo.py tcp                              50 connections, 1 KiB, one message in flight each
     python tests/benchmarks/echo.py tcp --size 65536 --rounds 7
@@ -6,7 +6,7 @@
     python tests/benchmarks/echo.py udp --connections 20 --depth 8
     python tests/benchmarks/echo.py connect                          connect, one message, close
 
-`ours` is the command line, `loop` our event loop under the very protocol that asyncio and uvloop run, `coroutine` a
+`ours` is the command line, `loop` our event loop under the very protocol that asyncio and others run, `coroutine` a
 handler (`async for frame in conn: await conn.send(frame)`). `bare` is the least that echoes in Python: `epoll`, `recv`
 and `send` in a loop, without a protocol and without buffers; no event loop in Python can cost less.
 
@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib.util
 import os
 import select
 import socket
@@ -87,8 +88,8 @@ async def main():
         await loop.create_server(Frames if kind == "frames" else Echo, "127.0.0.1", port)
     await asyncio.sleep(3600)
 
-if engine == "uvloop":
-    import uvloop as factory
+if engine in sys.argv[4:]:
+    factory = __import__(engine)
 elif engine in ("loop", "coroutine"):
     import proactor_echo as factory
 else:
@@ -123,19 +124,21 @@ while True:
         sockets.pop(fd).close()
 """
 
+OTHERS = ("uvloop", "rloop", "rsloop", "blazio")
+"""Modules with an event loop of their own, measured if they are installed."""
+
 QUIET: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}  # streams complain of resets
 
 
 def main() -> None:
     options = parse()
     os.sched_setaffinity(0, {1})
-    names = ["ours", "loop", "coroutine", "asyncio", "streams", "uvloop"]
+    names = ["ours", "loop", "coroutine", "asyncio", "streams"]
     if options.kind == "udp":
-        names = ["ours", "loop", "asyncio", "uvloop"]
+        names = ["ours", "loop", "asyncio"]
     if options.kind in ("tcp", "connect"):
         names.insert(2, "bare")
-    if subprocess.run([sys.executable, "-c", "import uvloop"], capture_output=True, check=False).returncode:
-        names.remove("uvloop")
+    names += [name for name in OTHERS if importlib.util.find_spec(name)]
     runs: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for _ in range(options.rounds):
         for name in names:
@@ -172,7 +175,7 @@ def one_run(name: str, options: argparse.Namespace) -> tuple[float, float]:
         command = [sys.executable, "-m", "proactor_echo", "udp" if options.kind == "udp" else "tcp", "-q"]
         command += ["--port", str(port), *(["--framing", "length"] if options.kind == "frames" else [])]
     else:
-        command = [sys.executable, "-c", BARE if name == "bare" else SERVER, options.kind, name, str(port)]
+        command = [sys.executable, "-c", BARE if name == "bare" else SERVER, options.kind, name, str(port), *OTHERS]
     with subprocess.Popen(["taskset", "-c", "0", *command], **QUIET) as server:
         try:
             wait_for(port, options.kind == "udp")
