@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 import pytest
-from loops.recording import Bench, Recorder, connection, reset
+from loops.recording import Bench, BufferedRecorder, Recorder, connection, reset
 
 from proactor_echo.loops import private
 
@@ -104,3 +104,33 @@ def test_who_resumes_a_transport_does_not_lend_it_a_context(each: Bench) -> None
             return seen
 
     assert each.run(main()) == ("the task's" if each.factory is private.StockLoop else "the connection's")
+
+
+def test_what_was_received_before_a_buffered_protocol_took_over_reaches_it_whole(ours: Bench) -> None:
+    async def main() -> None:
+        async with connection() as (_, protocol):
+            second = BufferedRecorder(2)
+            protocol.transport.set_protocol(second)
+            protocol.transport._received(b"hello")  # as an engine does whose receive was out already
+            assert second.chunks == [b"he", b"ll", b"o"]
+            protocol.transport.set_protocol(protocol)
+
+    ours.run(main())
+
+
+@pytest.mark.skipif(private.WINDOWS, reason="done here by hand; there the completion engine does it")
+def test_the_error_is_told_when_the_system_has_given_back_what_it_had(ours: Bench) -> None:
+    async def main() -> None:
+        async with connection() as (_, protocol):
+            transport = protocol.transport
+            withdraw = transport._withdraw
+            transport._withdraw = lambda: withdraw() and False  # something is still out
+            error = ConnectionResetError("injected")
+            transport._receive_failed(error)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert protocol.calls == ["made"]
+            transport._quiet()
+            assert await protocol.lost is error
+
+    ours.run(main())

@@ -12,6 +12,7 @@ import pytest
 from loops.recording import Bench, Recorder, connection, read_all
 
 from proactor_echo.loops import private
+from proactor_echo.loops.writing import GATHER
 
 
 async def read_exactly(peer: socket.socket, size: int) -> bytes:
@@ -331,3 +332,51 @@ def test_a_sendfile_that_is_cancelled_before_it_begins_leaves_the_connection_as_
 
     ours.run(main())
     assert not ours.errors
+
+
+def test_what_is_kept_leaves_in_one_go_when_there_is_room_again(ours: Bench) -> None:
+    class Refusing(CountingSocket):
+        refuses = True
+
+        def send(self, data: Any) -> int:
+            if self.refuses:
+                self.refuses = False
+                raise BlockingIOError
+            return super().send(data)
+
+    async def main() -> None:
+        async with connection() as (peer, protocol):
+            transport = protocol.transport
+            transport._sock = Refusing(transport._sock)
+            waits: list[int] = []
+            submit = transport._submit_send
+
+            def waiting() -> None:
+                waits.append(transport.get_write_buffer_size())
+                submit()
+
+            transport._submit_send = waiting
+            transport.write(b"x" * GATHER)  # not joined with what follows
+            transport.write(b"y" * 10)
+            assert await read_exactly(peer, GATHER + 10) == b"x" * GATHER + b"y" * 10
+            assert waits == [GATHER]
+
+    ours.run(main())
+
+
+def test_writes_to_a_lost_connection_are_logged_from_the_fifth_on(
+    each: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    if private.WINDOWS and each.factory is private.StockLoop:
+        pytest.skip("the stock proactor transport counts empty writes too")
+
+    async def main() -> list[int]:
+        async with connection() as (_, protocol):
+            protocol.transport.abort()
+            seen = []
+            for data in (b"1", b"", b"2", b"3", b"", b"4", b"", b"5", b"", b"6"):
+                protocol.transport.write(data)
+                seen.append(sum("socket.send() raised exception" in line for line in caplog.messages))
+            return seen
+
+    assert each.run(main()) == [0, 0, 0, 0, 0, 0, 0, 1, 1, 2]
