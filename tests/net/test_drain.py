@@ -221,3 +221,29 @@ async def test_closing_300_idle_connections_takes_little_time() -> None:
         report = await server.close()
     assert (report.finished, report.aborted) == (300, 0)
     assert report.seconds < 2
+
+
+@pytest.mark.parametrize("drain", [0, 30], ids=["aborted", "finished"])
+async def test_no_iteration_of_the_loop_ends_more_than_a_part_of_many_connections(drain: float) -> None:
+    ended = [0]
+
+    class Counted(pe.EchoProtocol):
+        def connection_closed(self, disconnect: pe.Disconnect) -> None:
+            ended[-1] += 1
+
+    loop = asyncio.get_running_loop()
+
+    def next_iteration() -> None:
+        if ended[-1]:
+            ended.append(0)
+        if not closing.done():
+            loop.call_soon(next_iteration)
+
+    server = await pe.serve_tcp(protocol_factory=Counted, backlog=128)
+    async with connected(server, 600):
+        closing = asyncio.create_task(server.close(drain))
+        loop.call_soon(next_iteration)
+        report = await closing
+    assert report.finished + report.aborted == sum(ended) == 600
+    assert report.aborted == (600 if drain == 0 else 0)
+    assert max(ended) <= 300
