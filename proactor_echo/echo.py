@@ -12,7 +12,7 @@ from typing import Any
 from .net.connection import Connection
 from .net.datagram import MAX_DATAGRAM
 from .net.datagram_protocol import DatagramHandler, Oversize
-from .net.protocol import FramedProtocol
+from .net.protocol import FRAMES_AT_ONCE, FramedProtocol
 from .net.stats import ConnectionStats
 from .wire.framing import RawCodec
 from .wire.state import ConnectionState
@@ -24,6 +24,7 @@ class EchoProtocol(FramedProtocol):
     """Send every frame back. After the peer's end of file, everything still owed is sent, then our own end."""
 
     _sends_all_back = True
+    _portion = _at_once = 1024  # sending back many in one step costs less for each than a callback
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -32,6 +33,7 @@ class EchoProtocol(FramedProtocol):
             EchoProtocol.frames_received,
             EchoProtocol.send_frames,
         )
+        cls._portion = cls._at_once = EchoProtocol._portion if cls._sends_all_back else FRAMES_AT_ONCE
 
     _verbatim = False  # whether the bytes of whole frames are their own answer
     _skim: Callable[[bytes], tuple[int, int]] | None = None  # counts the frames; None where any bytes are one
@@ -50,14 +52,20 @@ class EchoProtocol(FramedProtocol):
         return stats
 
     def _state_changed(self, before: ConnectionState, after: ConnectionState) -> None:
-        self._verbatim = False
-        if after is ConnectionState.OPEN:
-            self._verbatim = self.codec.canonical and self._sends_all_back
+        self._verbatim = self._may_be_verbatim
+
+    @property
+    def _may_be_verbatim(self) -> bool:
+        return self._lifecycle.state is ConnectionState.OPEN and self.codec.canonical and self._sends_all_back
 
     def _begin(self) -> None:
         super()._begin()
         if type(self.codec) is not RawCodec:
             self._skim = self._decoder.skim
+
+    def _rest_waits(self, waits: bool) -> None:
+        super()._rest_waits(waits)
+        self._verbatim = not waits and self._may_be_verbatim
 
     def data_received(self, data: bytes) -> None:
         """Answer whole frames with the bytes they came in, which spares cutting them out and encoding them."""

@@ -10,13 +10,15 @@ one: a cancelled :meth:`Connection.receive` took none. :meth:`Connection.send` w
 is cancelled, nothing of that frame was sent; once it returns, all of it will be.
 
 The receive queue is bounded: with more than ``read_limit`` bytes in it, reading from the socket pauses until the queue
-has been emptied, and the peer's own flow control does the rest.
+has been emptied, and the peer's own flow control does the rest. A receiver that never has to wait lets others run after
+every :data:`~proactor_echo.net.protocol.FRAMES_AT_ONCE` frames: only so many are within its reach at a time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import copy
+import sys
 from collections import deque
 from typing import Self
 
@@ -25,7 +27,7 @@ from ..errors import Disconnect, DisconnectReason, EndOfStream, FramingError, Pr
 from ..wire.framing import Codec
 from ..wire.state import ConnectionState
 from .ending import lost_error
-from .protocol import Buffer, FramedProtocol
+from .protocol import FRAMES_AT_ONCE, Buffer, FramedProtocol
 from .stream_protocol import next_wake, wake
 
 __all__ = ["Connection"]
@@ -55,7 +57,8 @@ class Connection(FramedProtocol):
         self.configure(codec, write_limit=write_limit, close_timeout=close_timeout)
         self._loop = asyncio.get_running_loop()
         self._read_limit = read_limit
-        self._frames: deque[bytes] = deque()
+        self._frames: deque[bytes] = deque()  # to be received in this iteration of the loop
+        self._later: deque[bytes] = deque()  # behind them
         self._queued = 0
         self._out_bytes = 0
         self._read_paused = False
@@ -66,6 +69,8 @@ class Connection(FramedProtocol):
         self._reader: asyncio.Future[None] | None = None
         self._writers: list[asyncio.Future[None]] = []
         self._watchers: list[asyncio.Future[None]] = []
+
+    _at_once = sys.maxsize  # the queue takes all that came at once
 
     # -- receiving -----------------------------------------------------------------------------------------------
 
@@ -93,6 +98,10 @@ class Connection(FramedProtocol):
 
     async def _more_frames(self) -> None:
         """Wait until the queue may have a frame, or raise what ended it."""
+        if self._later:
+            await asyncio.sleep(0)
+            self._refill()
+            return
         if self._ended:
             raise self._end_error()
         # One that is done belongs to a task which was cancelled, or woken for a frame that is gone; it can look again.
@@ -109,6 +118,11 @@ class Connection(FramedProtocol):
         finally:
             if self._reader is reader:
                 self._reader = None
+
+    def _refill(self) -> None:
+        frames, later = self._frames, self._later
+        while later and len(frames) < FRAMES_AT_ONCE:
+            frames.append(later.popleft())
 
     def _end_error(self) -> ProactorEchoError:
         if self.failure is not None:
@@ -163,13 +177,18 @@ class Connection(FramedProtocol):
     @property
     def idle(self) -> bool:
         """Whether nothing is owed either way and somebody is waiting for the next frame."""
-        return self._reader is not None and not self._frames and super().idle
+        return self._reader is not None and not self._frames and not self._later and super().idle
 
     # -- called from FramedProtocol ------------------------------------------------------------------------------
 
     def frames_received(self, frames: list[bytes]) -> None:
         """Queue the frames of one read."""
-        self._frames.extend(frames)
+        if self._later or len(self._frames) + len(frames) > FRAMES_AT_ONCE:
+            self._later.extend(frames)
+            if self._reader is not None:  # it waits, and there was nothing
+                self._refill()
+        else:
+            self._frames.extend(frames)
         self._queued += sum(map(len, frames)) + _PER_FRAME * len(frames)
         if self._queued > self._read_limit and not self._read_paused:
             self._read_paused = True

@@ -246,13 +246,7 @@ class StreamProtocol(asyncio.Protocol):
                 timer.cancel()
         self._idle = self._closer = None  # they know us too: cycles would be left to the garbage collector
         self.disconnect = disconnect = self._ending.disconnect(exc)
-        if self._socket is not None:
-            # The stock proactor transport shuts the socket down after this call, unguarded: an error there leaves the
-            # socket open and logs "Exception in callback" (gh-83191). It skips that for a socket already closed.
-            with contextlib.suppress(OSError):
-                if not self._resetting:
-                    self._socket.shutdown(socket.SHUT_RDWR)
-            self._socket.close()
+        self._close_socket()
         logger.log(log_level(disconnect), "%s: %s", self._peer or "connection", disconnect.text)
         self._call(self.connection_closed, disconnect)
         if self._closers is not None:
@@ -343,6 +337,15 @@ class StreamProtocol(asyncio.Protocol):
             # A TLS peer has to say goodbye as well, for which asyncio would wait 30 seconds.
             if self._tls or transport.get_write_buffer_size():
                 self._closer = StallTimer(self.close_timeout, transport.get_write_buffer_size, self._stalled)
+
+    def _close_socket(self) -> None:
+        if self._socket is not None:
+            # The stock proactor transport shuts the socket down after connection_lost(), unguarded: an error there
+            # leaves the socket open and logs "Exception in callback" (gh-83191). It skips that for a closed socket.
+            with contextlib.suppress(OSError):
+                if not self._resetting:
+                    self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
 
     def _stalled(self) -> None:
         self.cut(DisconnectReason.TIMED_OUT)
