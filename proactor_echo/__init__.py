@@ -10,9 +10,8 @@ import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .addresses import format_address, parse_host_port
-    from .echo import EchoDatagramProtocol, EchoProtocol, echo
-    from .errors import (
+    from proactor_echo.echo import EchoDatagramProtocol, EchoProtocol, echo
+    from proactor_echo.errors import (
         BindError,
         ConnectFailed,
         DatagramTooLong,
@@ -28,16 +27,17 @@ if TYPE_CHECKING:
         ProtocolStateError,
         classify,
     )
-    from .loops import EventLoop, new_event_loop, run
-    from .net.client import connect_tcp
-    from .net.connection import Connection
-    from .net.datagram_protocol import DatagramHandler
-    from .net.protocol import FramedProtocol
-    from .net.server import Server, serve_tcp
-    from .net.stats import ConnectionStats, DatagramStats, DrainReport, ServerStats
-    from .net.udp import UdpEndpoint, UdpServer, bind_udp, connect_udp, serve_udp
-    from .sockopts import KeepAlive, SocketOptions
-    from .wire.framing import (
+    from proactor_echo.loops import EventLoop, new_event_loop, run
+    from proactor_echo.net.client import connect_tcp
+    from proactor_echo.net.connection import Connection
+    from proactor_echo.net.datagram_protocol import DatagramHandler
+    from proactor_echo.net.protocol import FramedProtocol
+    from proactor_echo.net.server import Server, serve_tcp
+    from proactor_echo.net.stats import ConnectionStats, DatagramStats, DrainReport, ServerStats
+    from proactor_echo.net.udp import UdpEndpoint, UdpServer, bind_udp, connect_udp, serve_udp
+    from proactor_echo.sockets.addresses import format_address, parse_host_port
+    from proactor_echo.sockets.options import KeepAlive, SocketOptions
+    from proactor_echo.wire.framing import (
         Codec,
         Decoder,
         DelimiterCodec,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         RawCodec,
         VarintCodec,
     )
-    from .wire.state import ConnectionState
+    from proactor_echo.wire.state import ConnectionState
 
 __all__ = [
     "BindError",
@@ -108,7 +108,7 @@ __version__ = "0.1.0"
 
 # Where each name lives. A new public name goes here, into __all__, and into the imports that type checkers see.
 _MODULES = {
-    ".addresses": "format_address parse_host_port",
+    ".sockets.addresses": "format_address parse_host_port",
     ".echo": "EchoDatagramProtocol EchoProtocol echo",
     ".errors": (
         "BindError ConnectFailed DatagramTooLong Disconnect Disconnected DisconnectReason EndOfStream "
@@ -123,7 +123,7 @@ _MODULES = {
     ".net.server": "Server serve_tcp",
     ".net.stats": "ConnectionStats DatagramStats DrainReport ServerStats",
     ".net.udp": "UdpEndpoint UdpServer bind_udp connect_udp serve_udp",
-    ".sockopts": "KeepAlive SocketOptions",
+    ".sockets.options": "KeepAlive SocketOptions",
     ".wire.framing": (
         "Codec Decoder DelimiterCodec FixedCodec LengthCodec LineCodec NetstringCodec PartialFrame RawCodec VarintCodec"
     ),

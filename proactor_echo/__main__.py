@@ -1,5 +1,5 @@
 """``python -m proactor_echo`` is the command line."""
 
-from .cli import main
+from proactor_echo.cli import main
 
 main()

@@ -7,24 +7,24 @@ from collections.abc import Iterator, Sequence
 
 import click
 
-from . import __version__
-from .cli_background import Output, background_output
-from .cli_check import HostPort, show_check
-from .cli_commands import CommandGroup, ServerCommand
-from .cli_framing import FRAMINGS, LONGEST_FRAME, make_codec
-from .cli_options import address_options, loop_option, output_options
-from .cli_output import logging_to_stderr, print_line
-from .cli_serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
-from .cli_types import ByteSize, KeepAliveTimes, LimitOrOff, Seconds
-from .demo import run_demo
-from .echo import EchoDatagramProtocol, EchoProtocol
-from .hexdump import DumpingEchoDatagramProtocol, DumpingEchoProtocol
-from .net.datagram import MAX_DATAGRAM
-from .net.datagram_protocol import Oversize
-from .net.server import serve_tcp
-from .net.udp import serve_udp
-from .sockopts import KeepAlive, SocketOptions
-from .stop_signals import StopSignals
+from proactor_echo import __version__
+from proactor_echo.cli_background import Output, background_output
+from proactor_echo.cli_check import HostPort, show_check
+from proactor_echo.cli_commands import CommandGroup, ServerCommand
+from proactor_echo.cli_framing import FRAMINGS, LONGEST_FRAME, make_codec
+from proactor_echo.cli_options import address_options, loop_option, output_options
+from proactor_echo.cli_output import logging_to_stderr, print_line
+from proactor_echo.cli_serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
+from proactor_echo.cli_types import ByteSize, KeepAliveTimes, LimitOrOff, Seconds
+from proactor_echo.demo import run_demo
+from proactor_echo.echo import EchoDatagramProtocol, EchoProtocol
+from proactor_echo.hexdump import DumpingEchoDatagramProtocol, DumpingEchoProtocol
+from proactor_echo.net.datagram import MAX_DATAGRAM
+from proactor_echo.net.datagram_protocol import Oversize
+from proactor_echo.net.server import serve_tcp
+from proactor_echo.net.udp import serve_udp
+from proactor_echo.sockets.options import KeepAlive, SocketOptions
+from proactor_echo.stop_signals import StopSignals
 
 __all__ = ["main"]
 

@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import click
 
-from .addresses import parse_host_port
-from .cli_output import print_line, styled
+from proactor_echo.cli_output import print_line, styled
+from proactor_echo.sockets.addresses import parse_host_port
 
 __all__ = ["HostPort", "show_check"]
 
@@ -33,8 +33,8 @@ async def show_check(address: tuple[str, int], *, udp: bool, as_json: bool, time
     Raises ConnectFailed when nothing listens there.
     """
     # Only this command needs it, and the others should not wait for it to load.
-    from .testing.echo_check import check_echo
-    from .testing.report import Outcome, Result
+    from proactor_echo.testing.echo_check import check_echo
+    from proactor_echo.testing.report import Outcome, Result
 
     def show(result: Result) -> None:
         word = styled(f"{result.outcome:<7}", fg=colours[result.outcome])

@@ -16,7 +16,7 @@ from typing import Any, Final, TextIO
 
 import click
 
-from .escaping import escape_traceback, escaped_lines
+from proactor_echo.escaping import escape_traceback, escaped_lines
 
 __all__ = [
     "READER_GONE",

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from .sockopts import KeepAlive
+from proactor_echo.sockets.options import KeepAlive
 
 __all__ = ["ByteSize", "KeepAliveTimes", "LimitOrOff", "Seconds", "format_size"]
 

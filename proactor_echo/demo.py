@@ -15,16 +15,16 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, NamedTuple
 
-from .addresses import format_address
-from .cli_framing import make_codec
-from .cli_output import styled
-from .echo import EchoDatagramProtocol, EchoProtocol
-from .errors import ProactorEchoError
-from .net.client import connect_tcp
-from .net.connection import Connection
-from .net.server import Server, serve_tcp
-from .net.udp import UdpServer, connect_udp, serve_udp
-from .wire.framing import Codec
+from proactor_echo.cli_framing import make_codec
+from proactor_echo.cli_output import styled
+from proactor_echo.echo import EchoDatagramProtocol, EchoProtocol
+from proactor_echo.errors import ProactorEchoError
+from proactor_echo.net.client import connect_tcp
+from proactor_echo.net.connection import Connection
+from proactor_echo.net.server import Server, serve_tcp
+from proactor_echo.net.udp import UdpServer, connect_udp, serve_udp
+from proactor_echo.sockets.addresses import format_address
+from proactor_echo.wire.framing import Codec
 
 __all__ = ["STEPS", "Result", "Servers", "Step", "WrongEcho", "run_demo", "run_step"]
 

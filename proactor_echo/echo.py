@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .net.connection import Connection
-from .net.datagram import MAX_DATAGRAM
-from .net.datagram_protocol import DatagramHandler, Oversize
-from .net.protocol import FRAMES_AT_ONCE, FramedProtocol
-from .net.stats import ConnectionStats
-from .wire.framing import RawCodec
-from .wire.state import ConnectionState
+from proactor_echo.net.connection import Connection
+from proactor_echo.net.datagram import MAX_DATAGRAM
+from proactor_echo.net.datagram_protocol import DatagramHandler, Oversize
+from proactor_echo.net.protocol import FRAMES_AT_ONCE, FramedProtocol
+from proactor_echo.net.stats import ConnectionStats
+from proactor_echo.wire.framing import RawCodec
+from proactor_echo.wire.state import ConnectionState
 
 __all__ = ["EchoDatagramProtocol", "EchoProtocol", "echo"]
 

@@ -13,10 +13,10 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from .addresses import format_address
-from .echo import EchoDatagramProtocol, EchoProtocol
-from .net.datagram_protocol import Oversize
-from .net.protocol import Buffer
+from proactor_echo.echo import EchoDatagramProtocol, EchoProtocol
+from proactor_echo.net.datagram_protocol import Oversize
+from proactor_echo.net.protocol import Buffer
+from proactor_echo.sockets.addresses import format_address
 
 __all__ = ["DumpingEchoDatagramProtocol", "DumpingEchoProtocol", "hex_rows"]
 

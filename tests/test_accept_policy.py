@@ -4,7 +4,7 @@ import errno
 
 import pytest
 
-from proactor_echo.accept_errors import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, is_of_one_connection, pause_after
+from proactor_echo.sockets.accept_errors import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, is_of_one_connection, pause_after
 
 
 def windows_error(number: int) -> OSError:

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from proactor_echo.addresses import format_address, is_link_local, parse_host_port, resolve
 from proactor_echo.errors import BindError, ConnectFailed
+from proactor_echo.sockets.addresses import format_address, is_link_local, parse_host_port, resolve
 
 INTERFACES = socket.if_nameindex()
 INDEX, NAME = INTERFACES[-1] if INTERFACES else (1, "lo")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proactor_echo.binding import adopt_datagram_sockets, adopt_listeners
 from proactor_echo.errors import BindError
+from proactor_echo.sockets.binding import adopt_datagram_sockets, adopt_listeners
 
 
 def bound_socket(kind: int = socket.SOCK_STREAM) -> socket.socket:

@@ -10,17 +10,10 @@ from typing import Any
 
 import pytest
 
-from proactor_echo.addresses import format_address
-from proactor_echo.binding import (
-    PORT_ATTEMPTS,
-    Target,
-    bind_all,
-    bind_udp_sockets,
-    listen_tcp,
-    open_socket,
-)
 from proactor_echo.errors import BindError
-from proactor_echo.sockopts import SocketOptions
+from proactor_echo.sockets.addresses import format_address
+from proactor_echo.sockets.binding import PORT_ATTEMPTS, Target, bind_all, bind_udp_sockets, listen_tcp, open_socket
+from proactor_echo.sockets.options import SocketOptions
 
 Bind = Callable[..., Awaitable[list[socket.socket]]]
 

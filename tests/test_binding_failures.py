@@ -15,16 +15,10 @@ from typing import Any
 import pytest
 from peers import WINE_VERSION
 
-from proactor_echo import binding
-from proactor_echo.binding import (
-    Target,
-    bind_all,
-    bind_udp_sockets,
-    listen_tcp,
-    open_socket,
-)
 from proactor_echo.errors import BindError
-from proactor_echo.sockopts import SocketOptions
+from proactor_echo.sockets import binding
+from proactor_echo.sockets.binding import Target, bind_all, bind_udp_sockets, listen_tcp, open_socket
+from proactor_echo.sockets.options import SocketOptions
 
 Bind = Callable[..., Awaitable[list[socket.socket]]]
 both_kinds = pytest.mark.parametrize("bind", [listen_tcp, bind_udp_sockets], ids=["tcp", "udp"])
@@ -181,7 +175,7 @@ try:
             file.write("1")
 except OSError:
     sys.exit(77)
-from proactor_echo.binding import bind_udp_sockets, listen_tcp
+from proactor_echo.sockets.binding import bind_udp_sockets, listen_tcp
 async def main():
     for bind in listen_tcp, bind_udp_sockets:
         for hosts in ["localhost", "127.0.0.1"], ["127.0.0.1", "::1"], ["::1", "127.0.0.1"]:

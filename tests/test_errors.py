@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from proactor_echo.error_numbers import POSIX, RESOURCE_ERRNOS, RESOURCE_WINERRORS, WINDOWS, WINSOCK_BASE
 from proactor_echo.errors import (
     BindError,
     ConnectFailed,
@@ -32,6 +31,7 @@ from proactor_echo.errors import (
     classify,
     is_resource_error,
 )
+from proactor_echo.errors.numbers import POSIX, RESOURCE_ERRNOS, RESOURCE_WINERRORS, WINDOWS, WINSOCK_BASE
 
 R = DisconnectReason
 
@@ -333,7 +333,7 @@ def test_importing_errors_does_not_import_ssl_asyncio_or_socket() -> None:
         "import importlib.util, sys, types\n"
         "from pathlib import Path\n"
         "import proactor_echo.errors as loaded\n"
-        "folder = Path(loaded.__file__).parent\n"
+        "folder = Path(loaded.__file__).parent.parent\n"
         "heavy = {'ssl', 'asyncio', 'socket', 'select'}\n"
         "for name in [n for n in sys.modules if n.split('.')[0] in heavy | {'proactor_echo'}]: del sys.modules[name]\n"
         "package = types.ModuleType('proactor_echo'); package.__path__ = [str(folder)]\n"

@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).parent.parent / "proactor_echo"
 #: From the bottom up. A module belongs to the layer that names it or its folder; those of one layer may import each
 #: other, except where APART says otherwise.
 LAYERS = (
-    {"arguments", "error_numbers", "errors", "escaping"},
-    {"accept_errors", "addresses", "binding", "refusals", "sockopts", "tcpinfo", "winsock"},
+    {"arguments", "errors", "escaping"},
+    {"sockets"},
     {"wire", "loops"},
     {"net"},
     {"echo", "hexdump"},
@@ -25,7 +25,7 @@ LAYERS = (
 APART = {"wire": {"loops"}, "loops": {"wire"}}
 
 #: The protocol layer does no I/O and has no clock, and neither has what it imports.
-PURE = ("arguments", "wire", "errors", "error_numbers", "escaping")
+PURE = ("arguments", "wire", "errors", "escaping")
 IMPURE = {
     "asyncio",
     "concurrent",

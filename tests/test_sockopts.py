@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from proactor_echo import refusals
-from proactor_echo.sockopts import KeepAlive, SocketOptions
+from proactor_echo.sockets import refusals
+from proactor_echo.sockets.options import KeepAlive, SocketOptions
 
 WINDOWS = sys.platform == "win32"
 needs_tcp_keep = pytest.mark.skipif(

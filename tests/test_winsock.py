@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proactor_echo import refusals, winsock
+from proactor_echo.sockets import refusals, winsock
 
 only_windows = pytest.mark.skipif(sys.platform != "win32", reason="a fact of Windows")
 

@@ -1,8 +1,8 @@
 """Accepting: what both engines do with a connection that arrived, and with an accept that failed.
 
 Whatever happens, the listener lives (gh-93821, gh-156365): an error of one connection costs that connection, an error
-of the system or of the listener costs a pause (:mod:`proactor_echo.accept_errors`), logged once and not once a try.
-What a callback raises costs the connection it was given.
+of the system or of the listener costs a pause (:mod:`proactor_echo.sockets.accept_errors`), logged once and not once a
+try. What a callback raises costs the connection it was given.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import socket
 from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
-from proactor_echo import accept_errors
 from proactor_echo.loops import private
 from proactor_echo.loops.writing import contained
+from proactor_echo.sockets import accept_errors
 
 if TYPE_CHECKING:
     import asyncio

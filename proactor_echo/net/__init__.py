@@ -2,6 +2,6 @@
 
 import logging
 
-from ..escaping import escape_traceback
+from proactor_echo.escaping import escape_traceback
 
 logging.getLogger(__name__).addFilter(escape_traceback)

@@ -12,7 +12,7 @@ client of one listener while another listener has one.)
 
 Errors. A connection that died before it was accepted says so through the accept (ECONNABORTED on POSIX, WinError 64 or
 10054 on Windows): count it and go on at once. The stock ``create_server`` closes the listener (gh-93821). What else
-asks for a pause, and for how long, is in :mod:`~proactor_echo.accept_errors`; a pause is said once.
+asks for a pause, and for how long, is in :mod:`~proactor_echo.sockets.accept_errors`; a pause is said once.
 
 Cancelling. Accepts are cancelled only when the server closes, and only while they have not completed (see
 :mod:`~proactor_echo.net.accept`). What arrived meanwhile is closed.
@@ -28,11 +28,11 @@ import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from .. import accept_errors
-from ..addresses import format_address
-from ..errors import classify
-from .accept import Accept
-from .protocol import is_proactor
+from proactor_echo.errors import classify
+from proactor_echo.net.accept import Accept
+from proactor_echo.net.protocol import is_proactor
+from proactor_echo.sockets import accept_errors
+from proactor_echo.sockets.addresses import format_address
 
 __all__ = ["Acceptor", "Trouble"]
 

@@ -6,14 +6,14 @@ import asyncio
 import socket
 from typing import Any
 
-from ..addresses import resolve
-from ..arguments import check_address, check_host, check_instance, check_seconds
-from ..errors import ConnectFailed
-from ..sockopts import SocketOptions
-from ..wire.framing import Codec
-from .connection import Connection
-from .happy_eyeballs import Race, interleave
-from .protocol import is_proactor
+from proactor_echo.arguments import check_address, check_host, check_instance, check_seconds
+from proactor_echo.errors import ConnectFailed
+from proactor_echo.net.connection import Connection
+from proactor_echo.net.happy_eyeballs import Race, interleave
+from proactor_echo.net.protocol import is_proactor
+from proactor_echo.sockets.addresses import resolve
+from proactor_echo.sockets.options import SocketOptions
+from proactor_echo.wire.framing import Codec
 
 __all__ = ["connect_tcp"]
 

@@ -22,13 +22,20 @@ import sys
 from collections import deque
 from typing import Self
 
-from ..arguments import check_whole
-from ..errors import Disconnect, DisconnectReason, EndOfStream, FramingError, ProactorEchoError, ProtocolStateError
-from ..wire.framing import Codec
-from ..wire.state import ConnectionState
-from .ending import lost_error
-from .protocol import FRAMES_AT_ONCE, Buffer, FramedProtocol
-from .stream_protocol import next_wake, wake
+from proactor_echo.arguments import check_whole
+from proactor_echo.errors import (
+    Disconnect,
+    DisconnectReason,
+    EndOfStream,
+    FramingError,
+    ProactorEchoError,
+    ProtocolStateError,
+)
+from proactor_echo.net.ending import lost_error
+from proactor_echo.net.protocol import FRAMES_AT_ONCE, Buffer, FramedProtocol
+from proactor_echo.net.stream_protocol import next_wake, wake
+from proactor_echo.wire.framing import Codec
+from proactor_echo.wire.state import ConnectionState
 
 __all__ = ["Connection"]
 

@@ -24,8 +24,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from ..errors import DatagramTooLong, DisconnectReason, classify
-from ..wire.codec import as_bytes
+from proactor_echo.errors import DatagramTooLong, DisconnectReason, classify
+from proactor_echo.wire.codec import as_bytes
 
 __all__ = ["MAX_DATAGRAM", "DatagramTransport", "as_datagram", "tells_of_another"]
 

@@ -6,8 +6,8 @@ import asyncio
 import socket
 from typing import Any
 
-from .datagram import BURST, DatagramTransport
-from .protocol import is_proactor
+from proactor_echo.net.datagram import BURST, DatagramTransport
+from proactor_echo.net.protocol import is_proactor
 
 __all__ = ["open_transport"]
 

@@ -6,10 +6,10 @@ import asyncio
 import logging
 from typing import Any, Literal, cast
 
-from ..arguments import check_address, check_choice, check_whole
-from ..errors import ProtocolStateError, classify
-from .datagram import MAX_DATAGRAM, as_datagram, tells_of_another
-from .stats import DatagramStats
+from proactor_echo.arguments import check_address, check_choice, check_whole
+from proactor_echo.errors import ProtocolStateError, classify
+from proactor_echo.net.datagram import MAX_DATAGRAM, as_datagram, tells_of_another
+from proactor_echo.net.stats import DatagramStats
 
 __all__ = ["DatagramHandler", "Oversize"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TypeVar
 
-from ..errors import Disconnect, Disconnected, DisconnectReason, ProactorEchoError, classify
-from ..escaping import escaped
+from proactor_echo.errors import Disconnect, Disconnected, DisconnectReason, ProactorEchoError, classify
+from proactor_echo.escaping import escaped
 
 __all__ = ["Ending", "log_level", "lost_error"]
 

@@ -11,10 +11,10 @@ import socket
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..addresses import AddressInfo, format_address
-from ..binding import open_socket
-from ..errors import DisconnectReason, classify
-from ..sockopts import SocketOptions
+from proactor_echo.errors import DisconnectReason, classify
+from proactor_echo.sockets.addresses import AddressInfo, format_address
+from proactor_echo.sockets.binding import open_socket
+from proactor_echo.sockets.options import SocketOptions
 
 __all__ = ["Attempt", "Race", "interleave"]
 

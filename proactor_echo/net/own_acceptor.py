@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from ..errors import classify
-from .acceptor import Trouble, handed_over, logger
+from proactor_echo.errors import classify
+from proactor_echo.net.acceptor import Trouble, handed_over, logger
 
 __all__ = ["OwnAcceptor"]
 

@@ -26,10 +26,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
 
-from ..arguments import check_instance, check_seconds, check_write_limit
-from ..errors import DisconnectReason, FramingError
-from ..wire.framing import Codec, Decoder, RawCodec
-from .stream_protocol import StreamProtocol
+from proactor_echo.arguments import check_instance, check_seconds, check_write_limit
+from proactor_echo.errors import DisconnectReason, FramingError
+from proactor_echo.net.stream_protocol import StreamProtocol
+from proactor_echo.wire.framing import Codec, Decoder, RawCodec
 
 __all__ = ["FRAMES_AT_ONCE", "Buffer", "FramedProtocol", "is_proactor"]
 

@@ -12,8 +12,7 @@ import ssl as tls
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from ..addresses import format_address, port_of
-from ..arguments import (
+from proactor_echo.arguments import (
     check_factory,
     check_handler,
     check_instance,
@@ -22,16 +21,17 @@ from ..arguments import (
     check_whole,
     check_write_limit,
 )
-from ..binding import adopt_listeners, listen_tcp
-from ..errors import Disconnect, DisconnectReason, ProtocolStateError
-from ..sockopts import ACCEPTED_INHERIT, SocketOptions
-from ..wire.framing import Codec
-from .acceptor import Acceptor
-from .connection import Connection
-from .own_acceptor import OwnAcceptor
-from .protocol import FramedProtocol
-from .session import Handler, Session, SessionOwner
-from .stats import DrainReport, ServerStats
+from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
+from proactor_echo.net.acceptor import Acceptor
+from proactor_echo.net.connection import Connection
+from proactor_echo.net.own_acceptor import OwnAcceptor
+from proactor_echo.net.protocol import FramedProtocol
+from proactor_echo.net.session import Handler, Session, SessionOwner
+from proactor_echo.net.stats import DrainReport, ServerStats
+from proactor_echo.sockets.addresses import format_address, port_of
+from proactor_echo.sockets.binding import adopt_listeners, listen_tcp
+from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
+from proactor_echo.wire.framing import Codec
 
 __all__ = ["Server", "serve_tcp"]
 

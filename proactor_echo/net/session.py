@@ -15,11 +15,11 @@ import ssl as tls
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
-from ..addresses import format_address
-from ..errors import Disconnect, DisconnectReason, classify
-from ..sockopts import ACCEPTED_INHERIT, SocketOptions
-from .connection import Connection
-from .protocol import FramedProtocol, is_proactor
+from proactor_echo.errors import Disconnect, DisconnectReason, classify
+from proactor_echo.net.connection import Connection
+from proactor_echo.net.protocol import FramedProtocol, is_proactor
+from proactor_echo.sockets.addresses import format_address
+from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
 
 __all__ = ["Handler", "Session", "SessionOwner"]
 

@@ -10,7 +10,7 @@ import dataclasses
 from collections import Counter
 from typing import Any
 
-from ..errors import DisconnectReason
+from proactor_echo.errors import DisconnectReason
 
 __all__ = ["ConnectionStats", "DatagramStats", "DrainReport", "ServerStats"]
 

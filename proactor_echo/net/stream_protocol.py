@@ -16,14 +16,14 @@ import sys
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
-from ..addresses import format_address
-from ..arguments import check_seconds
-from ..errors import Disconnect, DisconnectReason, ProtocolStateError
-from ..wire.state import ConnectionState, Event, Lifecycle
-from .ending import Ending, log_level, lost_error
-from .started import Started, nothing_to_wait_for
-from .stats import ConnectionStats
-from .timers import IdleTimer, StallTimer
+from proactor_echo.arguments import check_seconds
+from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
+from proactor_echo.net.ending import Ending, log_level, lost_error
+from proactor_echo.net.started import Started, nothing_to_wait_for
+from proactor_echo.net.stats import ConnectionStats
+from proactor_echo.net.timers import IdleTimer, StallTimer
+from proactor_echo.sockets.addresses import format_address
+from proactor_echo.wire.state import ConnectionState, Event, Lifecycle
 
 __all__ = ["Owner", "StreamProtocol", "next_wake", "wake"]
 

@@ -8,14 +8,14 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
-from ..addresses import format_address, is_ip
-from ..arguments import check_address
-from ..errors import EndOfStream, ProtocolStateError
-from .datagram import BURST, MAX_DATAGRAM, DatagramTransport, as_datagram
-from .datagram_loops import open_transport
-from .datagram_protocol import DatagramHandler, Oversize
-from .protocol import Buffer
-from .udp_sockets import UdpSockets
+from proactor_echo.arguments import check_address
+from proactor_echo.errors import EndOfStream, ProtocolStateError
+from proactor_echo.net.datagram import BURST, MAX_DATAGRAM, DatagramTransport, as_datagram
+from proactor_echo.net.datagram_loops import open_transport
+from proactor_echo.net.datagram_protocol import DatagramHandler, Oversize
+from proactor_echo.net.protocol import Buffer
+from proactor_echo.net.udp_sockets import UdpSockets
+from proactor_echo.sockets.addresses import format_address, is_ip
 
 __all__ = ["UdpEndpoint"]
 

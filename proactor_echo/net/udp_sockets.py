@@ -7,10 +7,10 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from ..addresses import format_address, port_of
-from .datagram_loops import open_transport
-from .datagram_protocol import DatagramHandler
-from .stats import DatagramStats
+from proactor_echo.net.datagram_loops import open_transport
+from proactor_echo.net.datagram_protocol import DatagramHandler
+from proactor_echo.net.stats import DatagramStats
+from proactor_echo.sockets.addresses import format_address, port_of
 
 __all__ = ["UdpServer", "UdpSockets"]
 

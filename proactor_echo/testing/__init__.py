@@ -9,19 +9,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .datagram_proxy import UdpFaultProxy
-    from .proxied import ProxiedConnection
-    from .proxy import FaultProxy
-    from .resources import (
+    from proactor_echo.testing.datagram_proxy import UdpFaultProxy
+    from proactor_echo.testing.proxied import ProxiedConnection
+    from proactor_echo.testing.proxy import FaultProxy
+    from proactor_echo.testing.resources import (
         FaultProxyFactory,
         TcpClientFactory,
         TcpServerFactory,
         UdpFaultProxyFactory,
         UdpServerFactory,
     )
-    from .runners import LeftOpenWarning
-    from .servers import TcpTestServer, UdpTestServer
-    from .thread import FaultProxyThread, ServerThreadFactory, TcpServerThread, UdpServerThread
+    from proactor_echo.testing.runners import LeftOpenWarning
+    from proactor_echo.testing.servers import TcpTestServer, UdpTestServer
+    from proactor_echo.testing.thread import FaultProxyThread, ServerThreadFactory, TcpServerThread, UdpServerThread
 
 __all__ = [
     "FaultProxy",

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .runners import open_resources, resources_of
+from proactor_echo.testing.runners import open_resources, resources_of
 
 if TYPE_CHECKING:
-    from .resources import Resources
-    from .servers import TcpTestServer, UdpTestServer
+    from proactor_echo.testing.resources import Resources
+    from proactor_echo.testing.servers import TcpTestServer, UdpTestServer
 
 __all__: list[str] = []
 

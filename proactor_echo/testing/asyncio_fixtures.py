@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from .runners import SCOPES, open_resources, resources_of
+from proactor_echo.testing.runners import SCOPES, open_resources, resources_of
 
 if TYPE_CHECKING:
-    from .resources import Resources
-    from .servers import TcpTestServer, UdpTestServer
+    from proactor_echo.testing.resources import Resources
+    from proactor_echo.testing.servers import TcpTestServer, UdpTestServer
 
 __all__: list[str] = []
 

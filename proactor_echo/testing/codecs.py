@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
-from ..arguments import check_bytes, check_instance, check_whole
-from ..wire.codec import Codec, RawCodec
-from .payloads import make_payloads
+from proactor_echo.arguments import check_bytes, check_instance, check_whole
+from proactor_echo.testing.payloads import make_payloads
+from proactor_echo.wire.codec import Codec, RawCodec
 
 __all__ = ["AnyCodec", "AnyDecoder", "assert_round_trip", "assert_split_invariant"]
 

@@ -5,10 +5,10 @@
 * :func:`check_transport`: the promises of asyncio's stream and datagram transports, on any event loop.
 """
 
-from .codecs import AnyCodec, AnyDecoder, assert_round_trip, assert_split_invariant
-from .echo_check import check_echo
-from .report import Outcome, Report, Result
-from .transports import PROMISES, check_transport
+from proactor_echo.testing.codecs import AnyCodec, AnyDecoder, assert_round_trip, assert_split_invariant
+from proactor_echo.testing.echo_check import check_echo
+from proactor_echo.testing.report import Outcome, Report, Result
+from proactor_echo.testing.transports import PROMISES, check_transport
 
 __all__ = [
     "PROMISES",

@@ -6,9 +6,9 @@ import asyncio
 import heapq
 from collections.abc import Callable
 
-from .active import ActiveFault, DatagramDice
-from .datagram_faults import Datagram
-from .faults import DatagramFault
+from proactor_echo.testing.active import ActiveFault, DatagramDice
+from proactor_echo.testing.datagram_faults import Datagram
+from proactor_echo.testing.faults import DatagramFault
 
 __all__ = ["DatagramPipe"]
 

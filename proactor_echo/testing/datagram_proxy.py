@@ -7,16 +7,16 @@ import socket
 from collections.abc import Callable
 from typing import Any, Self
 
-from ..addresses import format_address, resolve
-from ..arguments import check_address, check_instance, check_whole
-from ..binding import open_socket
-from ..net.datagram_protocol import DatagramHandler
-from ..net.udp import UdpServer, serve_udp
-from ..sockopts import SocketOptions
-from .active import ActiveFault, ActiveFaults, DatagramDice, Direction
-from .datagram_pipe import DatagramPipe
-from .faults import Address, DatagramFault
-from .waiting import Waiters
+from proactor_echo.arguments import check_address, check_instance, check_whole
+from proactor_echo.net.datagram_protocol import DatagramHandler
+from proactor_echo.net.udp import UdpServer, serve_udp
+from proactor_echo.sockets.addresses import format_address, resolve
+from proactor_echo.sockets.binding import open_socket
+from proactor_echo.sockets.options import SocketOptions
+from proactor_echo.testing.active import ActiveFault, ActiveFaults, DatagramDice, Direction
+from proactor_echo.testing.datagram_pipe import DatagramPipe
+from proactor_echo.testing.faults import Address, DatagramFault
+from proactor_echo.testing.waiting import Waiters
 
 __all__ = ["UdpFaultProxy"]
 

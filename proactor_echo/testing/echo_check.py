@@ -12,10 +12,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
-from ..addresses import format_address, parse_host_port
-from ..arguments import check_address, check_callable, check_flag, check_names, check_seconds, check_whole
-from ..errors import classify
-from .report import Outcome, Report, Result
+from proactor_echo.arguments import check_address, check_callable, check_flag, check_names, check_seconds, check_whole
+from proactor_echo.errors import classify
+from proactor_echo.sockets.addresses import format_address, parse_host_port
+from proactor_echo.testing.report import Outcome, Report, Result
 
 __all__ = ["CheckFailed", "Checked", "Skipped", "check_echo"]
 
@@ -66,12 +66,12 @@ async def check_echo(
     check_callable("each", each, optional=True)
     plan = Plan(timeout, quiet, size, clients)
     if udp:
-        from . import echo_datagrams as datagrams
+        from proactor_echo.testing import echo_datagrams as datagrams
 
         datagram_checks = _chosen(datagrams.CHECKS, only)
         datagram_site = await datagrams.DatagramSite.open(host, port, plan)
         return await _run_all("udp", datagram_site.address, datagram_checks, datagram_site, plan, each)
-    from . import echo_stream as stream
+    from proactor_echo.testing import echo_stream as stream
 
     checks = _chosen(stream.CHECKS, only)
     async with await stream.StreamSite.open(host, port, plan) as site:

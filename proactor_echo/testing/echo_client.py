@@ -10,9 +10,9 @@ from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from ..addresses import AddressInfo, format_address, resolve
-from ..errors import ConnectFailed, classify
-from .echo_check import CheckFailed, Plan
+from proactor_echo.errors import ConnectFailed, classify
+from proactor_echo.sockets.addresses import AddressInfo, format_address, resolve
+from proactor_echo.testing.echo_check import CheckFailed, Plan
 
 __all__ = ["StreamClient", "StreamSite"]
 

@@ -6,9 +6,9 @@ import asyncio
 import socket
 from typing import Any, Final, Self
 
-from ..addresses import AddressInfo, format_address, resolve
-from ..errors import ConnectFailed, classify
-from .echo_check import CheckFailed, Plan
+from proactor_echo.errors import ConnectFailed, classify
+from proactor_echo.sockets.addresses import AddressInfo, format_address, resolve
+from proactor_echo.testing.echo_check import CheckFailed, Plan
 
 __all__ = ["DatagramClient", "DatagramSite"]
 

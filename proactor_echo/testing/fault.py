@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Literal
 
-from ..arguments import check_choice, check_number, check_whole
+from proactor_echo.arguments import check_choice, check_number, check_whole
 
 if TYPE_CHECKING:
     from random import Random
 
-    from .datagram_faults import Effect as DatagramEffect
-    from .stream_faults import Effect as StreamEffect
+    from proactor_echo.testing.datagram_faults import Effect as DatagramEffect
+    from proactor_echo.testing.stream_faults import Effect as StreamEffect
 
 __all__ = [
     "Address",

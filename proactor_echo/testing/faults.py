@@ -20,24 +20,16 @@ import dataclasses
 import math
 from typing import TYPE_CHECKING
 
-from ..arguments import check_number, check_seconds, check_whole
-from . import datagram_faults as datagrams
-from . import stream_faults as streams
-from .fault import (
-    Address,
-    DatagramFault,
-    Fault,
-    StreamFault,
-    Towards,
-    bounds,
-    check_range,
-)
+from proactor_echo.arguments import check_number, check_seconds, check_whole
+from proactor_echo.testing import datagram_faults as datagrams
+from proactor_echo.testing import stream_faults as streams
+from proactor_echo.testing.fault import Address, DatagramFault, Fault, StreamFault, Towards, bounds, check_range
 
 if TYPE_CHECKING:
     from random import Random
 
-    from .datagram_proxy import UdpFaultProxy
-    from .proxy import FaultProxy
+    from proactor_echo.testing.datagram_proxy import UdpFaultProxy
+    from proactor_echo.testing.proxy import FaultProxy
 
 __all__ = [
     "Address",
@@ -72,14 +64,14 @@ async def fault_proxy(upstream: Address, *, host: str = "127.0.0.1", seed: int =
     Use it in ``async with``. ``seed`` is what faults without a seed of their own get theirs from.
     Raises :class:`~proactor_echo.BindError`.
     """
-    from .proxy import FaultProxy
+    from proactor_echo.testing.proxy import FaultProxy
 
     return await FaultProxy.open(upstream, host=host, seed=seed)
 
 
 async def udp_fault_proxy(upstream: Address, *, host: str = "127.0.0.1", seed: int = 0) -> UdpFaultProxy:
     """Put a UDP proxy on a free port in front of ``upstream``; the rest is as for :func:`fault_proxy`."""
-    from .datagram_proxy import UdpFaultProxy
+    from proactor_echo.testing.datagram_proxy import UdpFaultProxy
 
     return await UdpFaultProxy.open(upstream, host=host, seed=seed)
 

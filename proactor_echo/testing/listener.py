@@ -8,10 +8,10 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from ..binding import listen_tcp
-from ..net.acceptor import Acceptor
-from ..net.protocol import is_proactor
-from ..sockopts import SocketOptions
+from proactor_echo.net.acceptor import Acceptor
+from proactor_echo.net.protocol import is_proactor
+from proactor_echo.sockets.binding import listen_tcp
+from proactor_echo.sockets.options import SocketOptions
 
 __all__ = ["Listener"]
 

@@ -7,9 +7,9 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 
-from ..errors import Disconnected, DisconnectReason, FramingError, ProtocolStateError
-from ..net.connection import Connection
-from .stream_faults import Effect, End, Piece
+from proactor_echo.errors import Disconnected, DisconnectReason, FramingError, ProtocolStateError
+from proactor_echo.net.connection import Connection
+from proactor_echo.testing.stream_faults import Effect, End, Piece
 
 __all__ = ["Pipe"]
 

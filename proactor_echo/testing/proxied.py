@@ -8,17 +8,17 @@ import socket
 from collections.abc import Callable, Hashable
 from typing import Any
 
-from ..addresses import format_address
-from ..errors import ConnectFailed
-from ..net.client import connect_tcp
-from ..net.connection import Connection
-from ..net.protocol import is_proactor
-from ..wire.state import ConnectionState
-from .active import ActiveFault, ActiveFaults, Direction, stream_effect
-from .faults import Refuse, StreamFault
-from .pipe import Pipe
-from .record import Record
-from .stream_faults import End
+from proactor_echo.errors import ConnectFailed
+from proactor_echo.net.client import connect_tcp
+from proactor_echo.net.connection import Connection
+from proactor_echo.net.protocol import is_proactor
+from proactor_echo.sockets.addresses import format_address
+from proactor_echo.testing.active import ActiveFault, ActiveFaults, Direction, stream_effect
+from proactor_echo.testing.faults import Refuse, StreamFault
+from proactor_echo.testing.pipe import Pipe
+from proactor_echo.testing.record import Record
+from proactor_echo.testing.stream_faults import End
+from proactor_echo.wire.state import ConnectionState
 
 __all__ = ["ProxiedConnection"]
 

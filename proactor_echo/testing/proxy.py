@@ -6,15 +6,15 @@ import socket
 from collections.abc import Callable
 from typing import Any, Self
 
-from ..addresses import format_address
-from ..arguments import check_address, check_instance, check_whole
-from ..sockopts import SocketOptions
-from .active import ActiveFault, ActiveFaults
-from .faults import Address, Refuse, StreamFault
-from .listener import Listener
-from .proxied import ProxiedConnection
-from .record import Record
-from .waiting import Waiters
+from proactor_echo.arguments import check_address, check_instance, check_whole
+from proactor_echo.sockets.addresses import format_address
+from proactor_echo.sockets.options import SocketOptions
+from proactor_echo.testing.active import ActiveFault, ActiveFaults
+from proactor_echo.testing.faults import Address, Refuse, StreamFault
+from proactor_echo.testing.listener import Listener
+from proactor_echo.testing.proxied import ProxiedConnection
+from proactor_echo.testing.record import Record
+from proactor_echo.testing.waiting import Waiters
 
 __all__ = ["FaultProxy"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .active import Direction
+from proactor_echo.testing.active import Direction
 
 __all__ = ["Record"]
 

@@ -9,20 +9,20 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
-from ..arguments import check_address
-from ..echo import EchoDatagramProtocol
-from ..net.client import connect_tcp
-from ..net.connection import Connection
-from ..net.datagram_protocol import DatagramHandler
-from ..net.protocol import FramedProtocol
-from ..net.session import Handler
-from ..sockopts import SocketOptions
-from ..wire.framing import Codec
-from .active import ActiveFault
-from .datagram_proxy import UdpFaultProxy
-from .faults import Address
-from .proxy import FaultProxy
-from .servers import TcpTestServer, UdpTestServer
+from proactor_echo.arguments import check_address
+from proactor_echo.echo import EchoDatagramProtocol
+from proactor_echo.net.client import connect_tcp
+from proactor_echo.net.connection import Connection
+from proactor_echo.net.datagram_protocol import DatagramHandler
+from proactor_echo.net.protocol import FramedProtocol
+from proactor_echo.net.session import Handler
+from proactor_echo.sockets.options import SocketOptions
+from proactor_echo.testing.active import ActiveFault
+from proactor_echo.testing.datagram_proxy import UdpFaultProxy
+from proactor_echo.testing.faults import Address
+from proactor_echo.testing.proxy import FaultProxy
+from proactor_echo.testing.servers import TcpTestServer, UdpTestServer
+from proactor_echo.wire.framing import Codec
 
 __all__ = [
     "FaultProxyFactory",

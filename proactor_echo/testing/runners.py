@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from .resources import Resources
+    from proactor_echo.testing.resources import Resources
 
 __all__ = [
     "RUN_SEED",
@@ -118,7 +118,7 @@ def _default_scope(config: pytest.Config) -> str:
 @contextlib.asynccontextmanager
 async def open_resources(request: pytest.FixtureRequest, *, tell_tasks: bool = False) -> AsyncIterator[Resources]:
     """Hold what the test opens on the running loop, and close it."""
-    from .resources import Resources
+    from proactor_echo.testing.resources import Resources
 
     resources = Resources(seed_of(request), tell_tasks=tell_tasks)
     request.node.stash[TEST_RESOURCES] = resources

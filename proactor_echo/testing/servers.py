@@ -7,19 +7,19 @@ import ssl as tls
 from collections.abc import Callable
 from typing import Any
 
-from ..arguments import check_factory, check_handler, check_made
-from ..echo import EchoDatagramProtocol, EchoProtocol
-from ..net.connection import Connection
-from ..net.datagram_protocol import DatagramHandler
-from ..net.protocol import FramedProtocol
-from ..net.server import Server, serve_tcp
-from ..net.session import Handler
-from ..net.stats import DatagramStats, ServerStats
-from ..net.udp import UdpServer, serve_udp
-from ..sockopts import SocketOptions
-from ..wire.framing import Codec
-from .datagram_proxy import UdpFaultProxy
-from .proxy import FaultProxy
+from proactor_echo.arguments import check_factory, check_handler, check_made
+from proactor_echo.echo import EchoDatagramProtocol, EchoProtocol
+from proactor_echo.net.connection import Connection
+from proactor_echo.net.datagram_protocol import DatagramHandler
+from proactor_echo.net.protocol import FramedProtocol
+from proactor_echo.net.server import Server, serve_tcp
+from proactor_echo.net.session import Handler
+from proactor_echo.net.stats import DatagramStats, ServerStats
+from proactor_echo.net.udp import UdpServer, serve_udp
+from proactor_echo.sockets.options import SocketOptions
+from proactor_echo.testing.datagram_proxy import UdpFaultProxy
+from proactor_echo.testing.proxy import FaultProxy
+from proactor_echo.wire.framing import Codec
 
 __all__ = ["TcpTestServer", "UdpTestServer"]
 

@@ -8,19 +8,19 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
-from ..echo import EchoDatagramProtocol
-from ..net.datagram_protocol import DatagramHandler
-from ..net.protocol import FramedProtocol
-from ..net.session import Handler
-from ..net.stats import DatagramStats, ServerStats
-from ..sockopts import SocketOptions
-from ..wire.framing import Codec
-from .active import ActiveFault
-from .datagram_proxy import UdpFaultProxy
-from .faults import Address, DatagramFault, Fault, StreamFault
-from .proxy import FaultProxy
-from .resources import Resources
-from .servers import TcpTestServer, UdpTestServer
+from proactor_echo.echo import EchoDatagramProtocol
+from proactor_echo.net.datagram_protocol import DatagramHandler
+from proactor_echo.net.protocol import FramedProtocol
+from proactor_echo.net.session import Handler
+from proactor_echo.net.stats import DatagramStats, ServerStats
+from proactor_echo.sockets.options import SocketOptions
+from proactor_echo.testing.active import ActiveFault
+from proactor_echo.testing.datagram_proxy import UdpFaultProxy
+from proactor_echo.testing.faults import Address, DatagramFault, Fault, StreamFault
+from proactor_echo.testing.proxy import FaultProxy
+from proactor_echo.testing.resources import Resources
+from proactor_echo.testing.servers import TcpTestServer, UdpTestServer
+from proactor_echo.wire.framing import Codec
 
 __all__ = [
     "ConnectionSnapshot",

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-from ..arguments import check_callable, check_seconds
+from proactor_echo.arguments import check_callable, check_seconds
 
 __all__ = ["Waiters"]
 

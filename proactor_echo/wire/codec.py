@@ -18,8 +18,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from ..arguments import check_bytes, check_choice, check_whole
-from ..errors import FrameTooLong, FrameTruncated, FramingError, ProtocolStateError
+from proactor_echo.arguments import check_bytes, check_choice, check_whole
+from proactor_echo.errors import FrameTooLong, FrameTruncated, FramingError, ProtocolStateError
 
 __all__ = ["BytesLike", "Codec", "Decoder", "PartialFrame", "RawCodec"]
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from ..arguments import check_whole
-from ..errors import FramingError
-from .codec import BytesLike, Codec, Decoder, as_bytes, too_long
-from .runs import LONGEST_RUN, Runs
+from proactor_echo.arguments import check_whole
+from proactor_echo.errors import FramingError
+from proactor_echo.wire.codec import BytesLike, Codec, Decoder, as_bytes, too_long
+from proactor_echo.wire.runs import LONGEST_RUN, Runs
 
 __all__ = ["FixedCodec"]
 

@@ -13,12 +13,12 @@ r"""All codecs: how frames are put into a stream of bytes and found again. No I/
 :class:`Codec` and :class:`Decoder` are there to be subclassed.
 """
 
-from .codec import BytesLike, Codec, Decoder, PartialFrame, RawCodec
-from .fixed import FixedCodec
-from .length import LengthCodec
-from .lines import DelimiterCodec, LineCodec
-from .netstring import NetstringCodec
-from .varint import VarintCodec
+from proactor_echo.wire.codec import BytesLike, Codec, Decoder, PartialFrame, RawCodec
+from proactor_echo.wire.fixed import FixedCodec
+from proactor_echo.wire.length import LengthCodec
+from proactor_echo.wire.lines import DelimiterCodec, LineCodec
+from proactor_echo.wire.netstring import NetstringCodec
+from proactor_echo.wire.varint import VarintCodec
 
 __all__ = [
     "BytesLike",

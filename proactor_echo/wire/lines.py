@@ -17,9 +17,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
-from ..arguments import check_bytes, check_choice, check_flag
-from ..errors import FramingError
-from .codec import (
+from proactor_echo.arguments import check_bytes, check_choice, check_flag
+from proactor_echo.errors import FramingError
+from proactor_echo.wire.codec import (
     BytesLike,
     Codec,
     Decoder,

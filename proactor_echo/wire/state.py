@@ -43,7 +43,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from ..errors import ProtocolStateError
+from proactor_echo.errors import ProtocolStateError
 
 __all__ = ["TRANSITIONS", "ConnectionState", "Event", "Lifecycle"]
 

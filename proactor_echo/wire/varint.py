@@ -12,10 +12,10 @@ Source: Protocol Buffers documentation, "Encoding", Base 128 Varints.
 
 from typing import Any, Literal
 
-from ..errors import FrameCorrupt
-from .codec import Decoder, check_limit
-from .runs import Runs
-from .sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
+from proactor_echo.errors import FrameCorrupt
+from proactor_echo.wire.codec import Decoder, check_limit
+from proactor_echo.wire.runs import Runs
+from proactor_echo.wire.sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
 
 __all__ = ["VarintCodec"]
 

@@ -10,8 +10,8 @@ import pytest
 from loops.faults import ERRORS, Fault, FaultySocket
 from loops.recording import Bench
 
-from proactor_echo import accept_errors
 from proactor_echo.loops import private
+from proactor_echo.sockets import accept_errors
 
 each_error = pytest.mark.parametrize("error", ERRORS)
 

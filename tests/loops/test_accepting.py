@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from loops.recording import Bench, Recorder, reset
 
-from proactor_echo import accept_errors
+from proactor_echo.sockets import accept_errors
 
 CERTIFICATE = Path(__file__).with_name("localhost.pem")
 

@@ -153,7 +153,7 @@ def test_an_exhausted_system_pauses_accepting_and_is_told_once(
         submit(self, proactor)
 
     monkeypatch.setattr(overlapped.Accept, "submit", failing)
-    monkeypatch.setattr("proactor_echo.accept_errors.FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("proactor_echo.sockets.accept_errors.FIRST_PAUSE", 0.01)
 
     async def main() -> None:
         server, address = await listen()

@@ -106,7 +106,7 @@ async def test_a_failed_accept_is_survived(monkeypatch: pytest.MonkeyPatch, erro
 def endless_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a pause of accepting longer than any test has time."""
     for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
-        monkeypatch.setattr(f"proactor_echo.accept_errors.{name}", 3600.0)
+        monkeypatch.setattr(f"proactor_echo.sockets.accept_errors.{name}", 3600.0)
 
 
 @pytest.mark.usefixtures("endless_pauses")

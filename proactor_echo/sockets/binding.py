@@ -19,11 +19,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
-from .addresses import format_address, resolve
-from .arguments import check_hosts, check_instance, check_whole
-from .errors import BindError
-from .sockopts import SocketOptions
-from .winsock import disable_udp_connreset
+from proactor_echo.arguments import check_hosts, check_instance, check_whole
+from proactor_echo.errors import BindError
+from proactor_echo.sockets.addresses import format_address, resolve
+from proactor_echo.sockets.options import SocketOptions
+from proactor_echo.sockets.winsock import disable_udp_connreset
 
 __all__ = ["adopt_datagram_sockets", "adopt_listeners", "bind_udp_sockets", "listen_tcp", "open_socket"]
 
@@ -57,7 +57,7 @@ async def bind_udp_sockets(host: Hosts, port: int, *, options: SocketOptions | N
     """Return non-blocking datagram sockets bound to every address of every host, all on one port.
 
     The rules are those of :func:`listen_tcp`. On Windows the errors that ICMP messages cause are turned off
-    (:func:`~proactor_echo.winsock.disable_udp_connreset`).
+    (:func:`~proactor_echo.sockets.winsock.disable_udp_connreset`).
     """
     options = options or SocketOptions()
     targets = await _targets(host, port, socket.SOCK_DGRAM, options)

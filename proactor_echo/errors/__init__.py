@@ -20,9 +20,16 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from .arguments import check_instance
-from .error_numbers import POSIX, RESOURCE_ERRNOS, RESOURCE_WINERRORS, WINDOWS, WINSOCK_BASE, DisconnectReason
-from .escaping import escaped
+from proactor_echo.arguments import check_instance
+from proactor_echo.errors.numbers import (
+    POSIX,
+    RESOURCE_ERRNOS,
+    RESOURCE_WINERRORS,
+    WINDOWS,
+    WINSOCK_BASE,
+    DisconnectReason,
+)
+from proactor_echo.escaping import escaped
 
 __all__ = [
     "BindError",

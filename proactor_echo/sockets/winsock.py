@@ -10,7 +10,7 @@ Sources: Microsoft's pages "WSAIoctl function (winsock2.h)" and "Winsock IOCTLs"
 import sys
 from typing import Final, Protocol
 
-from .refusals import report_refusal
+from proactor_echo.sockets.refusals import report_refusal
 
 __all__ = ["SIO_KEEPALIVE_VALS", "SIO_UDP_CONNRESET", "SIO_UDP_NETRESET", "HasFileno", "disable_udp_connreset"]
 

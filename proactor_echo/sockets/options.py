@@ -26,9 +26,9 @@ import sys
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from . import winsock
-from .arguments import check_flag, check_instance, check_seconds, check_whole
-from .refusals import report_refusal
+from proactor_echo.arguments import check_flag, check_instance, check_seconds, check_whole
+from proactor_echo.sockets import winsock
+from proactor_echo.sockets.refusals import report_refusal
 
 __all__ = ["ACCEPTED_INHERIT", "KeepAlive", "SocketLike", "SocketOptions"]
 

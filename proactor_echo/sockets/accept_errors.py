@@ -28,7 +28,7 @@ from __future__ import annotations
 import errno
 from typing import Final
 
-from .errors import DisconnectReason, classify, is_resource_error
+from proactor_echo.errors import DisconnectReason, classify, is_resource_error
 
 __all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "PATIENCE", "is_of_one_connection", "pause_after"]
 

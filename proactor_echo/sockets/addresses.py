@@ -10,9 +10,9 @@ import socket
 import sys
 from typing import Any, Final
 
-from .arguments import check_host, check_port, check_text
-from .errors import BindError, ConnectFailed
-from .escaping import escaped
+from proactor_echo.arguments import check_host, check_port, check_text
+from proactor_echo.errors import BindError, ConnectFailed
+from proactor_echo.escaping import escaped
 
 __all__ = ["AddressInfo", "format_address", "is_ip", "is_link_local", "parse_host_port", "port_of", "resolve"]
 
