@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from proactor_echo.net.udp import UdpEndpoint, UdpServer, bind_udp, connect_udp, serve_udp
     from proactor_echo.sockets.addresses import format_address, parse_host_port
     from proactor_echo.sockets.options import KeepAlive, SocketOptions
-    from proactor_echo.wire.framing import (
+    from proactor_echo.wire import (
         Codec,
         Decoder,
         DelimiterCodec,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         RawCodec,
         VarintCodec,
     )
-    from proactor_echo.wire.state import ConnectionState
+    from proactor_echo.wire.lifecycle import ConnectionState
 
 __all__ = [
     "BindError",
@@ -124,10 +124,10 @@ _MODULES = {
     ".net.stats": "ConnectionStats DatagramStats DrainReport ServerStats",
     ".net.udp": "UdpEndpoint UdpServer bind_udp connect_udp serve_udp",
     ".sockets.options": "KeepAlive SocketOptions",
-    ".wire.framing": (
+    ".wire": (
         "Codec Decoder DelimiterCodec FixedCodec LengthCodec LineCodec NetstringCodec PartialFrame RawCodec VarintCodec"
     ),
-    ".wire.state": "ConnectionState",
+    ".wire.lifecycle": "ConnectionState",
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 

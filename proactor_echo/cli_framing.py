@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
+from proactor_echo.wire import Codec, LengthCodec, LineCodec, NetstringCodec, RawCodec, VarintCodec
 from proactor_echo.wire.codec import BytesLike, as_bytes
-from proactor_echo.wire.framing import Codec, LengthCodec, LineCodec, NetstringCodec, RawCodec, VarintCodec
 
 __all__ = ["FRAMINGS", "LONGEST_FRAME", "make_codec"]
 

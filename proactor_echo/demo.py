@@ -24,7 +24,7 @@ from proactor_echo.net.connection import Connection
 from proactor_echo.net.server import Server, serve_tcp
 from proactor_echo.net.udp import UdpServer, connect_udp, serve_udp
 from proactor_echo.sockets.addresses import format_address
-from proactor_echo.wire.framing import Codec
+from proactor_echo.wire import Codec
 
 __all__ = ["STEPS", "Result", "Servers", "Step", "WrongEcho", "run_demo", "run_step"]
 

@@ -14,8 +14,8 @@ from proactor_echo.net.datagram import MAX_DATAGRAM
 from proactor_echo.net.datagram_protocol import DatagramHandler, Oversize
 from proactor_echo.net.protocol import FRAMES_AT_ONCE, FramedProtocol
 from proactor_echo.net.stats import ConnectionStats
-from proactor_echo.wire.framing import RawCodec
-from proactor_echo.wire.state import ConnectionState
+from proactor_echo.wire import RawCodec
+from proactor_echo.wire.lifecycle import ConnectionState
 
 __all__ = ["EchoDatagramProtocol", "EchoProtocol", "echo"]
 

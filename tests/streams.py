@@ -6,15 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from proactor_echo.errors import FramingError
-from proactor_echo.wire.framing import (
-    Codec,
-    DelimiterCodec,
-    FixedCodec,
-    LengthCodec,
-    LineCodec,
-    NetstringCodec,
-    VarintCodec,
-)
+from proactor_echo.wire import Codec, DelimiterCodec, FixedCodec, LengthCodec, LineCodec, NetstringCodec, VarintCodec
 
 CODECS: dict[str, Codec] = {
     "length": LengthCodec(),

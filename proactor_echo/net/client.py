@@ -13,7 +13,7 @@ from proactor_echo.net.happy_eyeballs import Race, interleave
 from proactor_echo.net.protocol import is_proactor
 from proactor_echo.sockets.addresses import resolve
 from proactor_echo.sockets.options import SocketOptions
-from proactor_echo.wire.framing import Codec
+from proactor_echo.wire import Codec
 
 __all__ = ["connect_tcp"]
 

@@ -34,8 +34,8 @@ from proactor_echo.errors import (
 from proactor_echo.net.ending import lost_error
 from proactor_echo.net.protocol import FRAMES_AT_ONCE, Buffer, FramedProtocol
 from proactor_echo.net.stream_protocol import next_wake, wake
-from proactor_echo.wire.framing import Codec
-from proactor_echo.wire.state import ConnectionState
+from proactor_echo.wire import Codec
+from proactor_echo.wire.lifecycle import ConnectionState
 
 __all__ = ["Connection"]
 

@@ -29,7 +29,7 @@ from typing import cast
 from proactor_echo.arguments import check_instance, check_seconds, check_write_limit
 from proactor_echo.errors import DisconnectReason, FramingError
 from proactor_echo.net.stream_protocol import StreamProtocol
-from proactor_echo.wire.framing import Codec, Decoder, RawCodec
+from proactor_echo.wire import Codec, Decoder, RawCodec
 
 __all__ = ["FRAMES_AT_ONCE", "Buffer", "FramedProtocol", "is_proactor"]
 

@@ -31,7 +31,7 @@ from proactor_echo.net.stats import DrainReport, ServerStats
 from proactor_echo.sockets.addresses import format_address, port_of
 from proactor_echo.sockets.binding import adopt_listeners, listen_tcp
 from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
-from proactor_echo.wire.framing import Codec
+from proactor_echo.wire import Codec
 
 __all__ = ["Server", "serve_tcp"]
 

@@ -1,8 +1,8 @@
 """StreamProtocol: the life of one connection on any asyncio event loop, whatever its bytes mean.
 
-Its states are those of :mod:`proactor_echo.wire.state`. Whoever ends it, and however, it comes to its end in one place,
-:meth:`StreamProtocol.connection_lost`, which leaves one :class:`~proactor_echo.errors.Disconnect`. What its callbacks
-raise stays here: it ends the connection, and never reaches the transport.
+Its states are those of :mod:`proactor_echo.wire.lifecycle`. Whoever ends it, and however, it comes to its end in one
+place, :meth:`StreamProtocol.connection_lost`, which leaves one :class:`~proactor_echo.errors.Disconnect`. What its
+callbacks raise stays here: it ends the connection, and never reaches the transport.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from proactor_echo.net.started import Started, nothing_to_wait_for
 from proactor_echo.net.stats import ConnectionStats
 from proactor_echo.net.timers import IdleTimer, StallTimer
 from proactor_echo.sockets.addresses import format_address
-from proactor_echo.wire.state import ConnectionState, Event, Lifecycle
+from proactor_echo.wire.lifecycle import ConnectionState, Event, Lifecycle
 
 __all__ = ["Owner", "StreamProtocol", "next_wake", "wake"]
 

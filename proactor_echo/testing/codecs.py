@@ -13,7 +13,8 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from proactor_echo.arguments import check_bytes, check_instance, check_whole
 from proactor_echo.testing.payloads import make_payloads
-from proactor_echo.wire.codec import Codec, RawCodec
+from proactor_echo.wire.codec import Codec
+from proactor_echo.wire.raw import RawCodec
 
 __all__ = ["AnyCodec", "AnyDecoder", "assert_round_trip", "assert_split_invariant"]
 

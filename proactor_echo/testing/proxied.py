@@ -18,7 +18,7 @@ from proactor_echo.testing.faults import Refuse, StreamFault
 from proactor_echo.testing.pipe import Pipe
 from proactor_echo.testing.record import Record
 from proactor_echo.testing.stream_faults import End
-from proactor_echo.wire.state import ConnectionState
+from proactor_echo.wire.lifecycle import ConnectionState
 
 __all__ = ["ProxiedConnection"]
 

@@ -22,7 +22,7 @@ from proactor_echo.testing.datagram_proxy import UdpFaultProxy
 from proactor_echo.testing.faults import Address
 from proactor_echo.testing.proxy import FaultProxy
 from proactor_echo.testing.servers import TcpTestServer, UdpTestServer
-from proactor_echo.wire.framing import Codec
+from proactor_echo.wire import Codec
 
 __all__ = [
     "FaultProxyFactory",

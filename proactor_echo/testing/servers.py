@@ -19,7 +19,7 @@ from proactor_echo.net.udp import UdpServer, serve_udp
 from proactor_echo.sockets.options import SocketOptions
 from proactor_echo.testing.datagram_proxy import UdpFaultProxy
 from proactor_echo.testing.proxy import FaultProxy
-from proactor_echo.wire.framing import Codec
+from proactor_echo.wire import Codec
 
 __all__ = ["TcpTestServer", "UdpTestServer"]
 

@@ -20,7 +20,7 @@ from proactor_echo.testing.faults import Address, DatagramFault, Fault, StreamFa
 from proactor_echo.testing.proxy import FaultProxy
 from proactor_echo.testing.resources import Resources
 from proactor_echo.testing.servers import TcpTestServer, UdpTestServer
-from proactor_echo.wire.framing import Codec
+from proactor_echo.wire import Codec
 
 __all__ = [
     "ConnectionSnapshot",

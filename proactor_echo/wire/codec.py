@@ -21,7 +21,7 @@ from typing import TypeAlias
 from proactor_echo.arguments import check_bytes, check_choice, check_whole
 from proactor_echo.errors import FrameTooLong, FrameTruncated, FramingError, ProtocolStateError
 
-__all__ = ["BytesLike", "Codec", "Decoder", "PartialFrame", "RawCodec"]
+__all__ = ["BytesLike", "Codec", "Decoder", "PartialFrame"]
 
 BytesLike: TypeAlias = bytes | bytearray | memoryview
 """What can be fed to a decoder or encoded. Frames that come out are always ``bytes``."""
@@ -157,37 +157,6 @@ class PartialFrame(bytes):
     """
 
     __slots__ = ()
-
-
-class RawCodec(Codec):
-    """No frames: bytes go out as they are, and come in as the pieces the network makes of them.
-
-    Its one promise is that the pieces, joined, are the bytes that were sent. An empty payload is therefore nothing at
-    all, and how long a piece is depends on the size of the reads alone.
-    """
-
-    canonical = True
-
-    def __repr__(self) -> str:
-        return "RawCodec()"
-
-    def encode(self, payload: BytesLike) -> bytes:
-        """Return the payload."""
-        return as_bytes(payload)
-
-    def encode_many(self, payloads: Sequence[BytesLike]) -> bytes:
-        """Return the payloads, joined."""
-        return join(b"", payloads)
-
-    def decoder(self) -> Decoder:
-        """Return a decoder that hands out every piece as it comes."""
-        return _RawDecoder()
-
-
-class _RawDecoder(Decoder):
-    def decode_chunk(self, data: bytes, frames: list[bytes]) -> None:
-        if data:
-            frames.append(data)
 
 
 def as_bytes(data: BytesLike) -> bytes:

@@ -5,7 +5,7 @@ from typing import Any
 from proactor_echo.arguments import check_whole
 from proactor_echo.errors import FramingError
 from proactor_echo.wire.codec import BytesLike, Codec, Decoder, as_bytes, too_long
-from proactor_echo.wire.runs import LONGEST_RUN, Runs
+from proactor_echo.wire.equal_frames import LONGEST_RUN, Runs
 
 __all__ = ["FixedCodec"]
 

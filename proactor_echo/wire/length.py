@@ -31,8 +31,8 @@ from typing import Any, Literal, NoReturn
 from proactor_echo.arguments import check_bytes, check_choice, check_flag, check_whole
 from proactor_echo.errors import FrameCorrupt, FramingError
 from proactor_echo.wire.codec import BytesLike, Decoder, as_bytes, check_limit
-from proactor_echo.wire.runs import LONGEST_RUN, SHORTEST_RUN, Runs
-from proactor_echo.wire.sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
+from proactor_echo.wire.equal_frames import LONGEST_RUN, SHORTEST_RUN, Runs
+from proactor_echo.wire.length_prefixed import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
 
 __all__ = ["LengthCodec"]
 

@@ -10,8 +10,8 @@ from typing import Any, Final, Literal
 
 from proactor_echo.errors import FrameCorrupt
 from proactor_echo.wire.codec import Decoder, check_limit, too_long
-from proactor_echo.wire.runs import Runs
-from proactor_echo.wire.sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
+from proactor_echo.wire.equal_frames import Runs
+from proactor_echo.wire.length_prefixed import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
 
 __all__ = ["NetstringCodec"]
 

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from proactor_echo.errors import FrameCorrupt
 from proactor_echo.wire.codec import Decoder, check_limit
-from proactor_echo.wire.runs import Runs
-from proactor_echo.wire.sized import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
+from proactor_echo.wire.equal_frames import Runs
+from proactor_echo.wire.length_prefixed import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
 
 __all__ = ["VarintCodec"]
 

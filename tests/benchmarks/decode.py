@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from proactor_echo.wire.framing import Codec, LengthCodec, LineCodec, NetstringCodec, VarintCodec
+from proactor_echo.wire import Codec, LengthCodec, LineCodec, NetstringCodec, VarintCodec
 
 TARGET = 2.5
 

@@ -12,15 +12,7 @@ import argparse
 import sys
 import time
 
-from proactor_echo.wire.framing import (
-    Codec,
-    DelimiterCodec,
-    FixedCodec,
-    LengthCodec,
-    LineCodec,
-    NetstringCodec,
-    VarintCodec,
-)
+from proactor_echo.wire import Codec, DelimiterCodec, FixedCodec, LengthCodec, LineCodec, NetstringCodec, VarintCodec
 
 MOST = 1 << 30
 

@@ -5,7 +5,7 @@ import random
 import pytest
 from streams import CODECS, decode, payloads_for
 
-from proactor_echo.wire.framing import Codec, LengthCodec, LineCodec, NetstringCodec, RawCodec, VarintCodec
+from proactor_echo.wire import Codec, LengthCodec, LineCodec, NetstringCodec, RawCodec, VarintCodec
 
 
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)

@@ -6,17 +6,9 @@ from typing import Any
 import pytest
 from streams import CODECS, decode, every_split, garbage, payloads_for, random_split, with_own_length
 
+from proactor_echo import wire
 from proactor_echo.errors import FrameTooLong, FramingError
-from proactor_echo.wire import framing
-from proactor_echo.wire.framing import (
-    BytesLike,
-    Codec,
-    DelimiterCodec,
-    LengthCodec,
-    LineCodec,
-    NetstringCodec,
-    VarintCodec,
-)
+from proactor_echo.wire import BytesLike, Codec, DelimiterCodec, LengthCodec, LineCodec, NetstringCodec, VarintCodec
 
 all_codecs = pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 
@@ -170,7 +162,7 @@ def test_decoders_of_one_codec_know_nothing_of_each_other(codec: Codec) -> None:
 
 @all_codecs
 def test_its_repr_makes_it_again(codec: Codec) -> None:
-    again = eval(repr(codec), vars(framing).copy())
+    again = eval(repr(codec), vars(wire).copy())
     assert type(again) is type(codec)
     assert repr(again) == repr(codec)
 

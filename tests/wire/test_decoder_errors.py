@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from proactor_echo.errors import FrameCorrupt, FrameTooLong, FrameTruncated, FramingError, ProtocolStateError
-from proactor_echo.wire.framing import (
+from proactor_echo.wire import (
     Codec,
     DelimiterCodec,
     FixedCodec,

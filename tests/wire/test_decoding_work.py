@@ -6,16 +6,8 @@ from typing import Any
 
 import pytest
 
-from proactor_echo.wire.framing import (
-    Codec,
-    Decoder,
-    DelimiterCodec,
-    LengthCodec,
-    LineCodec,
-    NetstringCodec,
-    VarintCodec,
-)
-from proactor_echo.wire.runs import CACHED_RUNS, LONGEST_RUN
+from proactor_echo.wire import Codec, Decoder, DelimiterCodec, LengthCodec, LineCodec, NetstringCodec, VarintCodec
+from proactor_echo.wire.equal_frames import CACHED_RUNS, LONGEST_RUN
 
 SIZE = 10_000
 

@@ -7,7 +7,7 @@ import pytest
 from streams import decode
 
 from proactor_echo.errors import FrameTooLong, FramingError
-from proactor_echo.wire.framing import DelimiterCodec, LineCodec, PartialFrame
+from proactor_echo.wire import DelimiterCodec, LineCodec, PartialFrame
 
 
 def test_the_first_delimiter_to_be_complete_ends_the_frame() -> None:

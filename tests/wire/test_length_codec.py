@@ -7,7 +7,7 @@ import pytest
 from streams import decode
 
 from proactor_echo.errors import FrameCorrupt, FrameTooLong, FramingError
-from proactor_echo.wire.framing import LengthCodec
+from proactor_echo.wire import LengthCodec
 
 HELLO = b"HELLO, WORLD"
 

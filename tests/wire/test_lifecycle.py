@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from proactor_echo.errors import ProtocolStateError
-from proactor_echo.wire.state import TRANSITIONS, ConnectionState, Event, Lifecycle
+from proactor_echo.wire.lifecycle import TRANSITIONS, ConnectionState, Event, Lifecycle
 
 # Written down a second time, by hand: a dot is what must not happen.
 EXPECTED = """

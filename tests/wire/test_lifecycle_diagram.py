@@ -6,10 +6,10 @@ To draw it again: ``python tests/wire/test_lifecycle_diagram.py``.
 import itertools
 from pathlib import Path
 
-from proactor_echo.wire.state import TRANSITIONS, ConnectionState, Event
+from proactor_echo.wire.lifecycle import TRANSITIONS, ConnectionState, Event
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "design.md"
-BEGIN = "<!-- drawn from proactor_echo/wire/state.py by tests/wire/test_lifecycle_diagram.py: begin -->\n"
+BEGIN = "<!-- drawn from proactor_echo/wire/lifecycle.py by tests/wire/test_lifecycle_diagram.py: begin -->\n"
 END = "<!-- end of what is drawn -->\n"
 
 

@@ -4,7 +4,7 @@ import pytest
 from streams import decode
 
 from proactor_echo.errors import FrameTooLong
-from proactor_echo.wire.framing import LineCodec, PartialFrame
+from proactor_echo.wire import LineCodec, PartialFrame
 
 
 def test_both_newlines_end_a_line_and_are_stripped() -> None:

@@ -4,7 +4,7 @@ import pytest
 from streams import decode
 
 from proactor_echo.errors import FrameCorrupt, FrameTooLong
-from proactor_echo.wire.framing import NetstringCodec
+from proactor_echo.wire import NetstringCodec
 
 
 def test_the_examples_of_the_specification_hold_both_ways() -> None:

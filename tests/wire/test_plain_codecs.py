@@ -6,7 +6,7 @@ import pytest
 from streams import decode, every_split, random_split
 
 from proactor_echo.errors import FrameCorrupt, FrameTooLong, FramingError
-from proactor_echo.wire.framing import BytesLike, Codec, Decoder, FixedCodec, RawCodec
+from proactor_echo.wire import BytesLike, Codec, Decoder, FixedCodec, RawCodec
 
 
 def test_raw_bytes_go_through_in_the_pieces_they_come_in() -> None:

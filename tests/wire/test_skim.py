@@ -7,7 +7,7 @@ import pytest
 from streams import CODECS, payloads_for, random_split
 
 from proactor_echo.errors import FrameTooLong, FramingError
-from proactor_echo.wire.framing import Codec, LengthCodec
+from proactor_echo.wire import Codec, LengthCodec
 
 SEEDS = range(30)
 

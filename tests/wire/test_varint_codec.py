@@ -4,7 +4,7 @@ import pytest
 from streams import decode, every_split
 
 from proactor_echo.errors import FrameCorrupt, FrameTooLong
-from proactor_echo.wire.framing import VarintCodec
+from proactor_echo.wire import VarintCodec
 
 MOST = (1 << 32) - 1
 

@@ -15,7 +15,7 @@ from typing import Final, NoReturn
 from proactor_echo.arguments import check_bytes
 from proactor_echo.errors import FrameCorrupt
 from proactor_echo.wire.codec import BytesLike, Codec, Decoder, as_bytes, join, too_long, truncated
-from proactor_echo.wire.runs import LONGEST_RUN, SHORTEST_RUN, Pace, Runs
+from proactor_echo.wire.equal_frames import LONGEST_RUN, SHORTEST_RUN, Pace, Runs
 
 __all__ = ["DEFAULT_MAX_FRAME_LENGTH", "Measure", "SizedCodec", "SizedDecoder"]
 
