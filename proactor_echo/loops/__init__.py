@@ -3,7 +3,7 @@
 The one idea: **everything is a completion.** A transport submits an operation and is told that it is done. On Windows
 the kernel says so (an IOCP packet); on Linux and macOS the readiness engine says so, by making the non-blocking call
 when epoll or kqueue reports that it can. All buffering, flow control, half-close and closing logic is in
-:class:`~proactor_echo.loops.transport.StreamTransport` and :class:`~proactor_echo.loops.datagram.DatagramTransport`,
+:class:`~proactor_echo.loops.stream.StreamTransport` and :class:`~proactor_echo.loops.datagram.DatagramTransport`,
 once; an engine subclasses them and adds only the operations.
 
 The contract
@@ -44,7 +44,7 @@ A datagram engine does the same with ``DatagramTransport``: ``_start_receiving``
 without blocking). It reports ``_received([(data, address), …])``, ``_errored(exc)`` (reading goes on), ``_sent(count)``
 (in datagrams), ``_send_failed(exc)`` (of the first; the next follows) and ``_quiet()``.
 
-An accepting engine subclasses :class:`~proactor_echo.loops.accepting.Acceptor`: ``_start_accepting()``,
+An accepting engine subclasses :class:`~proactor_echo.loops.accept.Acceptor`: ``_start_accepting()``,
 ``_stop_accepting()``; it reports ``accepted(conn, peer)`` and ``failed(exc)``, which says whether to go on at once.
 
 **No exception ends the loop** but SystemExit and KeyboardInterrupt. What a protocol, its buffer or its socket raises
@@ -55,7 +55,7 @@ An operation is idle, pending or cancelled. Cancelling never frees: buffers and 
 Every function that submits an operation says under ``Lifetime:`` who keeps them alive, until which event.
 
 The loop calls ``_turn_over()`` at the end of each turn on the transports that put themselves in ``_dirty``
-(:mod:`proactor_echo.loops.turns`), so what was written for the end of the iteration leaves then.
+(:mod:`proactor_echo.loops.base`), so what was written for the end of the iteration leaves then.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def _choose() -> type[asyncio.AbstractEventLoop]:
         )
         stock: type[asyncio.AbstractEventLoop] = private.StockLoop
         return stock
-    engine = import_module("proactor_echo.loops.iocp" if private.WINDOWS else "proactor_echo.loops.readiness")
+    engine = import_module("proactor_echo.loops.iocp.loop" if private.WINDOWS else "proactor_echo.loops.readiness.loop")
     ours: type[asyncio.AbstractEventLoop] = engine.EventLoop
     return ours
 

@@ -20,8 +20,8 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
-from proactor_echo.loops.transport import HIGH_WATER, LOW_WATER
-from proactor_echo.loops.writing import LOG_AFTER
+from proactor_echo.loops.stream import HIGH_WATER, LOW_WATER
+from proactor_echo.loops.stream_writing import LOG_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -157,9 +157,9 @@ def missing() -> list[str]:
     wanted += [(mixin, name) for name in ("_maybe_pause_protocol", "_maybe_resume_protocol", "_protocol_paused")]
     lacking = [f"{getattr(owner, '__name__', owner)}.{name}" for owner, name in wanted if not hasattr(owner, name)]
     if sys.platform == "win32":
-        from proactor_echo.loops import private_windows
+        from proactor_echo.loops.iocp import private as windows
 
-        lacking += private_windows.missing()
+        lacking += windows.missing()
     return lacking
 
 

@@ -163,7 +163,7 @@ def _counted(base: Any) -> Any:
 
 
 def _on_any_selector(base: Any) -> Any:
-    from proactor_echo.loops.poller import SelectorChannels
+    from proactor_echo.loops.readiness.poller import SelectorChannels
 
     def init(self: Any, selector: Any = None) -> None:
         if selector is not None and not hasattr(selector, "watch"):

@@ -257,7 +257,7 @@ def test_unix_datagrams_work_too(ours: Bench, tmp_path: Any) -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="recvmmsg is Linux's")
 def test_plain_calls_do_what_batches_do(ours: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from proactor_echo.loops import mmsg
+    from proactor_echo.loops.readiness import mmsg
 
     monkeypatch.setattr(mmsg, "new_batch", lambda: None)
     test_every_size_is_echoed_once_in_order(ours, "127.0.0.1")

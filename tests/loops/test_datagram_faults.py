@@ -55,7 +55,7 @@ def test_a_call_of_its_socket_that_raises_costs_an_endpoint_at_most(
 ) -> None:
     fault = Fault(call, ERRORS[error])
     if not DONE:
-        from proactor_echo.loops import mmsg
+        from proactor_echo.loops.readiness import mmsg
 
         monkeypatch.setattr(mmsg, "new_batch", lambda: None)
 
@@ -106,7 +106,8 @@ def test_a_batch_that_raises_costs_an_endpoint_at_most(ours: Bench, call: str, e
 def test_a_call_of_windows_that_raises_costs_an_endpoint_at_most(
     ours: Bench, monkeypatch: pytest.MonkeyPatch, call: str, error: str
 ) -> None:
-    from proactor_echo.loops import iocp_udp, winapi
+    from proactor_echo.loops.iocp import datagram as iocp_udp
+    from proactor_echo.loops.iocp import winapi
 
     fault = Fault(call, ERRORS[error])
 

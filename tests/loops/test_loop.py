@@ -198,8 +198,8 @@ def test_every_selector_can_carry_the_transports(name: str) -> None:
     from loops.test_stream import test_half_close_keeps_the_other_direction_open
     from loops.test_writing import test_a_slow_peer_pauses_and_resumes_the_protocol
 
-    from proactor_echo.loops.poller import SelectorChannels
-    from proactor_echo.loops.readiness import EventLoop
+    from proactor_echo.loops.readiness.loop import EventLoop
+    from proactor_echo.loops.readiness.poller import SelectorChannels
 
     base = getattr(selectors, name, None)
     if base is None:
@@ -214,8 +214,9 @@ def test_every_selector_can_carry_the_transports(name: str) -> None:
 @posix
 @pytest.mark.parametrize("name", ["PollSelector", "EpollSelector"])
 def test_a_descriptor_that_cannot_be_watched_costs_its_connection_alone(name: str) -> None:
-    from proactor_echo.loops.poller import SelectorChannels, new_poller
-    from proactor_echo.loops.readiness import EventLoop
+    from proactor_echo.loops.readiness.epoll import new_poller
+    from proactor_echo.loops.readiness.loop import EventLoop
+    from proactor_echo.loops.readiness.poller import SelectorChannels
 
     base = getattr(selectors, name, None)
     if base is None:

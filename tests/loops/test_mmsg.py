@@ -13,11 +13,12 @@ import pytest
 if sys.platform == "win32":
     pytest.skip("recvmmsg and sendmmsg are Linux's", allow_module_level=True)
 
-from proactor_echo.loops import mmsg
-from proactor_echo.loops.readiness_udp import BATCH
+from proactor_echo.loops import sockaddr
+from proactor_echo.loops.readiness import mmsg
+from proactor_echo.loops.readiness.datagram import BATCH
 
 if TYPE_CHECKING:
-    from proactor_echo.loops.mmsg import Batch
+    from proactor_echo.loops.readiness.mmsg import Batch
 
 
 @pytest.fixture
@@ -83,7 +84,7 @@ def test_an_error_of_the_first_datagram_is_raised(batch: Batch, pair: tuple[Any,
     ],
 )
 def test_addresses_survive_the_round_trip(family: int, address: tuple[Any, ...]) -> None:
-    assert mmsg.unpack_address(mmsg.pack_address(family, address)) == address
+    assert sockaddr.unpack_address(sockaddr.pack_address(family, address)) == address
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_addresses_survive_the_round_trip(family: int, address: tuple[Any, ...])
 )
 def test_what_is_no_literal_is_left_to_the_socket_module(family: int, address: Any) -> None:
     with pytest.raises(LookupError):
-        mmsg.pack_address(family, address)
+        sockaddr.pack_address(family, address)
 
 
 def test_ever_new_addresses_do_not_fill_the_memory(batch: Batch, pair: tuple[Any, Any]) -> None:

@@ -15,9 +15,9 @@ import pytest
 if sys.platform != "linux":
     pytest.skip("segmentation offload is Linux's", allow_module_level=True)
 
-from proactor_echo.loops import mmsg
-from proactor_echo.loops.readiness_udp import BATCH
-from proactor_echo.loops.segments import LONGEST_RUN, MOST_BYTES, UDP_SEGMENT, Run, Segments, new_segments
+from proactor_echo.loops.readiness import mmsg
+from proactor_echo.loops.readiness.datagram import BATCH
+from proactor_echo.loops.readiness.gso import LONGEST_RUN, MOST_BYTES, UDP_SEGMENT, Run, Segments, new_segments
 
 SO_NO_CHECK = 11  # <asm-generic/socket.h>: a socket that has it set is refused segmentation, with EINVAL
 ONE, OTHER = b"one", b"other"

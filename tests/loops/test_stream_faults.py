@@ -143,8 +143,9 @@ def test_no_other_call_of_the_socket_is_made(ours: Bench) -> None:
 def test_a_poller_that_refuses_costs_a_connection_at_most(
     selector: str, call: str, from_the_start: bool, error: str
 ) -> None:
-    from proactor_echo.loops.poller import SelectorChannels, new_poller
-    from proactor_echo.loops.readiness import EventLoop
+    from proactor_echo.loops.readiness.epoll import new_poller
+    from proactor_echo.loops.readiness.loop import EventLoop
+    from proactor_echo.loops.readiness.poller import SelectorChannels
 
     base = getattr(selectors, selector, None)
     if base is None:
@@ -177,8 +178,8 @@ def test_a_poller_that_refuses_costs_a_connection_at_most(
 def test_a_call_of_windows_that_raises_costs_a_connection_at_most(
     ours: Bench, monkeypatch: pytest.MonkeyPatch, module: str, name: str, ends: bool, error: str
 ) -> None:
-    from proactor_echo.loops import overlapped as operations
-    from proactor_echo.loops import winapi
+    from proactor_echo.loops.iocp import operations as operations
+    from proactor_echo.loops.iocp import winapi
 
     fault = Fault(name, ERRORS[error])
     if module == "winapi":

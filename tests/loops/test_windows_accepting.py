@@ -16,7 +16,8 @@ if sys.platform != "win32":
 from loops.recording import Bench, Recorder, reset
 from loops.windows_rows import bench, on_each, run, within
 
-from proactor_echo.loops import iocp_accept, overlapped
+from proactor_echo.loops.iocp import accept as iocp_accept
+from proactor_echo.loops.iocp import operations as overlapped
 
 
 class Echo(Recorder):

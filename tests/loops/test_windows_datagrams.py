@@ -20,7 +20,8 @@ from asyncio import proactor_events
 from loops.recording import Bench
 from loops.windows_rows import DATAGRAMS_MENDED, bench, on_each, run, within
 
-from proactor_echo.loops import iocp_udp, winapi
+from proactor_echo.loops.iocp import datagram as iocp_udp
+from proactor_echo.loops.iocp import winapi
 
 
 class Endpoint(asyncio.DatagramProtocol):

@@ -22,7 +22,7 @@ from loops.recording import Bench, BufferedRecorder, Recorder, connection, reset
 from loops.windows_rows import run
 
 from proactor_echo import loops
-from proactor_echo.loops import iocp_stream, winapi
+from proactor_echo.loops.iocp import buffers, winapi
 
 
 def handle_count() -> int:
@@ -227,16 +227,16 @@ def test_the_receive_buffer_grows_with_its_use_and_shrinks_again(ours: Bench) ->
         async with connection() as (peer, protocol):
 
             def size() -> int:
-                return iocp_stream.SIZES[protocol.transport._receive._level]
+                return buffers.SIZES[protocol.transport._receive._level]
 
-            assert size() == iocp_stream.SIZES[0]
+            assert size() == buffers.SIZES[0]
             await loop.sock_sendall(peer, bytes(1 << 20))
             await protocol.until(1 << 20)
-            assert size() == iocp_stream.SIZES[-1]
+            assert size() == buffers.SIZES[-1]
             for number in range(1, 11):
                 await loop.sock_sendall(peer, b"x")
                 await protocol.until((1 << 20) + number)
-            assert size() == iocp_stream.SIZES[0]
+            assert size() == buffers.SIZES[0]
 
     run(ours, main())
 

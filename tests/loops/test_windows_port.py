@@ -17,7 +17,7 @@ from loops.recording import Bench
 from loops.windows_rows import turns
 
 from proactor_echo import loops
-from proactor_echo.loops.private_windows import overlapped
+from proactor_echo.loops.iocp.private import overlapped
 
 PAGE_NOT_MAPPED = 0x10  # reading there ends the process
 

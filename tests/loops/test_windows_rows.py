@@ -22,8 +22,9 @@ import tracemalloc  # PyPy has none
 from loops.recording import BufferedRecorder, Recorder, connection, tcp_pair
 from loops.windows_rows import bench, on_each, run, turns, within
 
-from proactor_echo.loops import iocp_poll, winapi
-from proactor_echo.loops.private_windows import overlapped
+from proactor_echo.loops.iocp import port as iocp_poll
+from proactor_echo.loops.iocp import winapi
+from proactor_echo.loops.iocp.private import overlapped
 
 # -- row 10 ----------------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ from loops.recording import Bench, Recorder, reset, tcp_pair
 from loops.windows_rows import bench, on_each, run, turns, within
 
 from proactor_echo import loops
-from proactor_echo.loops import winapi
+from proactor_echo.loops.iocp import winapi
 
 # -- row 17 ----------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import pytest
 from loops.recording import Bench, Recorder, connection, read_all
 
 from proactor_echo.loops import private
-from proactor_echo.loops.writing import GATHER
+from proactor_echo.loops.stream_writing import GATHER
 
 
 async def read_exactly(peer: socket.socket, size: int) -> bytes:

@@ -22,7 +22,7 @@ from __future__ import annotations
 import sys
 
 if sys.platform != "win32":
-    raise ImportError("proactor_echo.loops.iocp_poll is for Windows only")
+    raise ImportError("proactor_echo.loops.iocp.port is for Windows only")
 
 import _winapi
 import ctypes
@@ -37,8 +37,8 @@ from collections import deque
 from ctypes import wintypes
 from typing import Any, Protocol
 
-from proactor_echo.loops import winapi
-from proactor_echo.loops.private_windows import IocpProactor, overlapped
+from proactor_echo.loops.iocp import winapi
+from proactor_echo.loops.iocp.private import IocpProactor, overlapped
 
 logger: logging.Logger = logging.getLogger("asyncio")
 

@@ -18,8 +18,8 @@ from itertools import accumulate
 from struct import iter_unpack
 from typing import Any
 
-from proactor_echo.loops.readiness_udp import BATCH, SLOT
-from proactor_echo.loops.segments import (
+from proactor_echo.loops.readiness.datagram import BATCH, SLOT
+from proactor_echo.loops.readiness.gso import (
     CONTROL,
     CONTROL_SPACE,
     SIZE_AT,
@@ -29,8 +29,8 @@ from proactor_echo.loops.segments import (
     is_cut_already,
     new_segments,
 )
+from proactor_echo.loops.sockaddr import NAME, pack_address, unpack_address
 
-NAME = 32  # bytes for one socket address; sockaddr_in6 takes 28
 _DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)  # every system that gets here has it
 _CACHED = 4096  # addresses remembered each way; forgotten all together when full
 
@@ -223,35 +223,6 @@ class Batch:
             known.clear()
         known[address] = raw
         return raw
-
-
-def unpack_address(raw: bytes) -> tuple[Any, ...]:
-    """Turn a ``sockaddr_in`` or ``sockaddr_in6`` into the tuple the socket module makes of it."""
-    (family,) = struct.unpack_from("=H", raw)
-    if family == socket.AF_INET:
-        (port,) = struct.unpack_from("!H", raw, 2)
-        return socket.inet_ntop(socket.AF_INET, raw[4:8]), port
-    if family == socket.AF_INET6:
-        port, flow = struct.unpack_from("!HI", raw, 2)
-        (scope,) = struct.unpack_from("=I", raw, 24)
-        return socket.inet_ntop(socket.AF_INET6, raw[8:24]), port, flow, scope
-    raise ValueError(f"not an Internet address: {raw!r}")
-
-
-def pack_address(family: int, address: Any) -> bytes:
-    """Undo :func:`unpack_address`, padded to :data:`NAME` bytes; LookupError for anything but a literal."""
-    try:
-        host, port, *rest = address
-        head = struct.pack("=H", family) + struct.pack("!H", port)
-        if family == socket.AF_INET:
-            () = rest
-            head += socket.inet_pton(socket.AF_INET, host)
-        else:
-            flow, scope = (*rest, 0, 0)[:2]
-            head += struct.pack("!I", flow) + socket.inet_pton(socket.AF_INET6, host) + struct.pack("=I", scope)
-    except (OSError, ValueError, TypeError, struct.error):
-        raise LookupError(address) from None
-    return head.ljust(NAME, b"\0")
 
 
 def new_batch() -> Batch | None:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import sys
 
 if sys.platform != "win32":
-    raise ImportError("proactor_echo.loops.iocp_udp is for Windows only")
+    raise ImportError("proactor_echo.loops.iocp.datagram is for Windows only")
 
 import ctypes
 import socket
 import struct
 from typing import Any
 
-from proactor_echo.loops import winapi
 from proactor_echo.loops.datagram import DatagramTransport
-from proactor_echo.loops.overlapped import Send, error_from, failure
-from proactor_echo.loops.writing import contained
+from proactor_echo.loops.iocp import winapi
+from proactor_echo.loops.iocp.operations import Send, error_from, failure
+from proactor_echo.loops.stream_writing import contained
 
 OUTSTANDING = 4
 """Receives of one endpoint with the kernel: datagrams that come while the protocol works on one find a buffer."""

@@ -1,7 +1,7 @@
 """Operations in flight: what the kernel holds, and what happens when it gives it back.
 
 An operation is *idle* (nobody but us has its memory), *pending* (the kernel has it) or *cancelled* (the kernel has it
-and was asked to hurry). Only its completion packet makes it idle again; see :mod:`proactor_echo.loops.iocp_poll`.
+and was asked to hurry). Only its completion packet makes it idle again; see :mod:`proactor_echo.loops.iocp.port`.
 
 Receives use an OVERLAPPED of our own in a block that lives as long as the connection: CPython's ``_overlapped``
 objects can be used once, so each receive would cost one, a buffer export and a result call. Sends and accepts use
@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 
 if sys.platform != "win32":
-    raise ImportError("proactor_echo.loops.overlapped is for Windows only")
+    raise ImportError("proactor_echo.loops.iocp.operations is for Windows only")
 
 import ctypes
 import errno
@@ -22,14 +22,14 @@ import struct
 from ctypes import wintypes
 from typing import TYPE_CHECKING, Any
 
-from proactor_echo.loops import winapi
-from proactor_echo.loops.private_windows import overlapped
-from proactor_echo.loops.writing import contained
+from proactor_echo.loops.iocp import winapi
+from proactor_echo.loops.iocp.private import overlapped
+from proactor_echo.loops.stream_writing import contained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from proactor_echo.loops.iocp_poll import BatchProactor
+    from proactor_echo.loops.iocp.port import BatchProactor
 
 SEND_LIMIT = 1 << 20
 """Most bytes left to the kernel in one send: it locks the pages of all of them until the peer has read."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 
 if sys.platform != "win32":
-    raise ImportError("proactor_echo.loops.iocp is for Windows only")
+    raise ImportError("proactor_echo.loops.iocp.loop is for Windows only")
 
 import contextlib
 import logging
@@ -25,12 +25,14 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVarTuple
 
-from proactor_echo.loops.iocp_accept import AcceptQueue, IocpAcceptor
-from proactor_echo.loops.iocp_poll import BatchProactor, Operation
-from proactor_echo.loops.iocp_stream import BufferPool, IocpStream
-from proactor_echo.loops.iocp_udp import IocpDatagrams
-from proactor_echo.loops.signals import SignalHandlers
-from proactor_echo.loops.turns import TurnLoop
+from proactor_echo.loops.base import TurnLoop
+from proactor_echo.loops.iocp.accept import IocpAcceptor
+from proactor_echo.loops.iocp.buffers import BufferPool
+from proactor_echo.loops.iocp.datagram import IocpDatagrams
+from proactor_echo.loops.iocp.port import BatchProactor, Operation
+from proactor_echo.loops.iocp.signals import SignalHandlers
+from proactor_echo.loops.iocp.sock_accept import AcceptQueue
+from proactor_echo.loops.iocp.stream import IocpStream
 
 if TYPE_CHECKING:
     import asyncio

@@ -9,60 +9,21 @@ from __future__ import annotations
 import sys
 
 if sys.platform != "win32":
-    raise ImportError("proactor_echo.loops.iocp_stream is for Windows only")
+    raise ImportError("proactor_echo.loops.iocp.stream is for Windows only")
 
 import ctypes
 from typing import TYPE_CHECKING, Any
 
-from proactor_echo.loops import winapi
-from proactor_echo.loops.overlapped import Send, error_from, failure
-from proactor_echo.loops.transport import StreamTransport
-from proactor_echo.loops.writing import contained
+from proactor_echo.loops.iocp import winapi
+from proactor_echo.loops.iocp.operations import Send, error_from, failure
+from proactor_echo.loops.stream import StreamTransport
+from proactor_echo.loops.stream_writing import contained
 
 if TYPE_CHECKING:
     import socket
 
-    from proactor_echo.loops.iocp_poll import BatchProactor
-
-SIZES = (2 * 1024, 16 * 1024, 64 * 1024)
-"""Bytes of a receive buffer: the first when a connection is new or quiet, the next when a receive fills the last."""
-
-QUIET_RECEIVES = 2
-"""Receives in a row that a smaller buffer would have held, before the buffer becomes smaller."""
-
-SPARE_BUFFERS = 32
-"""Most buffers of one size kept for the next connection that needs one: 2 MiB of the largest."""
-
-
-class Buffer:
-    """Memory at an address that stays: a pinned bytearray cannot be resized."""
-
-    __slots__ = ("_pin", "address", "size", "view")
-
-    def __init__(self, size: int) -> None:
-        memory = bytearray(size)
-        self.size = size
-        self.view = memoryview(memory)
-        self._pin = ctypes.c_char.from_buffer(memory)
-        self.address = ctypes.addressof(self._pin)
-
-
-class BufferPool:
-    """The loop's spare receive buffers; only idle ones are ever in it."""
-
-    def __init__(self) -> None:
-        self._spare: dict[int, list[Buffer]] = {size: [] for size in SIZES}
-
-    def take(self, size: int) -> Buffer:
-        """Give a buffer of one of :data:`SIZES`, with anything in it."""
-        spare = self._spare[size]
-        return spare.pop() if spare else Buffer(size)
-
-    def give(self, buffer: Buffer) -> None:
-        """Take back a buffer the kernel does not have."""
-        spare = self._spare[buffer.size]
-        if len(spare) < SPARE_BUFFERS:
-            spare.append(buffer)
+    from proactor_echo.loops.iocp.port import BatchProactor
+from proactor_echo.loops.iocp.buffers import QUIET_RECEIVES, SIZES, Buffer, BufferPool
 
 
 class Receive:

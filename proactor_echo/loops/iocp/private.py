@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 
 if sys.platform != "win32":
-    raise ImportError("proactor_echo.loops.private_windows is for Windows only")
+    raise ImportError("proactor_echo.loops.iocp.private is for Windows only")
 
 import asyncio
 import importlib

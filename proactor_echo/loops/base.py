@@ -8,18 +8,18 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
-from proactor_echo.loops.accepting import ServerConnections, set_nodelay
+from proactor_echo.loops.accept import ServerConnections, set_nodelay
 from proactor_echo.loops.scheduling import SchedulingLoop
-from proactor_echo.loops.writing import contained
+from proactor_echo.loops.stream_writing import contained
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
     from contextvars import Context
 
-    from proactor_echo.loops.accepting import Acceptor
+    from proactor_echo.loops.accept import Acceptor
     from proactor_echo.loops.datagram import DatagramTransport
-    from proactor_echo.loops.transport import StreamTransport
+    from proactor_echo.loops.stream import StreamTransport
 
 
 class Dirty(deque[Any]):

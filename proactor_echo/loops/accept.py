@@ -13,7 +13,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
-from proactor_echo.loops.writing import contained
+from proactor_echo.loops.stream_writing import contained
 from proactor_echo.sockets import accept_errors
 
 if TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """The stream transport both engines share: reading, half-close, closing.
 
-Writing is in :mod:`proactor_echo.loops.writing`; what an engine has to add is in the docstring of
+Writing is in :mod:`proactor_echo.loops.stream_writing`; what an engine has to add is in the docstring of
 :mod:`proactor_echo.loops`. The order of a connection's life is::
 
     connection_made  (data_received | buffer_updated)*  [eof_received]  connection_lost
@@ -18,7 +18,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
-from proactor_echo.loops.writing import BufferedWriter, contained
+from proactor_echo.loops.stream_writing import BufferedWriter, contained
 
 if TYPE_CHECKING:
     from collections.abc import Callable

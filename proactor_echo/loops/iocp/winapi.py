@@ -14,7 +14,7 @@ from __future__ import annotations
 import sys
 
 if sys.platform != "win32":
-    raise ImportError("proactor_echo.loops.winapi is for Windows only")
+    raise ImportError("proactor_echo.loops.iocp.winapi is for Windows only")
 
 import ctypes
 from ctypes import wintypes

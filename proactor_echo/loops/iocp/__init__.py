@@ -1,0 +1,1 @@
+"""The completion engine: Windows says that an operation is done. For Windows only."""

@@ -1,0 +1,111 @@
+"""Accepting with AcceptEx: several accepts wait with the kernel, as many as the rate of connections asks for."""
+
+from __future__ import annotations
+
+import sys
+
+if sys.platform != "win32":
+    raise ImportError("proactor_echo.loops.iocp.accept is for Windows only")
+
+from typing import Any
+
+from proactor_echo.loops.accept import Acceptor
+from proactor_echo.loops.iocp.operations import Accept
+from proactor_echo.loops.stream_writing import contained
+
+FLOOR = 4
+"""Accepts a quiet listener leaves with the kernel; each holds a socket."""
+
+CEILING = 64
+"""Most accepts of one listener, unless told otherwise: the kernel's backlog holds the connections of a longer burst."""
+
+CALM_TURNS = 64
+"""Turns in a row that used a quarter of the accepts or less, before there are half as many."""
+
+
+class IocpAcceptor(Acceptor):
+    """A listening socket served by a pipeline of AcceptEx."""
+
+    __slots__ = ("_accepting", "_accepts", "_calm", "_depth", "_fill_due", "_taken")
+
+    _most: int
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self._accepts: set[Accept] = set()
+        self._accepting = False
+        self._most = CEILING if self._most is None else self._most
+        self._depth = min(FLOOR, self._most)
+        self._calm = 0  # turns
+        self._taken = 0  # accepts that came back since the last refill
+        self._fill_due = False
+        self._loop._proactor.watch(self._sock)
+
+    def _start_accepting(self) -> None:
+        """Keep the pipeline full from now on."""
+        self._accepting = True
+        self._fill()
+
+    def _stop_accepting(self) -> None:
+        """Submit no more. What is with the kernel stays there: it has its socket already."""
+        self._accepting = False
+
+    def close(self) -> None:
+        """Have every accept back; a connection that arrived first is closed."""
+        super().close()
+        for accept in self._accepts:
+            with contained:
+                accept.cancel()
+
+    def _fill(self) -> None:
+        """Submit accepts up to the depth, which follows how many the last turn took.
+
+        Lifetime: as :meth:`Accept.submit`; this object is held by each accept until its completion.
+        """
+        self._fill_due = False
+        self._adapt()
+        loop = self._loop
+        while self._accepting and len(self._accepts) < self._depth and self._sock.fileno() != -1:
+            try:
+                accept = Accept(self._sock, self._finished)
+                accept.submit(loop._proactor)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                if self.failed(exc, submitting=True):
+                    self._fill_soon()
+                return
+            self._accepts.add(accept)
+
+    def _adapt(self) -> None:
+        taken, self._taken = self._taken, 0
+        if taken >= self._depth:
+            self._depth = min(self._depth * 2, self._most)
+            self._calm = 0
+        elif taken * 4 > self._depth:
+            self._calm = 0
+        elif taken:
+            self._calm += 1
+            if self._calm >= CALM_TURNS:
+                self._depth = max(self._depth // 2, min(FLOOR, self._most))
+                self._calm = 0
+
+    def _finished(self, accept: Accept, peer: Any, exc: BaseException | None) -> None:
+        self._accepts.discard(accept)
+        self._taken += 1
+        if self._closed:
+            accept.conn.close()
+            return
+        try:
+            if exc is None:
+                self.accepted(accept.conn, peer)
+            else:
+                self.failed(exc)  # a pause it takes also stops the refill
+        finally:
+            self._fill_soon()
+
+    def _fill_soon(self) -> None:
+        # Once a turn: how many accepts a turn takes is what the depth follows.
+        if not self._fill_due and self._accepting:
+            self._fill_due = True
+            self._loop.call_soon(self._fill)

@@ -1,0 +1,53 @@
+"""Accepting in the readiness engine: until the queue is empty, a bounded number in an iteration."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+from proactor_echo.loops.accept import Acceptor
+
+ACCEPTS_A_TURN = 128
+
+
+class ReadinessAcceptor(Acceptor):
+    """Accepts until the queue is empty, a bounded number in a turn."""
+
+    __slots__ = ("_accepting",)
+
+    def __init__(self, loop: Any, sock: socket.socket, *args: Any) -> None:
+        super().__init__(loop, sock, *args)
+        self._accepting = False
+
+    def _start_accepting(self) -> None:
+        """Accept whenever a connection is waiting."""
+        poller = self._loop._selector
+        poller.watch(self._sock.fileno(), poller.READ, self._readable)
+        self._accepting = True
+
+    def _stop_accepting(self) -> None:
+        self._accepting = False
+        poller = self._loop._selector
+        fd = self._sock.fileno()
+        if poller is not None and poller.watcher(fd) is self:  # the loop is not closed, nor the socket behind our back
+            poller.forget(fd)
+
+    def _readable(self, _mask: int) -> None:
+        accept = self._sock.accept
+        for _ in range(ACCEPTS_A_TURN):
+            conn = None
+            try:
+                conn, peer = accept()
+                conn.setblocking(False)
+            except (BlockingIOError, InterruptedError):
+                return
+            except BaseException as exc:
+                if conn is not None:
+                    conn.close()
+                if isinstance(exc, SystemExit | KeyboardInterrupt):
+                    raise
+                self.failed(exc)
+            else:
+                self.accepted(conn, peer)
+            if not self._accepting:  # paused, or whoever got the connection wants no more, or has closed its server
+                return

@@ -1,0 +1,154 @@
+"""The readiness engine: epoll, kqueue or poll says that a call would not block, so the engine makes it and reports.
+
+A completion engine leaves a receive with the kernel. This one keeps no operation anywhere: a transport that wants to
+receive is watched by the poller, and when the poller names it, the engine does the non-blocking ``recv`` and tells the
+transport that it is done. Transports are called straight from the poll result: no Handle, no queue. One receive for
+each ready connection in a turn keeps the turns fair.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+from proactor_echo.loops.base import TurnLoop
+from proactor_echo.loops.readiness.datagram import ReadinessDatagrams
+from proactor_echo.loops.readiness.epoll import new_poller
+from proactor_echo.loops.readiness.poller import Channel
+from proactor_echo.loops.stream import StreamTransport
+
+if TYPE_CHECKING:
+    from proactor_echo.loops.datagram import DatagramTransport
+    from proactor_echo.loops.readiness.mmsg import Batch
+from proactor_echo.loops.readiness.accept import ReadinessAcceptor
+from proactor_echo.loops.readiness.stream import ReadinessStream
+
+logger: logging.Logger = logging.getLogger("asyncio")
+
+# Whether the interpreter's lock puts what threads do in an order. Without it the loop could look at its queue before it
+# sees what another thread put there, while that one does not see yet that the loop has woken.
+ONE_BYTE: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+
+class EventLoop(TurnLoop):
+    """``asyncio.SelectorEventLoop`` with our transports and servers. `poller` is for tests of the other pollers."""
+
+    _datagram_class = ReadinessDatagrams
+
+    def __init__(self, poller: Any = None) -> None:
+        super().__init__(new_poller() if poller is None else poller)
+
+    def _batch(self) -> Batch | None:
+        """Return the one batch of this loop, made when its first UDP endpoint is; None where there is no such thing."""
+        poller = self._selector
+        if poller.batch is None:
+            from proactor_echo.loops.readiness import (
+                mmsg,  # brings in ctypes, which a program without UDP need not wait for
+            )
+
+            poller.batch = mmsg.new_batch()
+        batch: Batch | None = poller.batch
+        return batch
+
+    def _process_events(self, event_list: list[Any]) -> None:
+        """Tell the channels at once when nothing else is queued, else after what is, as asyncio's order demands."""
+        if not event_list:
+            return
+        poller = self._selector
+        queued = bool(self._ready) or self._debug
+        if not queued and (alone := poller.alone()) is not None:
+            others = [event for event in poller.dispatch(event_list, self._channel_failed) if event[0] == alone]
+            if others:
+                super()._process_events(poller.others(others))
+            return
+        others = poller.others(event_list)
+        if others:
+            # Seen to first: what a channel calls may close a descriptor and have its number used again.
+            super()._process_events([(key, mask & key.events) for key, mask in others])
+            if len(others) == len(event_list):
+                return
+        if queued:
+            invoke = self._timed if self._debug else _call
+            self.call_soon(poller.dispatch_pinned, poller.pin(event_list), invoke, self._channel_failed)
+        else:
+            poller.dispatch(event_list, self._channel_failed)
+
+    # -- waking --------------------------------------------------------------------------------------------------
+
+    def _write_to_self(self) -> None:
+        """Wake the loop, from any thread. Many calls before it has woken cost one byte.
+
+        Who calls this has queued something before, and the loop looks at its queue after :meth:`_read_from_self`. So
+        whoever still finds ``woken`` set may leave it at that.
+        """
+        poller, csock = self._selector, self._csock
+        if csock is None or poller is None or poller.woken:
+            return
+        try:
+            poller.woken = ONE_BYTE
+            csock.send(b"\0")
+        except BaseException as exc:
+            poller.woken = False
+            if not isinstance(exc, OSError):  # closed by another thread just now, or full and thus readable
+                raise
+
+    def _read_from_self(self) -> None:
+        poller = self._selector
+        try:
+            data = self._ssock.recv(4096)
+        except (BlockingIOError, InterruptedError):
+            return
+        finally:
+            poller.woken = False  # after reading: a byte that is read here must not count as one to come
+        if data != b"\0":
+            self._process_self_data(data)
+
+    # -- events --------------------------------------------------------------------------------------------------
+
+    def _channel_failed(self, channel: Channel, exc: BaseException) -> None:
+        self._broke(getattr(channel, "__self__", channel), exc)
+
+    def _timed(self, channel: Channel, mask: int) -> None:
+        """Debug mode: what takes long is named, as asyncio does for its callbacks."""
+        start = self.time()
+        channel(mask)
+        took = self.time() - start
+        if took >= self.slow_callback_duration:
+            owner = getattr(channel, "__self__", channel)
+            logger.warning("Executing %r took %.3f seconds", owner, took)
+
+    def _make_socket_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> StreamTransport:
+        self._ensure_fd_no_transport(sock)  # asyncio does from Python 3.12 on
+        return super()._make_socket_transport(sock, *args, **kwargs)
+
+    def _make_datagram_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> DatagramTransport:
+        self._ensure_fd_no_transport(sock)
+        return super()._make_datagram_transport(sock, *args, **kwargs)
+
+    def _ensure_fd_no_transport(self, fd: Any) -> None:
+        number = fd if isinstance(fd, int) else _file_descriptor(fd)
+        owner = None if self._selector is None else self._selector.watcher(number)
+        if owner is not None:
+            raise RuntimeError(f"File descriptor {fd!r} is used by transport {owner!r}")
+        super()._ensure_fd_no_transport(fd)
+
+    def _lend(self, transport: Any) -> None:
+        transport._withdraw()
+        self._transports.pop(transport._fd, None)
+
+
+EventLoop._stream_class = ReadinessStream
+EventLoop._acceptor_class = ReadinessAcceptor
+
+
+def _call(channel: Channel, mask: int) -> None:
+    channel(mask)
+
+
+def _file_descriptor(file: Any) -> int:
+    try:
+        return int(file.fileno())
+    except (AttributeError, TypeError, ValueError):
+        raise ValueError(f"Invalid file object: {file!r}") from None

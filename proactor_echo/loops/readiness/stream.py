@@ -1,0 +1,150 @@
+"""The stream transport of the readiness engine: the poller says that a call would not block, and it is made here."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+from proactor_echo.loops.readiness.poller import Channel
+from proactor_echo.loops.stream import StreamTransport
+from proactor_echo.loops.stream_writing import contained
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+# Bytes asked for in a receive. The interpreter takes so much memory for it, gives back at once what was not needed, and
+# nothing is held between receives: so there is nothing to adapt. glibc maps and unmaps memory from 128 KiB on, which
+# costs more than a second receive.
+MOST = 64 * 1024
+
+
+class ReadinessStream(StreamTransport):
+    """A stream transport driven by readiness."""
+
+    __slots__ = ("_fd", "_interest", "_listening")
+
+    def _init_engine(self, sock: socket.socket) -> None:
+        self._fd = sock.fileno()
+        self._interest = 0  # what the poller watches for
+        self._listening = False
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Hand what arrives from now on to `protocol`."""
+        super().set_protocol(protocol)
+        self._redirect()
+
+    def _watch(self, interest: int) -> None:
+        """Have the poller watch for `interest`, and call the channel that fits it and the state of the transport."""
+        poller = self._loop._selector
+        if poller is None:
+            self._interest = interest  # the loop is closed
+        elif interest == self._interest:
+            self._redirect()
+        else:
+            before, self._interest = self._interest, interest
+            if not interest:
+                poller.forget(self._fd)
+                return
+            try:
+                poller.watch(self._fd, interest, self._channel())
+            except BaseException:
+                self._interest = before  # closing, which follows, must not look for what is not watched
+                raise
+
+    def _redirect(self) -> None:
+        """Have the poller call the channel that fits from now on, if it watches at all."""
+        if self._interest and self._loop._selector is not None:
+            self._loop._selector.redirect(self._fd, self._channel())
+
+    def _channel(self) -> Channel:
+        return self._receiver() if self._interest == self._loop._selector.READ else self._both
+
+    def _receiver(self) -> Channel:
+        if not self._listening:
+            return self._unwanted
+        return self._readable_into if self._buffered else self._readable
+
+    def _start_receiving(self) -> None:
+        """Receive until told to stop.
+
+        Lifetime: nothing is left with the kernel; the poller holds this transport, by its channel, until
+        :meth:`_withdraw` or until an event finds that nothing is wanted.
+        """
+        self._listening = True
+        self._watch(self._interest | self._loop._selector.READ)
+
+    def _stop_receiving(self) -> None:
+        """Pausing and resuming cost no system call unless something arrives in between: see :meth:`_unwanted`."""
+        if self._listening:
+            self._listening = False
+            self._redirect()
+
+    def _submit_send(self) -> None:
+        """Send ``_head`` when there is room.
+
+        Lifetime: the transport holds the bytes, the poller the transport, until the channel has reported.
+        """
+        self._watch(self._interest | self._loop._selector.WRITE)
+
+    def _has_more_to_receive(self) -> bool:
+        more = b""
+        if self._listening and self._sock is not None:
+            with contained:  # what fails here has nothing more
+                more = self._sock.recv(1, socket.MSG_PEEK)
+        return bool(more)
+
+    def _withdraw(self) -> bool:
+        self._watch(0)
+        return True
+
+    def _readable(self, _mask: int) -> None:
+        try:
+            data = self._sock.recv(MOST)  # type: ignore[union-attr]
+        except (BlockingIOError, InterruptedError):
+            return
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._receive_failed(exc)
+            return
+        if not data:
+            self._end_of_file()
+            return
+        self._received(data)
+
+    def _readable_into(self, _mask: int) -> None:
+        buffer = self._borrow()
+        if buffer is None or self._sock is None:
+            return
+        try:
+            count = self._sock.recv_into(buffer)
+        except (BlockingIOError, InterruptedError):
+            return
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:  # a buffer that is read-only, or none, among others
+            self._receive_failed(exc)
+            return
+        if count:
+            self._filled(count)
+        else:
+            self._end_of_file()
+
+    def _unwanted(self, _mask: int) -> None:
+        """Something arrived while nothing is wanted: do not watch for it until it is."""
+        self._watch(self._interest & ~self._loop._selector.READ)
+        if not self._interest:
+            self._loop._transports[self._fd] = self  # still taken, as far as add_reader is concerned
+
+    def _writable(self, _mask: int) -> None:
+        self._sent(0)
+        if not self._sending:
+            self._watch(self._interest & ~self._loop._selector.WRITE)
+
+    def _both(self, mask: int) -> None:
+        read, write = self._loop._selector.READ, self._loop._selector.WRITE
+        if mask & ~write and self._interest & read:  # first: a send that fails ends the connection
+            self._receiver()(mask)
+        if mask & ~read and self._interest & write:  # there is room, or an error that sending tells
+            self._writable(mask)
