@@ -28,13 +28,13 @@ if TYPE_CHECKING:
         classify,
     )
     from proactor_echo.loops import EventLoop, new_event_loop, run
-    from proactor_echo.net.client import connect_tcp
-    from proactor_echo.net.connection import Connection
-    from proactor_echo.net.datagram_protocol import DatagramHandler
-    from proactor_echo.net.protocol import FramedProtocol
-    from proactor_echo.net.server import Server, serve_tcp
     from proactor_echo.net.stats import ConnectionStats, DatagramStats, DrainReport, ServerStats
+    from proactor_echo.net.tcp.client import connect_tcp
+    from proactor_echo.net.tcp.connection import Connection
+    from proactor_echo.net.tcp.protocol import FramedProtocol
+    from proactor_echo.net.tcp.server import Server, serve_tcp
     from proactor_echo.net.udp import UdpEndpoint, UdpServer, bind_udp, connect_udp, serve_udp
+    from proactor_echo.net.udp.handler import DatagramHandler
     from proactor_echo.sockets.addresses import format_address, parse_host_port
     from proactor_echo.sockets.options import KeepAlive, SocketOptions
     from proactor_echo.wire import (
@@ -116,11 +116,11 @@ _MODULES = {
         "classify"
     ),
     ".loops": "EventLoop new_event_loop run",
-    ".net.client": "connect_tcp",
-    ".net.connection": "Connection",
-    ".net.datagram_protocol": "DatagramHandler",
-    ".net.protocol": "FramedProtocol",
-    ".net.server": "Server serve_tcp",
+    ".net.tcp.client": "connect_tcp",
+    ".net.tcp.connection": "Connection",
+    ".net.udp.handler": "DatagramHandler",
+    ".net.tcp.protocol": "FramedProtocol",
+    ".net.tcp.server": "Server serve_tcp",
     ".net.stats": "ConnectionStats DatagramStats DrainReport ServerStats",
     ".net.udp": "UdpEndpoint UdpServer bind_udp connect_udp serve_udp",
     ".sockets.options": "KeepAlive SocketOptions",

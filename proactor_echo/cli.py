@@ -19,10 +19,10 @@ from proactor_echo.cli_types import ByteSize, KeepAliveTimes, LimitOrOff, Second
 from proactor_echo.demo import run_demo
 from proactor_echo.echo import EchoDatagramProtocol, EchoProtocol
 from proactor_echo.hexdump import DumpingEchoDatagramProtocol, DumpingEchoProtocol
-from proactor_echo.net.datagram import MAX_DATAGRAM
-from proactor_echo.net.datagram_protocol import Oversize
-from proactor_echo.net.server import serve_tcp
+from proactor_echo.net.stock.datagram import MAX_DATAGRAM
+from proactor_echo.net.tcp.server import serve_tcp
 from proactor_echo.net.udp import serve_udp
+from proactor_echo.net.udp.handler import Oversize
 from proactor_echo.sockets.options import KeepAlive, SocketOptions
 from proactor_echo.stop_signals import StopSignals
 

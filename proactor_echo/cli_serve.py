@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from proactor_echo.cli_background import Output
 from proactor_echo.loops import new_event_loop
-from proactor_echo.net.server import Server
+from proactor_echo.net.tcp.server import Server
 from proactor_echo.net.udp import UdpServer
 from proactor_echo.sockets.addresses import format_address
 from proactor_echo.stop_signals import StopSignals

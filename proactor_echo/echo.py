@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from proactor_echo.net.connection import Connection
-from proactor_echo.net.datagram import MAX_DATAGRAM
-from proactor_echo.net.datagram_protocol import DatagramHandler, Oversize
-from proactor_echo.net.protocol import FRAMES_AT_ONCE, FramedProtocol
 from proactor_echo.net.stats import ConnectionStats
+from proactor_echo.net.stock.datagram import MAX_DATAGRAM
+from proactor_echo.net.tcp.connection import Connection
+from proactor_echo.net.tcp.protocol import FRAMES_AT_ONCE, FramedProtocol
+from proactor_echo.net.udp.handler import DatagramHandler, Oversize
 from proactor_echo.wire import RawCodec
 from proactor_echo.wire.lifecycle import ConnectionState
 

@@ -163,7 +163,8 @@ OWN_NAMES = own_names()
 @pytest.mark.parametrize("unwanted", ["click", "pytest", "proactor_echo.testing", "proactor_echo.cli"])
 def test_importing_the_package_imports_no(unwanted: str) -> None:
     program = (
-        f"import sys, proactor_echo, proactor_echo.net.server, proactor_echo.loops; print({unwanted!r} in sys.modules)"
+        "import sys, proactor_echo, proactor_echo.net.tcp.server, proactor_echo.loops; "
+        f"print({unwanted!r} in sys.modules)"
     )
     run = subprocess.run(
         [sys.executable, "-c", program],

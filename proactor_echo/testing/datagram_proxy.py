@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from proactor_echo.arguments import check_address, check_instance, check_whole
-from proactor_echo.net.datagram_protocol import DatagramHandler
 from proactor_echo.net.udp import UdpServer, serve_udp
+from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.sockets.addresses import format_address, resolve
 from proactor_echo.sockets.binding import open_socket
 from proactor_echo.sockets.options import SocketOptions

@@ -8,8 +8,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from proactor_echo.net.acceptor import Acceptor
-from proactor_echo.net.protocol import is_proactor
+from proactor_echo.net.loop_api import is_proactor
+from proactor_echo.net.stock.accept import Acceptor
 from proactor_echo.sockets.binding import listen_tcp
 from proactor_echo.sockets.options import SocketOptions
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterable
 
 from proactor_echo.errors import Disconnected, DisconnectReason, FramingError, ProtocolStateError
-from proactor_echo.net.connection import Connection
+from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.testing.stream_faults import Effect, End, Piece
 
 __all__ = ["Pipe"]

@@ -9,9 +9,9 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 from proactor_echo.errors import ConnectFailed
-from proactor_echo.net.client import connect_tcp
-from proactor_echo.net.connection import Connection
-from proactor_echo.net.protocol import is_proactor
+from proactor_echo.net.loop_api import is_proactor
+from proactor_echo.net.tcp.client import connect_tcp
+from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.sockets.addresses import format_address
 from proactor_echo.testing.active import ActiveFault, ActiveFaults, Direction, stream_effect
 from proactor_echo.testing.faults import Refuse, StreamFault

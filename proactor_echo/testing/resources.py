@@ -11,11 +11,11 @@ from typing import Any
 
 from proactor_echo.arguments import check_address
 from proactor_echo.echo import EchoDatagramProtocol
-from proactor_echo.net.client import connect_tcp
-from proactor_echo.net.connection import Connection
-from proactor_echo.net.datagram_protocol import DatagramHandler
-from proactor_echo.net.protocol import FramedProtocol
-from proactor_echo.net.session import Handler
+from proactor_echo.net.tcp.client import connect_tcp
+from proactor_echo.net.tcp.connection import Connection
+from proactor_echo.net.tcp.protocol import FramedProtocol
+from proactor_echo.net.tcp.session import Handler
+from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.sockets.options import SocketOptions
 from proactor_echo.testing.active import ActiveFault
 from proactor_echo.testing.datagram_proxy import UdpFaultProxy

@@ -180,7 +180,7 @@ async def test_a_listener_that_is_wrong_is_tried_after_ever_longer_pauses(
 async def test_a_connection_whose_serving_cannot_begin_takes_no_place(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from proactor_echo.net.session import Session
+    from proactor_echo.net.tcp.session import Session
 
     start, failures = Session.start, iter([MemoryError("injected"), OddError("injected")])
 

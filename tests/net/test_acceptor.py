@@ -11,7 +11,7 @@ from peers import WINE, RawClient, eventually, lowest_free_handle, settled
 from stock import reset_by_peer
 
 import proactor_echo as pe
-from proactor_echo.net.accept import Accept
+from proactor_echo.net.stock.one_accept import Accept
 
 
 def two_listeners() -> list[socket.socket]:

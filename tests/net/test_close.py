@@ -98,7 +98,7 @@ async def test_a_handler_that_ignores_its_cancellation_does_not_hold_up_the_end(
             with suppress(asyncio.CancelledError):
                 await release.wait()
 
-    monkeypatch.setattr("proactor_echo.net.server.CANCEL_GRACE", 0.2)
+    monkeypatch.setattr("proactor_echo.net.tcp.server.CANCEL_GRACE", 0.2)
     server = await pe.serve_tcp(stubborn)
     async with connected(server):
         report = await server.close(drain=0)

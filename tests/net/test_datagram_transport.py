@@ -14,8 +14,8 @@ from peers import eventually
 from stock import turns
 
 from proactor_echo.errors import DatagramTooLong
-from proactor_echo.net import datagram, datagram_loops
-from proactor_echo.net.datagram_loops import open_transport
+from proactor_echo.net.stock import datagram, datagram_loops
+from proactor_echo.net.stock.datagram_loops import open_transport
 
 
 @pytest.fixture(autouse=True, params=["as the loop does", "completion"][: 1 if sys.platform == "win32" else 2])

@@ -147,6 +147,6 @@ async def test_out_of_descriptors_is_one_sentence(network: Network, monkeypatch:
         raise OSError(24, "Too many open files")
 
     network.names[NAME] = [SILENT, SILENT6]
-    monkeypatch.setattr("proactor_echo.net.happy_eyeballs.open_socket", none_left)
+    monkeypatch.setattr("proactor_echo.net.tcp.happy_eyeballs.open_socket", none_left)
     with pytest.raises(pe.ConnectFailed, match="Too many open files"):
         await connect()

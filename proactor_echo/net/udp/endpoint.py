@@ -10,11 +10,11 @@ from typing import Any, Self
 
 from proactor_echo.arguments import check_address
 from proactor_echo.errors import EndOfStream, ProtocolStateError
-from proactor_echo.net.datagram import BURST, MAX_DATAGRAM, DatagramTransport, as_datagram
-from proactor_echo.net.datagram_loops import open_transport
-from proactor_echo.net.datagram_protocol import DatagramHandler, Oversize
-from proactor_echo.net.protocol import Buffer
-from proactor_echo.net.udp_sockets import UdpSockets
+from proactor_echo.net.stock.datagram import BURST, MAX_DATAGRAM, DatagramTransport, as_datagram
+from proactor_echo.net.stock.datagram_loops import open_transport
+from proactor_echo.net.tcp.protocol import Buffer
+from proactor_echo.net.udp.handler import DatagramHandler, Oversize
+from proactor_echo.net.udp.server import UdpSockets
 from proactor_echo.sockets.addresses import format_address, is_ip
 
 __all__ = ["UdpEndpoint"]

@@ -6,8 +6,8 @@ import asyncio
 import socket
 from typing import Any
 
-from proactor_echo.net.datagram import BURST, DatagramTransport
-from proactor_echo.net.protocol import is_proactor
+from proactor_echo.net.loop_api import is_proactor
+from proactor_echo.net.stock.datagram import BURST, DatagramTransport
 
 __all__ = ["open_transport"]
 

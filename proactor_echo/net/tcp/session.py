@@ -16,8 +16,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
 from proactor_echo.errors import Disconnect, DisconnectReason, classify
-from proactor_echo.net.connection import Connection
-from proactor_echo.net.protocol import FramedProtocol, is_proactor
+from proactor_echo.net.loop_api import is_proactor
+from proactor_echo.net.tcp.connection import Connection
+from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.sockets.addresses import format_address
 from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from proactor_echo.arguments import check_address, check_host, check_instance, check_seconds
 from proactor_echo.errors import ConnectFailed
-from proactor_echo.net.connection import Connection
-from proactor_echo.net.happy_eyeballs import Race, interleave
-from proactor_echo.net.protocol import is_proactor
+from proactor_echo.net.loop_api import is_proactor
+from proactor_echo.net.tcp.connection import Connection
+from proactor_echo.net.tcp.happy_eyeballs import Race, interleave
 from proactor_echo.sockets.addresses import resolve
 from proactor_echo.sockets.options import SocketOptions
 from proactor_echo.wire import Codec

@@ -15,7 +15,7 @@ Errors. A connection that died before it was accepted says so through the accept
 asks for a pause, and for how long, is in :mod:`~proactor_echo.sockets.accept_errors`; a pause is said once.
 
 Cancelling. Accepts are cancelled only when the server closes, and only while they have not completed (see
-:mod:`~proactor_echo.net.accept`). What arrived meanwhile is closed.
+:mod:`~proactor_echo.net.stock.one_accept`). What arrived meanwhile is closed.
 """
 
 from __future__ import annotations
@@ -23,27 +23,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import math
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from proactor_echo.errors import classify
-from proactor_echo.net.accept import Accept
-from proactor_echo.net.protocol import is_proactor
-from proactor_echo.sockets import accept_errors
+from proactor_echo.net.loop_api import is_proactor
+from proactor_echo.net.stock.one_accept import Accept
+from proactor_echo.net.tcp.accept_log import Trouble
 from proactor_echo.sockets.addresses import format_address
 
-__all__ = ["Acceptor", "Trouble"]
+__all__ = ["Acceptor"]
 
 logger: logging.Logger = logging.getLogger("proactor_echo.net")
-
-#: Seconds by which a sleep may end before its time: Windows' clock has a tick of 15.6 ms.
-_EARLY = 0.02
 #: Connections taken in a row before the rest of the program gets a turn.
 BURST = 32
-#: Seconds without trouble after which the next pause is worth a line in the log again.
-CALM = 5.0
 
 
 class Acceptor:
@@ -177,42 +171,6 @@ class _Lane:
         """Come to an end soon, without losing sight of a connection that has arrived."""
         if not self.accept.cancel() and self._resting and self.task is not None:
             self.task.cancel()
-
-
-class Trouble:
-    """What is wrong with a listener, told once and not at every try."""
-
-    def __init__(self, listener: socket.socket) -> None:
-        self.listener = listener
-        self.where: str = format_address(listener.getsockname())
-        self._last = -math.inf
-        self._healed = True
-        self._failures = 0  # of the listener's own, since the last connection
-        self._pause_ends = -math.inf
-
-    def pause_after(self, error: BaseException) -> float:
-        """Return the seconds to wait; several accepts that were out may fail together, and share one pause."""
-        if accept_errors.is_of_one_connection(error):
-            return 0.0
-        now = asyncio.get_running_loop().time()
-        if now >= self._pause_ends - _EARLY:
-            self._pause_ends = now + accept_errors.pause_after(error, self._failures)
-            self._failures += 1
-        return max(self._pause_ends - now, 0.0)
-
-    def report(self, error: BaseException, pause: float) -> None:
-        """Log why accepting is paused, unless that has been said and nothing has been well for long since then."""
-        now = asyncio.get_running_loop().time()
-        if self._healed and now - self._last >= CALM:
-            why = getattr(error, "strerror", None) or repr(error)
-            logger.warning("accepting on %s is paused, trying again in %.1f s: %s", self.where, pause, why)
-        self._last = now
-        self._healed = False
-
-    def ease(self) -> None:
-        """Note that a connection was accepted."""
-        self._healed = True
-        self._failures = 0
 
 
 def handed_over(connected: Callable[[socket.socket, Any], None], sock: socket.socket, address: Any) -> bool:

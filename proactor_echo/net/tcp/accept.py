@@ -1,6 +1,6 @@
 """Accepting on our own event loops, which have the pipeline built in: no tasks, only callbacks.
 
-What :mod:`~proactor_echo.net.acceptor` says about throttling, errors and closing holds here too. The loop goes on
+What :mod:`~proactor_echo.net.stock.accept` says about throttling, errors and closing holds here too. The loop goes on
 after every error by itself; here its trouble is counted and told once.
 """
 
@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from proactor_echo.errors import classify
-from proactor_echo.net.acceptor import Trouble, handed_over, logger
+from proactor_echo.net.stock.accept import handed_over, logger
+from proactor_echo.net.tcp.accept_log import Trouble
 
 __all__ = ["OwnAcceptor"]
 
@@ -31,7 +32,7 @@ class Accepting(Protocol):
 
 
 class OwnAcceptor:
-    """The same as :class:`~proactor_echo.net.acceptor.Acceptor`, on ``accept_connections`` of the running loop."""
+    """The same as :class:`~proactor_echo.net.stock.accept.Acceptor`, on ``accept_connections`` of the running loop."""
 
     def __init__(
         self,

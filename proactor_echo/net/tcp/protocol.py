@@ -13,7 +13,7 @@ One read may hold tens of thousands of tiny frames. They are handed on in portio
 each iteration of the loop, so that other connections get their turn. Reading is paused meanwhile, and what came after
 the frames (an end of file, a framing error, the loss of the connection) waits until they have been delivered.
 
-How a connection begins and ends is in :mod:`proactor_echo.net.stream_protocol`.
+How a connection begins and ends is in :mod:`proactor_echo.net.tcp.core`.
 """
 
 from __future__ import annotations
@@ -21,17 +21,16 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
-import sys
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import cast
 
 from proactor_echo.arguments import check_instance, check_seconds, check_write_limit
 from proactor_echo.errors import DisconnectReason, FramingError
-from proactor_echo.net.stream_protocol import StreamProtocol
+from proactor_echo.net.tcp.core import StreamProtocol
 from proactor_echo.wire import Codec, Decoder, RawCodec
 
-__all__ = ["FRAMES_AT_ONCE", "Buffer", "FramedProtocol", "is_proactor"]
+__all__ = ["FRAMES_AT_ONCE", "Buffer", "FramedProtocol"]
 
 Buffer = bytes | bytearray | memoryview
 
@@ -289,8 +288,3 @@ class FramedProtocol(StreamProtocol):
         after, self._after_rest = self._after_rest, []
         for each in after:
             each()
-
-
-def is_proactor(loop: asyncio.AbstractEventLoop) -> bool:
-    """Whether operations are completions of the kernel on this loop, so that it has no ``add_reader``."""
-    return sys.platform == "win32" and isinstance(loop, asyncio.ProactorEventLoop)

@@ -18,10 +18,10 @@ from typing import Any, Protocol, cast
 
 from proactor_echo.arguments import check_seconds
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
-from proactor_echo.net.ending import Ending, log_level, lost_error
-from proactor_echo.net.started import Started, nothing_to_wait_for
 from proactor_echo.net.stats import ConnectionStats
-from proactor_echo.net.timers import IdleTimer, StallTimer
+from proactor_echo.net.tcp.ending import Ending, log_level, lost_error
+from proactor_echo.net.tcp.started import Started, nothing_to_wait_for
+from proactor_echo.net.tcp.timers import IdleTimer, StallTimer
 from proactor_echo.sockets.addresses import format_address
 from proactor_echo.wire.lifecycle import ConnectionState, Event, Lifecycle
 

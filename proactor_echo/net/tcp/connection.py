@@ -11,7 +11,7 @@ is cancelled, nothing of that frame was sent; once it returns, all of it will be
 
 The receive queue is bounded: with more than ``read_limit`` bytes in it, reading from the socket pauses until the queue
 has been emptied, and the peer's own flow control does the rest. A receiver that never has to wait lets others run after
-every :data:`~proactor_echo.net.protocol.FRAMES_AT_ONCE` frames: only so many are within its reach at a time.
+every :data:`~proactor_echo.net.tcp.protocol.FRAMES_AT_ONCE` frames: only so many are within its reach at a time.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from proactor_echo.errors import (
     ProactorEchoError,
     ProtocolStateError,
 )
-from proactor_echo.net.ending import lost_error
-from proactor_echo.net.protocol import FRAMES_AT_ONCE, Buffer, FramedProtocol
-from proactor_echo.net.stream_protocol import next_wake, wake
+from proactor_echo.net.tcp.core import next_wake, wake
+from proactor_echo.net.tcp.ending import lost_error
+from proactor_echo.net.tcp.protocol import FRAMES_AT_ONCE, Buffer, FramedProtocol
 from proactor_echo.wire import Codec
 from proactor_echo.wire.lifecycle import ConnectionState
 

@@ -22,12 +22,12 @@ from proactor_echo.arguments import (
     check_write_limit,
 )
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
-from proactor_echo.net.acceptor import Acceptor
-from proactor_echo.net.connection import Connection
-from proactor_echo.net.own_acceptor import OwnAcceptor
-from proactor_echo.net.protocol import FramedProtocol
-from proactor_echo.net.session import Handler, Session, SessionOwner
 from proactor_echo.net.stats import DrainReport, ServerStats
+from proactor_echo.net.stock.accept import Acceptor
+from proactor_echo.net.tcp.accept import OwnAcceptor
+from proactor_echo.net.tcp.connection import Connection
+from proactor_echo.net.tcp.protocol import FramedProtocol
+from proactor_echo.net.tcp.session import Handler, Session, SessionOwner
 from proactor_echo.sockets.addresses import format_address, port_of
 from proactor_echo.sockets.binding import adopt_listeners, listen_tcp
 from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions

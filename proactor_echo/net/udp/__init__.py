@@ -13,10 +13,10 @@ from typing import Any, TypeVar
 
 from proactor_echo.arguments import check_factory, check_host, check_instance, check_made, check_whole
 from proactor_echo.errors import ConnectFailed, classify
-from proactor_echo.net.datagram import MAX_DATAGRAM
-from proactor_echo.net.datagram_protocol import DatagramHandler, Oversize, check_datagram_policy
-from proactor_echo.net.udp_endpoint import UdpEndpoint
-from proactor_echo.net.udp_sockets import UdpServer, UdpSockets
+from proactor_echo.net.stock.datagram import MAX_DATAGRAM
+from proactor_echo.net.udp.endpoint import UdpEndpoint
+from proactor_echo.net.udp.handler import DatagramHandler, Oversize, check_datagram_policy
+from proactor_echo.net.udp.server import UdpServer, UdpSockets
 from proactor_echo.sockets.addresses import resolve
 from proactor_echo.sockets.binding import adopt_datagram_sockets, bind_udp_sockets, open_socket
 from proactor_echo.sockets.options import SocketOptions

@@ -7,9 +7,9 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, Self, TypeVar
 
-from proactor_echo.net.datagram_loops import open_transport
-from proactor_echo.net.datagram_protocol import DatagramHandler
 from proactor_echo.net.stats import DatagramStats
+from proactor_echo.net.stock.datagram_loops import open_transport
+from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.sockets.addresses import format_address, port_of
 
 __all__ = ["UdpServer", "UdpSockets"]

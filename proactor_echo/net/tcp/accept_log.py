@@ -1,0 +1,57 @@
+"""One line in the log for a trouble with accepting, not one for each try."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import socket
+
+from proactor_echo.sockets import accept_errors
+from proactor_echo.sockets.addresses import format_address
+
+logger: logging.Logger = logging.getLogger("proactor_echo.net")
+
+
+__all__ = ["Trouble"]
+
+#: Seconds by which a sleep may end before its time: Windows' clock has a tick of 15.6 ms.
+_EARLY = 0.02
+#: Seconds without trouble after which the next pause is worth a line in the log again.
+CALM = 5.0
+
+
+class Trouble:
+    """What is wrong with a listener, told once and not at every try."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self.listener = listener
+        self.where: str = format_address(listener.getsockname())
+        self._last = -math.inf
+        self._healed = True
+        self._failures = 0  # of the listener's own, since the last connection
+        self._pause_ends = -math.inf
+
+    def pause_after(self, error: BaseException) -> float:
+        """Return the seconds to wait; several accepts that were out may fail together, and share one pause."""
+        if accept_errors.is_of_one_connection(error):
+            return 0.0
+        now = asyncio.get_running_loop().time()
+        if now >= self._pause_ends - _EARLY:
+            self._pause_ends = now + accept_errors.pause_after(error, self._failures)
+            self._failures += 1
+        return max(self._pause_ends - now, 0.0)
+
+    def report(self, error: BaseException, pause: float) -> None:
+        """Log why accepting is paused, unless that has been said and nothing has been well for long since then."""
+        now = asyncio.get_running_loop().time()
+        if self._healed and now - self._last >= CALM:
+            why = getattr(error, "strerror", None) or repr(error)
+            logger.warning("accepting on %s is paused, trying again in %.1f s: %s", self.where, pause, why)
+        self._last = now
+        self._healed = False
+
+    def ease(self) -> None:
+        """Note that a connection was accepted."""
+        self._healed = True
+        self._failures = 0
