@@ -5,12 +5,9 @@ so that importing the package costs next to nothing: pytest does it at every sta
 """
 
 import importlib
-import sys
-import types
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from proactor_echo.echo import EchoDatagramProtocol, EchoProtocol, echo
     from proactor_echo.errors import (
         BindError,
         ConnectFailed,
@@ -35,6 +32,7 @@ if TYPE_CHECKING:
     from proactor_echo.net.tcp.server import Server, serve_tcp
     from proactor_echo.net.udp import UdpEndpoint, UdpServer, bind_udp, connect_udp, serve_udp
     from proactor_echo.net.udp.handler import DatagramHandler
+    from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol, echo
     from proactor_echo.sockets.addresses import format_address, parse_host_port
     from proactor_echo.sockets.options import KeepAlive, SocketOptions
     from proactor_echo.wire import (
@@ -109,7 +107,7 @@ __version__ = "0.1.0"
 # Where each name lives. A new public name goes here, into __all__, and into the imports that type checkers see.
 _MODULES = {
     ".sockets.addresses": "format_address parse_host_port",
-    ".echo": "EchoDatagramProtocol EchoProtocol echo",
+    ".rfc862": "EchoDatagramProtocol EchoProtocol echo",
     ".errors": (
         "BindError ConnectFailed DatagramTooLong Disconnect Disconnected DisconnectReason EndOfStream "
         "FrameCorrupt FrameTooLong FrameTruncated FramingError ProactorEchoError ProtocolStateError "
@@ -145,19 +143,3 @@ if not TYPE_CHECKING:  # a type checker would take every name for there
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-class _Package(types.ModuleType):
-    """The package, in which a public name means the same whether or not a submodule of that name has been imported.
-
-    Importing a submodule sets it as an attribute of its package; ``proactor_echo.echo`` would then be the module and
-    not the handler.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _HOMES and isinstance(value, types.ModuleType):
-            value = getattr(value, name)
-        super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -20,7 +20,7 @@ from peers import WINE
 
 import proactor_echo
 from proactor_echo.cli import main
-from proactor_echo.stop_signals import STOP_SIGNALS
+from proactor_echo.cli.stop_signals import STOP_SIGNALS
 
 HALF_A_FRAME = b"\0\0\0\4ha"
 OTHER_HALF = b"lf"

@@ -10,7 +10,7 @@ from typing import IO, TextIO
 
 import pytest
 
-from proactor_echo.cli_background import BackgroundStream
+from proactor_echo.cli.background import BackgroundStream
 
 #: Fills any pipe.
 MUCH = "m" * (1 << 19)

@@ -12,7 +12,7 @@ import pytest
 from cli_process import CliProcess, Ended, run_python
 
 import proactor_echo as pe
-from proactor_echo.cli_check import show_check
+from proactor_echo.cli.check import show_check
 
 
 def check(*arguments: str) -> Ended:

@@ -10,7 +10,7 @@ import pytest
 
 import proactor_echo as pe
 from proactor_echo.cli import main
-from proactor_echo.cli_framing import FRAMINGS
+from proactor_echo.cli.framing import FRAMINGS
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs/cli.md").read_text("utf-8")
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8")

@@ -14,7 +14,7 @@ from peers import RawClient, connected
 
 import proactor_echo as pe
 from proactor_echo.cli import main
-from proactor_echo.stop_signals import STOP_SIGNALS
+from proactor_echo.cli.stop_signals import STOP_SIGNALS
 
 Client = Callable[[Any], Awaitable[object]]
 
@@ -27,7 +27,7 @@ class CommandLine:
         self.client: Client | None = None
         self._capsys = capsys
         for name in ("serve_tcp", "serve_udp"):
-            monkeypatch.setattr(f"proactor_echo.cli.{name}", self._visited(getattr(pe, name)))
+            monkeypatch.setattr(f"proactor_echo.cli.app.{name}", self._visited(getattr(pe, name)))
 
     def run(self, *arguments: str) -> Ended:
         try:
@@ -313,8 +313,8 @@ def test_demo_ends_with_status_1_when_something_failed(cli: CommandLine, monkeyp
         def frames_received(self, frames: list[bytes]) -> None:
             pass
 
-    monkeypatch.setattr("proactor_echo.demo.EchoProtocol", Swallowing)
-    monkeypatch.setattr("proactor_echo.demo.PATIENCE", 1.0)
+    monkeypatch.setattr("proactor_echo.cli.demo.EchoProtocol", Swallowing)
+    monkeypatch.setattr("proactor_echo.cli.demo.PATIENCE", 1.0)
     ended = cli.run("demo")
     assert (ended.status, ended.err) == (1, "")
     assert "FAILED: 0 bytes came back for 262,144\n" in ended.out

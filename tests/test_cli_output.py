@@ -9,7 +9,7 @@ import sys
 import click
 import pytest
 
-from proactor_echo.cli_output import logging_to_stderr, note, print_line, styled
+from proactor_echo.cli.output import logging_to_stderr, note, print_line, styled
 
 
 class Terminal(io.StringIO):

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 import proactor_echo as pe
-from proactor_echo.cli_background import background_output
-from proactor_echo.cli_serve import run, serve_tcp_until_stopped, serve_udp_until_stopped
+from proactor_echo.cli.background import background_output
+from proactor_echo.cli.serve import run, serve_tcp_until_stopped, serve_udp_until_stopped
+from proactor_echo.cli.stop_signals import StopSignals
 from proactor_echo.loops import EventLoop
-from proactor_echo.stop_signals import StopSignals
 
 
 class Stuck:

@@ -4,7 +4,7 @@ import click
 import pytest
 
 from proactor_echo import KeepAlive
-from proactor_echo.cli_types import ByteSize, KeepAliveTimes, LimitOrOff, Seconds, format_size
+from proactor_echo.cli.types import ByteSize, KeepAliveTimes, LimitOrOff, Seconds, format_size
 
 
 @pytest.mark.parametrize(

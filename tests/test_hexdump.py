@@ -9,7 +9,7 @@ import pytest
 from peers import RawClient
 
 import proactor_echo as pe
-from proactor_echo.hexdump import DumpingEchoDatagramProtocol, DumpingEchoProtocol, hex_rows
+from proactor_echo.cli.hexdump import DumpingEchoDatagramProtocol, DumpingEchoProtocol, hex_rows
 
 
 def test_a_row_shows_the_offset_16_bytes_and_their_characters() -> None:

@@ -18,9 +18,9 @@ LAYERS = (
     {"sockets"},
     {"wire", "loops"},
     {"net"},
-    {"echo", "hexdump"},
+    {"rfc862"},
     {"testing", "bench"},
-    {"cli", "cli_*", "demo", "stop_signals", "__main__"},
+    {"cli", "__main__"},
 )
 APART = {"wire": {"loops"}, "loops": {"wire"}}
 

@@ -55,7 +55,7 @@ def test_values_survive_pickling() -> None:
 
 @pytest.mark.parametrize("order", ["pe.echo, submodule()", "submodule(), pe.echo"])
 def test_a_name_stays_itself_when_the_submodule_of_that_name_is_imported(order: str) -> None:
-    code = "import importlib, proactor_echo as pe\ndef submodule(): importlib.import_module('proactor_echo.echo')"
+    code = "import importlib, proactor_echo as pe\ndef submodule(): importlib.import_module('proactor_echo.rfc862')"
     assert run(f"{code}\n{order}\nprint(callable(pe.echo))") == "True"
 
 

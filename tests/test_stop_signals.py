@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from proactor_echo.stop_signals import STOP_SIGNALS, StopSignals
+from proactor_echo.cli.stop_signals import STOP_SIGNALS, StopSignals
 
 all_signals = pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda number: number.name)
 

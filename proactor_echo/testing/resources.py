@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from proactor_echo.arguments import check_address
-from proactor_echo.echo import EchoDatagramProtocol
 from proactor_echo.net.tcp.client import connect_tcp
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.net.tcp.session import Handler
 from proactor_echo.net.udp.handler import DatagramHandler
+from proactor_echo.rfc862 import EchoDatagramProtocol
 from proactor_echo.sockets.options import SocketOptions
 from proactor_echo.testing.active import ActiveFault
 from proactor_echo.testing.datagram_proxy import UdpFaultProxy

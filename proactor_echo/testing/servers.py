@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any
 
 from proactor_echo.arguments import check_factory, check_handler, check_made
-from proactor_echo.echo import EchoDatagramProtocol, EchoProtocol
 from proactor_echo.net.stats import DatagramStats, ServerStats
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.protocol import FramedProtocol
@@ -16,6 +15,7 @@ from proactor_echo.net.tcp.server import Server, serve_tcp
 from proactor_echo.net.tcp.session import Handler
 from proactor_echo.net.udp import UdpServer, serve_udp
 from proactor_echo.net.udp.handler import DatagramHandler
+from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol
 from proactor_echo.sockets.options import SocketOptions
 from proactor_echo.testing.datagram_proxy import UdpFaultProxy
 from proactor_echo.testing.proxy import FaultProxy

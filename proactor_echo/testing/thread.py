@@ -8,11 +8,11 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
-from proactor_echo.echo import EchoDatagramProtocol
 from proactor_echo.net.stats import DatagramStats, ServerStats
 from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.net.tcp.session import Handler
 from proactor_echo.net.udp.handler import DatagramHandler
+from proactor_echo.rfc862 import EchoDatagramProtocol
 from proactor_echo.sockets.options import SocketOptions
 from proactor_echo.testing.active import ActiveFault
 from proactor_echo.testing.datagram_proxy import UdpFaultProxy

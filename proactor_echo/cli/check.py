@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from proactor_echo.cli_output import print_line, styled
+from proactor_echo.cli.output import print_line, styled
 from proactor_echo.sockets.addresses import parse_host_port
 
 __all__ = ["HostPort", "show_check"]

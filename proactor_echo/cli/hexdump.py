@@ -13,9 +13,9 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from proactor_echo.echo import EchoDatagramProtocol, EchoProtocol
 from proactor_echo.net.tcp.protocol import Buffer
 from proactor_echo.net.udp.handler import Oversize
+from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol
 from proactor_echo.sockets.addresses import format_address
 
 __all__ = ["DumpingEchoDatagramProtocol", "DumpingEchoProtocol", "hex_rows"]

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-from proactor_echo.cli_commands import HostName
+from proactor_echo.cli.commands import HostName
 
 __all__ = ["address_options", "loop_option", "output_options"]
 

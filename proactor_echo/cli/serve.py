@@ -6,12 +6,12 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Literal, TypeVar
 
-from proactor_echo.cli_background import Output
+from proactor_echo.cli.background import Output
+from proactor_echo.cli.stop_signals import StopSignals
 from proactor_echo.loops import new_event_loop
 from proactor_echo.net.tcp.server import Server
 from proactor_echo.net.udp import UdpServer
 from proactor_echo.sockets.addresses import format_address
-from proactor_echo.stop_signals import StopSignals
 
 __all__ = ["LoopName", "run", "serve_tcp_until_stopped", "serve_udp_until_stopped"]
 

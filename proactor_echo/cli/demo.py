@@ -15,14 +15,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, NamedTuple
 
-from proactor_echo.cli_framing import make_codec
-from proactor_echo.cli_output import styled
-from proactor_echo.echo import EchoDatagramProtocol, EchoProtocol
+from proactor_echo.cli.framing import make_codec
+from proactor_echo.cli.output import styled
 from proactor_echo.errors import ProactorEchoError
 from proactor_echo.net.tcp.client import connect_tcp
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.server import Server, serve_tcp
 from proactor_echo.net.udp import UdpServer, connect_udp, serve_udp
+from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol
 from proactor_echo.sockets.addresses import format_address
 from proactor_echo.wire import Codec
 

@@ -21,7 +21,7 @@ from typing import Final, TextIO
 
 import click
 
-from proactor_echo.cli_output import READER_GONE, colour, encodable, log_line
+from proactor_echo.cli.output import READER_GONE, colour, encodable, log_line
 
 __all__ = ["BackgroundStream", "Output", "background_output"]
 

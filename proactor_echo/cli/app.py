@@ -8,23 +8,23 @@ from collections.abc import Iterator, Sequence
 import click
 
 from proactor_echo import __version__
-from proactor_echo.cli_background import Output, background_output
-from proactor_echo.cli_check import HostPort, show_check
-from proactor_echo.cli_commands import CommandGroup, ServerCommand
-from proactor_echo.cli_framing import FRAMINGS, LONGEST_FRAME, make_codec
-from proactor_echo.cli_options import address_options, loop_option, output_options
-from proactor_echo.cli_output import logging_to_stderr, print_line
-from proactor_echo.cli_serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
-from proactor_echo.cli_types import ByteSize, KeepAliveTimes, LimitOrOff, Seconds
-from proactor_echo.demo import run_demo
-from proactor_echo.echo import EchoDatagramProtocol, EchoProtocol
-from proactor_echo.hexdump import DumpingEchoDatagramProtocol, DumpingEchoProtocol
+from proactor_echo.cli.background import Output, background_output
+from proactor_echo.cli.check import HostPort, show_check
+from proactor_echo.cli.commands import CommandGroup, ServerCommand
+from proactor_echo.cli.demo import run_demo
+from proactor_echo.cli.framing import FRAMINGS, LONGEST_FRAME, make_codec
+from proactor_echo.cli.hexdump import DumpingEchoDatagramProtocol, DumpingEchoProtocol
+from proactor_echo.cli.options import address_options, loop_option, output_options
+from proactor_echo.cli.output import logging_to_stderr, print_line
+from proactor_echo.cli.serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
+from proactor_echo.cli.stop_signals import StopSignals
+from proactor_echo.cli.types import ByteSize, KeepAliveTimes, LimitOrOff, Seconds
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM
 from proactor_echo.net.tcp.server import serve_tcp
 from proactor_echo.net.udp import serve_udp
 from proactor_echo.net.udp.handler import Oversize
+from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol
 from proactor_echo.sockets.options import KeepAlive, SocketOptions
-from proactor_echo.stop_signals import StopSignals
 
 __all__ = ["main"]
 

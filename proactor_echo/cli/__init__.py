@@ -1,0 +1,5 @@
+"""The command line: click parses, the other modules do it. The commands themselves are in ``app``."""
+
+from proactor_echo.cli.app import main
+
+__all__ = ["main"]
