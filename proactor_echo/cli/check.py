@@ -33,8 +33,8 @@ async def show_check(address: tuple[str, int], *, udp: bool, as_json: bool, time
     Raises ConnectFailed when nothing listens there.
     """
     # Only this command needs it, and the others should not wait for it to load.
-    from proactor_echo.testing.echo_check import check_echo
-    from proactor_echo.testing.report import Outcome, Result
+    from proactor_echo.testing.conformance.echo.run import check_echo
+    from proactor_echo.testing.conformance.report import Outcome, Result
 
     def show(result: Result) -> None:
         word = styled(f"{result.outcome:<7}", fg=colours[result.outcome])

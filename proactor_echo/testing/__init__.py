@@ -9,9 +9,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from proactor_echo.testing.datagram_proxy import UdpFaultProxy
-    from proactor_echo.testing.proxied import ProxiedConnection
-    from proactor_echo.testing.proxy import FaultProxy
+    from proactor_echo.testing.plugin.runners import LeftOpenWarning
+    from proactor_echo.testing.proxy.tcp import FaultProxy
+    from proactor_echo.testing.proxy.tcp_link import ProxiedConnection
+    from proactor_echo.testing.proxy.udp import UdpFaultProxy
     from proactor_echo.testing.resources import (
         FaultProxyFactory,
         TcpClientFactory,
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
         UdpFaultProxyFactory,
         UdpServerFactory,
     )
-    from proactor_echo.testing.runners import LeftOpenWarning
     from proactor_echo.testing.servers import TcpTestServer, UdpTestServer
     from proactor_echo.testing.thread import FaultProxyThread, ServerThreadFactory, TcpServerThread, UdpServerThread
 
@@ -42,11 +42,11 @@ __all__ = [
 ]
 
 _MODULES = {
-    ".datagram_proxy": "UdpFaultProxy",
-    ".proxied": "ProxiedConnection",
-    ".proxy": "FaultProxy",
+    ".proxy.udp": "UdpFaultProxy",
+    ".proxy.tcp_link": "ProxiedConnection",
+    ".proxy.tcp": "FaultProxy",
     ".resources": "FaultProxyFactory TcpClientFactory TcpServerFactory UdpFaultProxyFactory UdpServerFactory",
-    ".runners": "LeftOpenWarning",
+    ".plugin.runners": "LeftOpenWarning",
     ".servers": "TcpTestServer UdpTestServer",
     ".thread": "FaultProxyThread ServerThreadFactory TcpServerThread UdpServerThread",
 }

@@ -17,10 +17,10 @@ from proactor_echo.net.tcp.session import Handler
 from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.rfc862 import EchoDatagramProtocol
 from proactor_echo.sockets.options import SocketOptions
-from proactor_echo.testing.active import ActiveFault
-from proactor_echo.testing.datagram_proxy import UdpFaultProxy
 from proactor_echo.testing.faults import Address
-from proactor_echo.testing.proxy import FaultProxy
+from proactor_echo.testing.faults.schedule import ActiveFault
+from proactor_echo.testing.proxy.tcp import FaultProxy
+from proactor_echo.testing.proxy.udp import UdpFaultProxy
 from proactor_echo.testing.servers import TcpTestServer, UdpTestServer
 from proactor_echo.wire import Codec
 

@@ -17,8 +17,8 @@ from proactor_echo.net.udp import UdpServer, serve_udp
 from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol
 from proactor_echo.sockets.options import SocketOptions
-from proactor_echo.testing.datagram_proxy import UdpFaultProxy
-from proactor_echo.testing.proxy import FaultProxy
+from proactor_echo.testing.proxy.tcp import FaultProxy
+from proactor_echo.testing.proxy.udp import UdpFaultProxy
 from proactor_echo.wire import Codec
 
 __all__ = ["TcpTestServer", "UdpTestServer"]

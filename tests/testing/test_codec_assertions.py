@@ -7,7 +7,7 @@ import pytest
 from streams import CODECS
 
 import proactor_echo as pe
-from proactor_echo.testing.codecs import assert_round_trip, assert_split_invariant
+from proactor_echo.testing.conformance.codecs import assert_round_trip, assert_split_invariant
 
 
 class Words:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from proactor_echo.testing import faults
-from proactor_echo.testing.active import ActiveFaults
 from proactor_echo.testing.faults import Fault
+from proactor_echo.testing.faults.schedule import ActiveFaults
 
 
 @pytest.mark.parametrize(

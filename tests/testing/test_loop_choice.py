@@ -6,7 +6,7 @@ import sys
 import pytest
 from suites import Run
 
-from proactor_echo.testing import loop_choice
+from proactor_echo.testing.plugin import loop_choice
 
 NAMES = """
 import asyncio, pytest

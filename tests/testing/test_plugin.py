@@ -268,16 +268,16 @@ def test_loading_the_plugin_loads_nothing_of_the_network() -> None:
 import sys, pytest, pytest_asyncio.plugin
 before = set(sys.modules)
 import proactor_echo.testing.plugin
-from proactor_echo.testing import asyncio_fixtures
+from proactor_echo.testing.plugin import asyncio_fixtures
 print(*sorted(set(sys.modules) - before))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == [
         "proactor_echo",
         "proactor_echo.testing",
-        "proactor_echo.testing.asyncio_fixtures",
         "proactor_echo.testing.plugin",
-        "proactor_echo.testing.runners",
+        "proactor_echo.testing.plugin.asyncio_fixtures",
+        "proactor_echo.testing.plugin.runners",
     ]
 
 

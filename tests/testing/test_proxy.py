@@ -8,7 +8,7 @@ from peers import RawClient, eventually
 import proactor_echo as pe
 from proactor_echo.testing import FaultProxyFactory, TcpClientFactory, TcpServerFactory, TcpTestServer
 from proactor_echo.testing.faults import Latency
-from proactor_echo.testing.faults import fault_proxy as open_fault_proxy
+from proactor_echo.testing.proxy import fault_proxy as open_fault_proxy
 
 
 async def test_every_byte_of_a_large_transfer_comes_back(tcp_echo_server: TcpTestServer) -> None:
@@ -116,7 +116,7 @@ async def test_a_proxy_can_be_used_without_pytest() -> None:
 async def test_traffic_beyond_what_is_kept_is_carried_and_says_so(
     tcp_echo_server: TcpTestServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proactor_echo.testing.record.LIMIT", 1000)
+    monkeypatch.setattr("proactor_echo.testing.proxy.record.LIMIT", 1000)
     async with await RawClient.connect(tcp_echo_server.address) as client:
         await client.send(bytes(900))
         assert await client.receive_exactly(900) == bytes(900)

@@ -9,7 +9,7 @@ import pytest
 
 from proactor_echo.testing import faults
 from proactor_echo.testing.faults import StreamFault
-from proactor_echo.testing.stream_faults import Effect, End, Piece
+from proactor_echo.testing.faults.tcp_effects import Effect, End, Piece
 
 SEED = 1862
 

@@ -9,7 +9,7 @@ import pytest
 from peers import WINE
 
 from proactor_echo.testing.conformance import PROMISES, Outcome, check_transport
-from proactor_echo.testing.known_defects import known_defect
+from proactor_echo.testing.conformance.transport.known_defects import known_defect
 
 all_promises = pytest.mark.parametrize("promise", PROMISES)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from proactor_echo.testing.active import Direction
+from proactor_echo.testing.faults.schedule import Direction
 
 __all__ = ["Record"]
 

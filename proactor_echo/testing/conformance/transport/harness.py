@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
-from proactor_echo.testing.transport_records import DatagramRecorder, Recorder
+from proactor_echo.testing.conformance.transport.recorders import DatagramRecorder, Recorder
 
 __all__ = ["Peer", "PromiseBroken", "Stage", "Untold", "bytes_to_send", "reset", "resets_are_shown"]
 

@@ -11,9 +11,9 @@ import random
 import time
 from typing import Any, Final
 
-from proactor_echo.testing.echo_check import Check, Checked, CheckFailed, Skipped
-from proactor_echo.testing.echo_datagram_client import DatagramClient, DatagramSite
-from proactor_echo.testing.payloads import EVERY_BYTE
+from proactor_echo.testing.conformance.echo.case import Check, Checked, CheckFailed, Skipped
+from proactor_echo.testing.conformance.echo.udp_client import DatagramClient, DatagramSite
+from proactor_echo.testing.conformance.payloads import EVERY_BYTE
 
 __all__ = ["CHECKS", "DatagramSite"]
 

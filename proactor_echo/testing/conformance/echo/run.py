@@ -10,19 +10,18 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final
 
 from proactor_echo.arguments import check_address, check_callable, check_flag, check_names, check_seconds, check_whole
 from proactor_echo.errors import classify
 from proactor_echo.sockets.addresses import format_address, parse_host_port
-from proactor_echo.testing.report import Outcome, Report, Result
+from proactor_echo.testing.conformance.echo.case import Check, Checked, CheckFailed, Plan, Site, Skipped
+from proactor_echo.testing.conformance.report import Outcome, Report, Result
 
-__all__ = ["CheckFailed", "Checked", "Skipped", "check_echo"]
+__all__ = ["check_echo"]
 
 #: A check as a whole may take so many times the timeout, which a server that drips may not stretch.
 _LONGEST: Final = 12
-
-Site = TypeVar("Site")
 
 
 async def check_echo(
@@ -66,44 +65,16 @@ async def check_echo(
     check_callable("each", each, optional=True)
     plan = Plan(timeout, quiet, size, clients)
     if udp:
-        from proactor_echo.testing import echo_datagrams as datagrams
+        from proactor_echo.testing.conformance.echo import udp_checks as datagrams
 
         datagram_checks = _chosen(datagrams.CHECKS, only)
         datagram_site = await datagrams.DatagramSite.open(host, port, plan)
         return await _run_all("udp", datagram_site.address, datagram_checks, datagram_site, plan, each)
-    from proactor_echo.testing import echo_stream as stream
+    from proactor_echo.testing.conformance.echo import tcp_checks as stream
 
     checks = _chosen(stream.CHECKS, only)
     async with await stream.StreamSite.open(host, port, plan) as site:
         return await _run_all("tcp", site.address, checks, site, plan, each)
-
-
-class Plan(NamedTuple):
-    """How thorough to be: see :func:`check_echo`."""
-
-    timeout: float
-    quiet: float
-    size: int
-    clients: int
-
-
-class Checked(NamedTuple):
-    """What a check that was passed has to say."""
-
-    detail: str
-    numbers: Mapping[str, float] = {}
-
-
-class CheckFailed(Exception):  # noqa: N818 (it says what came)
-    """The server did something else than RFC 862 says; the text says what was expected and what came."""
-
-
-class Skipped(Exception):  # noqa: N818 (it is no error)
-    """A check cannot be tried from here; the text says why."""
-
-
-Check = tuple[str, Callable[[Site], Awaitable[Checked]]]
-"""The name of a check, and what does it."""
 
 
 def _chosen(checks: Sequence[Check[Site]], only: Iterable[str] | None) -> Sequence[Check[Site]]:

@@ -9,8 +9,8 @@ import asyncio
 import socket
 from typing import Final
 
-from proactor_echo.testing.transport_reading import expect_told
-from proactor_echo.testing.transport_stage import PromiseBroken, Stage, reset
+from proactor_echo.testing.conformance.transport.harness import PromiseBroken, Stage, reset
+from proactor_echo.testing.conformance.transport.reading import expect_told
 
 __all__ = ["ACCEPTING"]
 

@@ -9,8 +9,14 @@ import asyncio
 import contextvars
 from typing import Final
 
-from proactor_echo.testing.transport_records import BufferedRecorder, Recorder
-from proactor_echo.testing.transport_stage import PromiseBroken, Stage, Untold, bytes_to_send, resets_are_shown
+from proactor_echo.testing.conformance.transport.harness import (
+    PromiseBroken,
+    Stage,
+    Untold,
+    bytes_to_send,
+    resets_are_shown,
+)
+from proactor_echo.testing.conformance.transport.recorders import BufferedRecorder, Recorder
 
 __all__ = ["READING", "expect_reset", "expect_told"]
 

@@ -10,8 +10,8 @@ from proactor_echo.arguments import check_choice, check_number, check_whole
 if TYPE_CHECKING:
     from random import Random
 
-    from proactor_echo.testing.datagram_faults import Effect as DatagramEffect
-    from proactor_echo.testing.stream_faults import Effect as StreamEffect
+    from proactor_echo.testing.faults.tcp_effects import Effect as StreamEffect
+    from proactor_echo.testing.faults.udp_effects import Effect as DatagramEffect
 
 __all__ = [
     "Address",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from proactor_echo.testing.runners import open_resources, resources_of
+from proactor_echo.testing.plugin.runners import open_resources, resources_of
 
 if TYPE_CHECKING:
     from proactor_echo.testing.resources import Resources

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any, Final, NamedTuple, Protocol
 
 from proactor_echo.arguments import check_bytes, check_instance, check_whole
-from proactor_echo.testing.payloads import make_payloads
+from proactor_echo.testing.conformance.payloads import make_payloads
 from proactor_echo.wire.codec import Codec
 from proactor_echo.wire.raw import RawCodec
 

@@ -15,14 +15,14 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Final
 
 from proactor_echo.arguments import check_callable, check_names, check_seconds
-from proactor_echo.testing.known_defects import known_defect
-from proactor_echo.testing.report import Outcome, Report, Result
-from proactor_echo.testing.transport_accepting import ACCEPTING
-from proactor_echo.testing.transport_closing import CLOSING
-from proactor_echo.testing.transport_datagrams import DATAGRAMS
-from proactor_echo.testing.transport_reading import READING
-from proactor_echo.testing.transport_stage import PromiseBroken, Stage, Untold
-from proactor_echo.testing.transport_writing import WRITING
+from proactor_echo.testing.conformance.report import Outcome, Report, Result
+from proactor_echo.testing.conformance.transport.accepting import ACCEPTING
+from proactor_echo.testing.conformance.transport.closing import CLOSING
+from proactor_echo.testing.conformance.transport.datagrams import DATAGRAMS
+from proactor_echo.testing.conformance.transport.harness import PromiseBroken, Stage, Untold
+from proactor_echo.testing.conformance.transport.known_defects import known_defect
+from proactor_echo.testing.conformance.transport.reading import READING
+from proactor_echo.testing.conformance.transport.writing import WRITING
 
 __all__ = ["PROMISES", "Promise", "check_transport"]
 

@@ -17,19 +17,20 @@ Nothing here does any I/O or looks at a clock.
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import math
 from typing import TYPE_CHECKING
 
 from proactor_echo.arguments import check_number, check_seconds, check_whole
-from proactor_echo.testing import datagram_faults as datagrams
-from proactor_echo.testing import stream_faults as streams
-from proactor_echo.testing.fault import Address, DatagramFault, Fault, StreamFault, Towards, bounds, check_range
+from proactor_echo.testing.faults import tcp_effects as streams
+from proactor_echo.testing.faults import udp_effects as datagrams
+from proactor_echo.testing.faults.base import Address, DatagramFault, Fault, StreamFault, Towards, bounds, check_range
 
 if TYPE_CHECKING:
     from random import Random
 
-    from proactor_echo.testing.datagram_proxy import UdpFaultProxy
-    from proactor_echo.testing.proxy import FaultProxy
+    from proactor_echo.testing.proxy import fault_proxy, udp_fault_proxy
+
 
 __all__ = [
     "Address",
@@ -58,22 +59,12 @@ __all__ = [
 ]
 
 
-async def fault_proxy(upstream: Address, *, host: str = "127.0.0.1", seed: int = 0) -> FaultProxy:
-    """Put a TCP proxy on a free port in front of ``upstream``, a ``(host, port)``, and return it.
+if not TYPE_CHECKING:  # the proxies import the faults; these two names are here for those who use them together
 
-    Use it in ``async with``. ``seed`` is what faults without a seed of their own get theirs from.
-    Raises :class:`~proactor_echo.BindError`.
-    """
-    from proactor_echo.testing.proxy import FaultProxy
-
-    return await FaultProxy.open(upstream, host=host, seed=seed)
-
-
-async def udp_fault_proxy(upstream: Address, *, host: str = "127.0.0.1", seed: int = 0) -> UdpFaultProxy:
-    """Put a UDP proxy on a free port in front of ``upstream``; the rest is as for :func:`fault_proxy`."""
-    from proactor_echo.testing.datagram_proxy import UdpFaultProxy
-
-    return await UdpFaultProxy.open(upstream, host=host, seed=seed)
+    def __getattr__(name: str) -> object:
+        if name in ("fault_proxy", "udp_fault_proxy"):
+            return getattr(importlib.import_module("proactor_echo.testing.proxy"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 # -- for both ----------------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from proactor_echo.testing.transport_reading import expect_told
-from proactor_echo.testing.transport_stage import PromiseBroken, Stage, bytes_to_send
+from proactor_echo.testing.conformance.transport.harness import PromiseBroken, Stage, bytes_to_send
+from proactor_echo.testing.conformance.transport.reading import expect_told
 
 __all__ = ["WRITING"]
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable
 
 from proactor_echo.errors import Disconnected, DisconnectReason, FramingError, ProtocolStateError
 from proactor_echo.net.tcp.connection import Connection
-from proactor_echo.testing.stream_faults import Effect, End, Piece
+from proactor_echo.testing.faults.tcp_effects import Effect, End, Piece
 
 __all__ = ["Pipe"]
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def tcp_echo_server(request: pytest.FixtureRequest, _proactor_echo_resources: Resources) -> TcpTestServer:
     """Give a TCP echo server on a free port of 127.0.0.1, closed after the test: a TcpTestServer."""
-    from proactor_echo.testing.runners import fixture_for
+    from proactor_echo.testing.plugin.runners import fixture_for
 
     server: TcpTestServer = fixture_for(request, "tcp_server")
     return server
@@ -40,7 +40,7 @@ def tcp_echo_server(request: pytest.FixtureRequest, _proactor_echo_resources: Re
 @pytest.fixture
 def udp_echo_server(request: pytest.FixtureRequest, _proactor_echo_resources: Resources) -> UdpTestServer:
     """Give a UDP echo server on a free port of 127.0.0.1, closed after the test: a UdpTestServer."""
-    from proactor_echo.testing.runners import fixture_for
+    from proactor_echo.testing.plugin.runners import fixture_for
 
     server: UdpTestServer = fixture_for(request, "udp_server")
     return server
@@ -93,7 +93,7 @@ def udp_fault_proxy(_proactor_echo_resources: Resources) -> UdpFaultProxyFactory
 
 @pytest.fixture
 def _proactor_echo_resources(request: pytest.FixtureRequest) -> Resources:
-    from proactor_echo.testing.runners import fixture_for
+    from proactor_echo.testing.plugin.runners import fixture_for
 
     resources: Resources = fixture_for(request, "resources")
     return resources
@@ -120,7 +120,7 @@ def server_thread_factory(request: pytest.FixtureRequest) -> Iterator[ServerThre
 
     ``server = server_thread_factory(handler)``, ``….udp()``.
     """
-    from proactor_echo.testing.runners import remember, seed_of, tell_left_open
+    from proactor_echo.testing.plugin.runners import remember, seed_of, tell_left_open
     from proactor_echo.testing.thread import ServerThreadFactory
 
     factory = ServerThreadFactory(
@@ -156,7 +156,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register what fits the plugins that are there."""
-    from proactor_echo.testing.runners import RUN_SEED
+    from proactor_echo.testing.plugin.runners import RUN_SEED
 
     seed = config.getoption("proactor_echo_seed")
     config.stash[RUN_SEED] = random.SystemRandom().randrange(1 << 32) if seed is None else seed
@@ -164,17 +164,17 @@ def pytest_configure(config: pytest.Config) -> None:
     if plugins.has_plugin("asyncio"):
         # pytest-asyncio before 0.24 knows no loop_scope. That must not keep pytest from starting; a test is told.
         with contextlib.suppress(TypeError):
-            from proactor_echo.testing import asyncio_fixtures
+            from proactor_echo.testing.plugin import asyncio_fixtures
 
             plugins.register(asyncio_fixtures, "proactor_echo_asyncio")
     if plugins.has_plugin("anyio"):
-        from proactor_echo.testing import anyio_fixtures
+        from proactor_echo.testing.plugin import anyio_fixtures
 
         plugins.register(anyio_fixtures, "proactor_echo_anyio")
     choice = config.getoption("proactor_echo_loop") or config.getini("proactor_echo_loop")
     config.stash[THREAD_LOOP] = None
     if choice:
-        from proactor_echo.testing.loop_choice import choose_loop
+        from proactor_echo.testing.plugin.loop_choice import choose_loop
 
         config.stash[THREAD_LOOP] = choose_loop(config, choice)
 
@@ -184,7 +184,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     """Show the faults of a test that failed, and how to get the same again."""
     report = yield
     if report.failed:
-        from proactor_echo.testing.runners import faults_of
+        from proactor_echo.testing.plugin.runners import faults_of
 
         if text := faults_of(item):
             report.sections.append(("faults", text))

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Generic, Literal, Self, TypeVar
 
-from proactor_echo.testing.datagram_faults import Effect as DatagramEffect
 from proactor_echo.testing.faults import DatagramFault, Fault, StreamFault
-from proactor_echo.testing.stream_faults import Effect as StreamEffect
+from proactor_echo.testing.faults.tcp_effects import Effect as StreamEffect
+from proactor_echo.testing.faults.udp_effects import Effect as DatagramEffect
 
 __all__ = ["ActiveFault", "ActiveFaults", "Direction"]
 

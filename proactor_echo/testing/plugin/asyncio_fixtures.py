@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import pytest_asyncio
 
-from proactor_echo.testing.runners import SCOPES, open_resources, resources_of
+from proactor_echo.testing.plugin.runners import SCOPES, open_resources, resources_of
 
 if TYPE_CHECKING:
     from proactor_echo.testing.resources import Resources

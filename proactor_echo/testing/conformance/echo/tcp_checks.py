@@ -11,9 +11,9 @@ import time
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from proactor_echo.testing.echo_check import Check, Checked, CheckFailed
-from proactor_echo.testing.echo_client import StreamClient, StreamSite
-from proactor_echo.testing.payloads import EVERY_BYTE
+from proactor_echo.testing.conformance.echo.case import Check, Checked, CheckFailed
+from proactor_echo.testing.conformance.echo.tcp_client import StreamClient, StreamSite
+from proactor_echo.testing.conformance.payloads import EVERY_BYTE
 
 __all__ = ["CHECKS", "StreamSite"]
 

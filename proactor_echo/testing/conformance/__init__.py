@@ -5,10 +5,10 @@
 * :func:`check_transport`: the promises of asyncio's stream and datagram transports, on any event loop.
 """
 
-from proactor_echo.testing.codecs import AnyCodec, AnyDecoder, assert_round_trip, assert_split_invariant
-from proactor_echo.testing.echo_check import check_echo
-from proactor_echo.testing.report import Outcome, Report, Result
-from proactor_echo.testing.transports import PROMISES, check_transport
+from proactor_echo.testing.conformance.codecs import AnyCodec, AnyDecoder, assert_round_trip, assert_split_invariant
+from proactor_echo.testing.conformance.echo.run import check_echo
+from proactor_echo.testing.conformance.report import Outcome, Report, Result
+from proactor_echo.testing.conformance.transport.run import PROMISES, check_transport
 
 __all__ = [
     "PROMISES",

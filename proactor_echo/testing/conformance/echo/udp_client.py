@@ -8,7 +8,7 @@ from typing import Any, Final, Self
 
 from proactor_echo.errors import ConnectFailed, classify
 from proactor_echo.sockets.addresses import AddressInfo, format_address, resolve
-from proactor_echo.testing.echo_check import CheckFailed, Plan
+from proactor_echo.testing.conformance.echo.case import CheckFailed, Plan
 
 __all__ = ["DatagramClient", "DatagramSite"]
 

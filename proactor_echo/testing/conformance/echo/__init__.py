@@ -1,0 +1,1 @@
+"""RFC 862 against any echo server."""

@@ -1,0 +1,1 @@
+"""What asyncio's stream and datagram transports must do, tried on any event loop."""
