@@ -6,13 +6,14 @@ import inspect
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from proactor_echo.loops import new_event_loop
 
-pytest_plugins = ["pytester", "shards"]
+pytest_plugins = ["pytester", "helpers.shards"]
 
 STOCK_LOOP: type[asyncio.AbstractEventLoop]
 if sys.platform == "win32":
@@ -63,7 +64,10 @@ def quiet_event_loop(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFi
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
     """Run what must hold on any loop on the system's stock loop and on ours."""
-    if item.path.parent.name in ON_BOTH_LOOPS and item.get_closest_marker("stock_loop") is None:
+    if (
+        item.path.relative_to(Path(__file__).parent).parts[0] in ON_BOTH_LOOPS
+        and item.get_closest_marker("stock_loop") is None
+    ):
         return {"stock": STOCK_LOOP, "ours": new_event_loop}
     return {"stock": STOCK_LOOP}
 

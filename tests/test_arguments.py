@@ -10,7 +10,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from wrong_arguments import CASES, Serving, handler
+from helpers.wrong_arguments import CASES, Serving, handler
 
 import proactor_echo as pe
 from proactor_echo.testing import TcpTestServer, faults

@@ -4,7 +4,7 @@ import gc
 from collections.abc import Iterator
 
 import pytest
-from loops.recording import Bench
+from helpers.recording import Bench
 
 from proactor_echo import loops
 from proactor_echo.loops import private

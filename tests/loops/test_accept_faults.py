@@ -7,8 +7,8 @@ import socket
 from typing import Any
 
 import pytest
-from loops.faults import ERRORS, Fault, FaultySocket
-from loops.recording import Bench
+from helpers.faults import ERRORS, Fault, FaultySocket
+from helpers.recording import Bench
 
 from proactor_echo.loops import private
 from proactor_echo.sockets import accept_errors

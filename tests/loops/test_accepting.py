@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loops.recording import Bench, Recorder, reset
+from helpers.recording import Bench, Recorder, reset
 
 from proactor_echo.sockets import accept_errors
 
-CERTIFICATE = Path(__file__).with_name("localhost.pem")
+CERTIFICATE = Path(__file__).parents[1] / "helpers" / "localhost.pem"
 
 
 class Echo(asyncio.Protocol):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from loops.recording import Bench, let_go, tcp_pair
+from helpers.recording import Bench, let_go, tcp_pair
 
 from proactor_echo.loops import private
 

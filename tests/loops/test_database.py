@@ -11,10 +11,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from loops.database import Client, Database, QueryError, row
-from loops.recording import Bench
-from peers import eventually, settled
-from tls import client_context, server_context
+from helpers.database import Client, Database, QueryError, row
+from helpers.peers import eventually, settled
+from helpers.recording import Bench
+from helpers.tls import client_context, server_context
 
 
 @contextlib.asynccontextmanager

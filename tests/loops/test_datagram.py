@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 import pytest
-from loops.recording import Bench
+from helpers.recording import Bench
 
 from proactor_echo import loops
 from proactor_echo.loops import private

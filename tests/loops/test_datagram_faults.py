@@ -6,8 +6,8 @@ import asyncio
 from typing import Any
 
 import pytest
-from loops.faults import ERRORS, Fault, FaultyCalls, FaultySocket
-from loops.recording import Bench
+from helpers.faults import ERRORS, Fault, FaultyCalls, FaultySocket
+from helpers.recording import Bench
 from loops.test_datagram import Endpoint, bind, close
 
 from proactor_echo.loops import private

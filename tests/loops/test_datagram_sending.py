@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from loops.recording import Bench
+from helpers.recording import Bench
 from loops.test_datagram import Endpoint, bind, close
 
 from proactor_echo.loops import private

@@ -19,7 +19,7 @@ import time
 from typing import Any
 
 import pytest
-from loops.recording import Bench, Recorder, connection, let_go, tcp_pair
+from helpers.recording import Bench, Recorder, connection, let_go, tcp_pair
 
 from proactor_echo import loops
 from proactor_echo.loops import private

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_process import CliProcess
-from loops.recording import Bench
-from peers import Pattern
-from tls import client_context, server_context
+from helpers.cli_process import CliProcess
+from helpers.peers import Pattern
+from helpers.recording import Bench
+from helpers.tls import client_context, server_context
 
-CERTIFICATE = Path(__file__).with_name("localhost.pem")
+CERTIFICATE = Path(__file__).parents[1] / "helpers" / "localhost.pem"
 
-HTTP_SERVER = str(Path(__file__).with_name("http_server.py"))
+HTTP_SERVER = str(Path(__file__).parents[1] / "helpers" / "http_server.py")
 
 
 @contextlib.asynccontextmanager

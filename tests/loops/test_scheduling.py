@@ -9,7 +9,7 @@ import threading
 from typing import Any
 
 import pytest
-from loops.recording import Bench
+from helpers.recording import Bench
 
 from proactor_echo import loops
 

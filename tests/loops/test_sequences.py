@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from loops import datagram_sequences, stream_sequences
-from loops.sequences import Compared, Difference, Run, Sequence
+from helpers import datagram_sequences, stream_sequences
+from helpers.sequences import Compared, Difference, Run, Sequence
 
 from proactor_echo import loops
 from proactor_echo.loops import private

@@ -9,7 +9,7 @@ import socket
 from typing import Any
 
 import pytest
-from loops.recording import Bench, BufferedRecorder, Recorder, connection, let_go, read_all, reset, tcp_pair
+from helpers.recording import Bench, BufferedRecorder, Recorder, connection, let_go, read_all, reset, tcp_pair
 
 from proactor_echo.loops import private
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from loops.faults import ERRORS, Fault, FaultyCalls, FaultySocket, Spy, Strange
-from loops.recording import Bench, BufferedRecorder, Recorder, connection, reset, tcp_pair
-from peers import WINE_VERSION
+from helpers.faults import ERRORS, Fault, FaultyCalls, FaultySocket, Spy, Strange
+from helpers.peers import WINE_VERSION
+from helpers.recording import Bench, BufferedRecorder, Recorder, connection, reset, tcp_pair
 
 from proactor_echo import loops
 from proactor_echo.loops import private

@@ -8,8 +8,8 @@ import threading
 from asyncio.subprocess import PIPE, Process
 from typing import Any
 
-from loops.recording import Bench
-from peers import Pattern
+from helpers.peers import Pattern
+from helpers.recording import Bench
 
 from proactor_echo import loops
 

@@ -8,7 +8,7 @@ import socket
 from typing import Any
 
 import pytest
-from loops.recording import Bench, BufferedRecorder, Recorder, connection, reset
+from helpers.recording import Bench, BufferedRecorder, Recorder, connection, reset
 
 from proactor_echo.loops import private
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loops.recording import Bench, Recorder, connection, read_all
+from helpers.recording import Bench, Recorder, connection, read_all
 
 from proactor_echo.loops import private
 from proactor_echo.loops.stream_writing import GATHER

@@ -4,7 +4,7 @@ import importlib.metadata
 import inspect
 
 import pytest
-from suites import INI, Run
+from helpers.suites import INI, Run
 
 
 @pytest.fixture

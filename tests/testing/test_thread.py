@@ -5,8 +5,8 @@ import socket
 import threading
 
 import pytest
-from peers import WINE_VERSION
-from suites import Run
+from helpers.peers import WINE_VERSION
+from helpers.suites import Run
 
 import proactor_echo as pe
 from proactor_echo.testing import ServerThreadFactory, TcpServerThread, UdpServerThread

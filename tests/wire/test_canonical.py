@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from streams import CODECS, decode, payloads_for
+from helpers.streams import CODECS, decode, payloads_for
 
 from proactor_echo.wire import Codec, LengthCodec, LineCodec, NetstringCodec, RawCodec, VarintCodec
 

@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import pytest
-from streams import CODECS, decode, every_split, garbage, payloads_for, random_split, with_own_length
+from helpers.streams import CODECS, decode, every_split, garbage, payloads_for, random_split, with_own_length
 
 from proactor_echo import wire
 from proactor_echo.errors import FrameTooLong, FramingError

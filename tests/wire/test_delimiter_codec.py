@@ -4,7 +4,7 @@ import random
 from collections.abc import Sequence
 
 import pytest
-from streams import decode
+from helpers.streams import decode
 
 from proactor_echo.errors import FrameTooLong, FramingError
 from proactor_echo.wire import DelimiterCodec, LineCodec, PartialFrame

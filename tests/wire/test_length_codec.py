@@ -4,7 +4,7 @@ import itertools
 from typing import Any
 
 import pytest
-from streams import decode
+from helpers.streams import decode
 
 from proactor_echo.errors import FrameCorrupt, FrameTooLong, FramingError
 from proactor_echo.wire import LengthCodec

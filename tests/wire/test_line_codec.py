@@ -1,7 +1,7 @@
 r"""Lines end with ``\n`` or ``\r\n``, are bounded, and a last one without an end is marked as such."""
 
 import pytest
-from streams import decode
+from helpers.streams import decode
 
 from proactor_echo.errors import FrameTooLong
 from proactor_echo.wire import LineCodec, PartialFrame

@@ -1,7 +1,7 @@
 """Netstrings: one way to write each, and bounded while their length is being read."""
 
 import pytest
-from streams import decode
+from helpers.streams import decode
 
 from proactor_echo.errors import FrameCorrupt, FrameTooLong
 from proactor_echo.wire import NetstringCodec

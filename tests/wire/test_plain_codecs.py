@@ -3,7 +3,7 @@
 import random
 
 import pytest
-from streams import decode, every_split, random_split
+from helpers.streams import decode, every_split, random_split
 
 from proactor_echo.errors import FrameCorrupt, FrameTooLong, FramingError
 from proactor_echo.wire import BytesLike, Codec, Decoder, FixedCodec, RawCodec

@@ -4,7 +4,7 @@ import random
 import struct
 
 import pytest
-from streams import CODECS, payloads_for, random_split
+from helpers.streams import CODECS, payloads_for, random_split
 
 from proactor_echo.errors import FrameTooLong, FramingError
 from proactor_echo.wire import Codec, LengthCodec

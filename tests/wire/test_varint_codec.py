@@ -1,7 +1,7 @@
 """Varints: five bytes and thirty-two bits, and the stream stays in step wherever it is cut."""
 
 import pytest
-from streams import decode, every_split
+from helpers.streams import decode, every_split
 
 from proactor_echo.errors import FrameCorrupt, FrameTooLong
 from proactor_echo.wire import VarintCodec

@@ -1,0 +1,126 @@
+"""``proactor-echo check``: a table or JSON, and an exit status that scripts can use."""
+
+import asyncio
+import json
+import math
+import socket
+import threading
+from collections.abc import Iterator
+
+import click
+import pytest
+from helpers.cli_process import CliProcess, Ended, run_python
+
+import proactor_echo as pe
+from proactor_echo.cli.check import show_check
+
+
+def check(*arguments: str) -> Ended:
+    return run_python("-m", "proactor_echo", "check", *arguments)
+
+
+def test_a_right_tcp_server_is_a_table_of_ok_and_status_0() -> None:
+    with CliProcess("tcp", "--port", "0") as server:
+        port = server.listening()[1]
+        ended = check(f"127.0.0.1:{port}")
+    assert (ended.status, ended.err) == (0, "")
+    lines = ended.out.splitlines()
+    assert [line.split("  ")[0] for line in lines[:-2]] == [
+        "answers", "every byte value", "byte by byte", "order", "large", "half-close", "nothing sent", "slow reading",
+        "simultaneous", "after resets", "nothing unsolicited",
+    ]  # fmt: skip
+    assert all(line[21:23] == "ok" and len(line) <= 80 for line in lines[:-2])
+    assert lines[-1].startswith(f"tcp 127.0.0.1:{port}: 11 ok, in ")
+
+
+def test_json_is_the_whole_report() -> None:
+    with CliProcess("udp", "--port", "0") as server:
+        port = server.listening()[1]
+        ended = check("--udp", "--json", f"127.0.0.1:{port}")
+    assert ended.status == 0
+    report = json.loads(ended.out)
+    assert (report["subject"], report["passed"], len(report["results"])) == (f"udp 127.0.0.1:{port}", True, 9)
+
+
+@pytest.fixture
+def wrong_server() -> Iterator[int]:
+    """Answers what it is not asked."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.sendall(b"220 welcome\r\n")
+                client.recv(100)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1]
+        thread.join()
+
+
+def test_a_wrong_server_is_status_1_and_the_table_says_why(wrong_server: int) -> None:
+    ended = check(f"127.0.0.1:{wrong_server}", "--timeout", "1")
+    assert (ended.status, ended.err) == (1, "")
+    assert (
+        "answers              failed   byte 0 of 6 came back different: b'echo\\r\\n' expected, b'220 welc'"
+        in ended.out
+    )
+    assert ended.out.splitlines()[-1].startswith(f"tcp 127.0.0.1:{wrong_server}: 1 failed, 10 skipped, in ")
+
+
+def test_where_nothing_listens_one_sentence_says_so_with_status_1() -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port = sock.getsockname()[1]
+        ended = check(f"127.0.0.1:{port}")  # while it is bound, and so cannot be given to anybody
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err.startswith(f"Error: cannot connect: 127.0.0.1:{port}: refused (")
+    assert len(ended.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["localhost"], ["127.0.0.1:0"], ["::1:7"], ["localhost:7", "--timeout", "0"]])
+def test_what_cannot_be_meant_is_status_2(arguments: list[str]) -> None:
+    ended = check(*arguments)
+    assert ended.status == 2
+    assert "Traceback" not in ended.err
+
+
+# -- in this process ---------------------------------------------------------------------------------------------------
+
+
+async def greet(conn: pe.Connection) -> None:
+    """Answer what was not asked."""
+    await conn.send(b"220 welcome\r\n")
+    await conn.receive()
+
+
+async def test_each_result_is_printed_when_it_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    async with await pe.serve_udp(pe.EchoDatagramProtocol) as server:
+        checking = asyncio.create_task(show_check(server.address, udp=True, as_json=False, timeout=5.0))
+        out = ""
+        while not out:
+            assert not checking.done()
+            await asyncio.sleep(0)
+            out = capsys.readouterr().out
+        assert out.startswith("answers              ok ")
+        assert await checking
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"udp 127.0.0.1:{server.port}: 9 ok, in ")
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+async def test_a_check_that_failed_makes_it_false(capsys: pytest.CaptureFixture[str], as_json: bool) -> None:
+    async with await pe.serve_tcp(greet) as server:
+        passed = await show_check(server.address, udp=False, as_json=as_json, timeout=1.0)
+    assert not passed
+    out = capsys.readouterr().out
+    if as_json:
+        assert json.loads(out)["passed"] is False
+    else:
+        assert "answers              failed " in out
+        assert "half-close           skipped  not tried, since it does not echo at all" in out
+
+
+async def test_a_timeout_that_makes_no_sense_is_a_usage_error() -> None:
+    with pytest.raises(click.BadParameter, match="timeout must be more than 0 seconds, not nan"):
+        await show_check(("127.0.0.1", 7), udp=False, as_json=False, timeout=math.nan)

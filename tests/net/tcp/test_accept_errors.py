@@ -1,0 +1,284 @@
+"""Whatever accepting a connection answers, the next client is served."""
+
+import asyncio
+import errno
+import logging
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from helpers.peers import RawClient, eventually
+
+import proactor_echo as pe
+
+
+class NumberedError(OSError):
+    """An OSError as Windows makes them, on any system."""
+
+    def __init__(self, winerror: int, text: str) -> None:
+        super().__init__(errno.EINVAL, text)
+        self.winerror = winerror
+
+
+class OddError(BaseException):
+    """Not even an Exception."""
+
+
+ERRORS: list[Any] = [
+    pytest.param(lambda: ConnectionAbortedError(errno.ECONNABORTED, "Software caused connection abort"), id="aborted"),
+    pytest.param(lambda: NumberedError(64, "The specified network name is no longer available"), id="64"),
+    pytest.param(lambda: NumberedError(10054, "An existing connection was forcibly closed"), id="10054"),
+    pytest.param(lambda: NumberedError(121, "The semaphore timeout period has expired"), id="121"),
+    pytest.param(lambda: NumberedError(59, "An unexpected network error occurred"), id="59"),
+]
+SHORTAGES: list[Any] = [
+    pytest.param(lambda: OSError(errno.EMFILE, "Too many open files"), id="EMFILE"),
+    pytest.param(lambda: OSError(errno.ENFILE, "Too many open files in system"), id="ENFILE"),
+    pytest.param(lambda: NumberedError(10055, "No buffer space available"), id="10055"),
+    pytest.param(MemoryError, id="MemoryError"),
+]
+
+
+class FailingAccepts:
+    """Makes the first accepts of the running loop fail, as the system would."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, errors: Iterator[BaseException]) -> None:
+        loop = asyncio.get_running_loop()
+        self.count = 0
+        if hasattr(loop, "accept_connections"):  # ours, which does not go through sock_accept
+            if sys.platform == "win32":
+                pytest.skip("failing AcceptEx calls of our loop are in tests/loops/iocp/test_accepting.py")
+            accept = socket.socket.accept
+
+            def failing_accept(sock: socket.socket) -> Any:
+                for error in errors:
+                    self.count += 1
+                    raise error
+                return accept(sock)
+
+            monkeypatch.setattr(socket.socket, "accept", failing_accept)
+            return
+        real = loop.sock_accept
+
+        async def sock_accept(sock: Any) -> Any:
+            for error in errors:
+                self.count += 1
+                raise error
+            return await real(sock)
+
+        monkeypatch.setattr(loop, "sock_accept", sock_accept)
+
+
+async def echoes(address: tuple[Any, ...]) -> bool:
+    async with await RawClient.connect(address) as client:
+        await client.send(b"ping")
+        return await client.receive_exactly(4) == b"ping"
+
+
+def said(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    return [r.getMessage() for r in caplog.records if r.name == "proactor_echo.net" and r.levelno == level]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        *ERRORS,
+        *SHORTAGES,
+        pytest.param(lambda: NumberedError(4711, "Nobody knows"), id="4711"),
+        pytest.param(lambda: RuntimeError("from a loop of another kind"), id="RuntimeError"),
+        pytest.param(lambda: OddError("what nobody expects"), id="BaseException"),
+    ],
+)
+async def test_a_failed_accept_is_survived(monkeypatch: pytest.MonkeyPatch, error: Any) -> None:
+    failing = FailingAccepts(monkeypatch, (error() for _ in range(2)))
+    async with await pe.serve_tcp(pe.echo, accepts=1) as server:
+        assert await echoes(server.addresses[0])
+        assert failing.count == 2
+        assert server.stats.accept_errors == 2
+        assert server.stats.accepted == 1
+
+
+@pytest.fixture
+def endless_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a pause of accepting longer than any test has time."""
+    for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
+        monkeypatch.setattr(f"proactor_echo.sockets.accept_errors.{name}", 3600.0)
+
+
+@pytest.mark.usefixtures("endless_pauses")
+@pytest.mark.parametrize("error", ERRORS)
+async def test_a_connection_that_died_in_the_backlog_costs_no_pause(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Any
+) -> None:
+    FailingAccepts(monkeypatch, (error() for _ in range(10)))
+    async with await pe.serve_tcp(pe.echo, accepts=1) as server, asyncio.timeout(20):
+        assert await echoes(server.addresses[0])
+    assert said(caplog, logging.WARNING) == []
+
+
+async def test_running_out_of_something_is_logged_once_and_not_once_a_try(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failing = FailingAccepts(monkeypatch, (OSError(errno.EMFILE, "Too many open files") for _ in range(3)))
+    async with await pe.serve_tcp(pe.echo, accepts=1) as server:
+        start = asyncio.get_running_loop().time()
+        assert await echoes(server.addresses[0])
+        assert asyncio.get_running_loop().time() - start > 0.2
+    assert failing.count == 3
+    (line,) = said(caplog, logging.WARNING)
+    assert line.startswith(f"accepting on 127.0.0.1:{server.addresses[0][1]} is paused")
+
+
+@pytest.mark.stock_loop  # our loop's pipeline has its own tests, in tests/loops/test_accepting.py
+async def test_a_shortage_that_comes_and_goes_is_still_logged_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = iter(range(5))
+    async with await pe.serve_tcp(pe.echo, accepts=1) as server:
+        loop = asyncio.get_running_loop()
+        real, good = loop.sock_accept, 0
+
+        async def sock_accept(sock: Any) -> Any:
+            nonlocal good
+            good += 1
+            if good % 2:
+                for _ in short:
+                    raise OSError(errno.EMFILE, "Too many open files")
+            return await real(sock)
+
+        monkeypatch.setattr(loop, "sock_accept", sock_accept)
+        for _ in range(8):
+            assert await echoes(server.addresses[0])
+        assert server.stats.accept_errors == 5
+    assert len(said(caplog, logging.WARNING)) == 1
+
+
+@pytest.mark.parametrize("name", ["EBADF", "ENOTSOCK", "EINVAL", "EOPNOTSUPP"])
+async def test_a_listener_that_is_wrong_is_tried_after_ever_longer_pauses(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    def for_ever() -> Iterator[BaseException]:
+        while True:
+            yield OSError(getattr(errno, name), name)
+
+    failing = FailingAccepts(monkeypatch, for_ever())
+    async with await pe.serve_tcp(pe.echo, accepts=1) as server:
+        with socket.socket() as client:
+            client.setblocking(False)
+            client.connect_ex(server.addresses[0])  # a readiness loop accepts when somebody waits
+            start = asyncio.get_running_loop().time()
+            await eventually(lambda: failing.count >= 3)
+            assert failing.count == 3
+            assert asyncio.get_running_loop().time() - start > 0.25  # 0.1 and 0.2, less two ticks of Windows' clock
+    assert len(said(caplog, logging.WARNING)) == 1
+
+
+async def test_a_connection_whose_serving_cannot_begin_takes_no_place(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from proactor_echo.net.tcp.session import Session
+
+    start, failures = Session.start, iter([MemoryError("injected"), OddError("injected")])
+
+    def failing_start(self: Session) -> None:
+        for error in failures:
+            raise error
+        start(self)
+
+    monkeypatch.setattr(Session, "start", failing_start)
+    async with await pe.serve_tcp(pe.echo, max_connections=1, accepts=1) as server:
+        for _ in range(2):
+            async with await RawClient.connect(server.addresses[0]) as client:
+                assert await client.receive_all() == b""
+        assert await echoes(server.addresses[0])
+    assert len([line for line in said(caplog, logging.ERROR) if "could not begin" in line]) == 2
+
+
+@pytest.mark.usefixtures("endless_pauses")
+@pytest.mark.stock_loop  # our loop's pipeline has its own tests, in tests/loops/test_accepting.py
+async def test_a_server_closes_while_accepting_is_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    FailingAccepts(monkeypatch, iter([OSError(errno.EMFILE, "Too many open files")] * 1000))
+    server = await pe.serve_tcp(pe.echo)
+    await eventually(lambda: server.stats.accept_errors)
+    async with asyncio.timeout(20):
+        await server.close()
+
+
+async def test_nothing_of_asyncio_is_heard_when_accepts_fail(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The stock loop says "Accept failed on a socket" and "Task exception was never retrieved"."""
+    FailingAccepts(monkeypatch, iter([OSError(errno.EMFILE, "Too many open files"), ConnectionAbortedError()] * 3))
+    async with await pe.serve_tcp(pe.echo) as server:
+        assert await echoes(server.addresses[0])
+    assert [r.getMessage() for r in caplog.records if r.name == "asyncio" and r.levelno >= logging.WARNING] == []
+
+
+async def connect_send_reset(address: tuple[Any, ...]) -> None:
+    client = await RawClient.connect(address)
+    try:
+        await client.send(b"x")
+    finally:
+        client.reset()
+
+
+async def test_3000_clients_that_connect_send_a_byte_and_reset_cost_an_honest_one_nothing() -> None:
+    async with await pe.serve_tcp(pe.echo) as server, await RawClient.connect(server.addresses[0]) as honest:
+        for turn in range(60):
+            resets = [asyncio.create_task(connect_send_reset(server.addresses[0])) for _ in range(50)]
+            message = b"turn %6d" % turn
+            await honest.send(message)
+            assert await honest.receive_exactly(len(message)) == message
+            await asyncio.gather(*resets)
+        assert await echoes(server.addresses[0])
+        # Those that died before they were accepted count as errors of accepting.
+        await eventually(lambda: server.stats.accepted + server.stats.accept_errors == 3002)
+        await eventually(lambda: server.stats.open == 1)
+        stats = server.stats
+        assert stats.accepted == 1 + stats.refused + sum(stats.disconnects.values())
+        assert stats.failed == 0
+
+
+#: A stock echo server whose clients send a byte and reset until one is refused; it prints how many were not.
+STOCK = """
+import asyncio, logging, socket, struct, sys
+
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, data):
+        self.transport.write(data)
+
+async def main():
+    logging.basicConfig(stream=sys.stdout, format="%(message)s")
+    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
+    for count in range(1000):
+        try:
+            with socket.create_connection(server.sockets[0].getsockname(), 5) as client:
+                client.send(b"x")
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh", 1, 0))
+        except (OSError, IndexError):
+            break
+        if count % 10 == 9:
+            await asyncio.sleep(0.001)
+    print("served", count)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="the stock proactor loop is there on Windows only")
+def test_the_stock_create_server_is_soon_dead_of_such_clients() -> None:
+    """gh-93821. When this fails, CPython has fixed it. In a process of its own, for it leaks sockets and tasks, too."""
+    run = subprocess.run(
+        [sys.executable, "-c", STOCK], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert "Accept failed on a socket" in run.stdout
+    served = re.search(r"^served (\d+)", run.stdout, re.MULTILINE)
+    assert served is not None
+    assert int(served[1]) < 999
