@@ -1,6 +1,7 @@
 """The layers: imports point down only, and asyncio's private names stay where they belong."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -58,23 +59,48 @@ def tree(module: str) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), str(path))
 
 
-def imports(module: str) -> Iterator[str]:
-    """Yield the full dotted name of everything that ``module`` imports, wherever in it."""
+def run_time(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield the nodes below ``node`` that are no type checker's alone."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+            for statement in child.orelse:
+                yield from [statement, *run_time(statement)]
+        else:
+            yield from run_time(child)
+
+
+def imports(module: str, *, types: bool = True) -> Iterator[str]:
+    """Yield the full dotted name of everything that ``module`` imports, wherever in it.
+
+    Without ``types``, only what it imports when it runs, modules that it loads by name included.
+    """
     package = ("proactor_echo." + module).split(".")
     if not (PACKAGE / Path(*module.split("."))).is_dir():
         package.pop()
-    for node in ast.walk(tree(module)):
+    for node in ast.walk(tree(module)) if types else run_time(tree(module)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) - node.level + 1] if node.level else []
             start = ".".join([*base, node.module] if node.module else base)
             yield from (f"{start}.{alias.name}" for alias in node.names)
+        elif not types:
+            yield from (name for name in loaded_by_name(node) if name.startswith("proactor_echo."))
 
 
-def own_imports(module: str) -> Iterator[str]:
-    """Yield the modules of ours that ``module`` imports."""
-    for name in imports(module):
+def loaded_by_name(node: ast.AST) -> Iterator[str]:
+    """Yield the strings in a call of ``import_module``, and those that are the keys of a dict, as lazy names' homes."""
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        texts = [inner for argument in node.args for inner in ast.walk(argument)]
+    else:
+        texts = [key for key in node.keys if key is not None] if isinstance(node, ast.Dict) else []
+    yield from (str(text.value) for text in texts if isinstance(text, ast.Constant))
+
+
+def own_imports(module: str, *, types: bool = True) -> Iterator[str]:
+    """Yield the modules of ours that ``module`` imports; ``""`` is the package itself."""
+    for name in imports(module, types=types):
         first, _, rest = name.partition(".")
         if first == "proactor_echo":
             known = [other for other in MODULES if rest == other or rest.startswith(other + ".")]
@@ -101,6 +127,29 @@ def test_imports_point_down(module: str) -> None:
             continue
         assert level(other) <= here, f"{module} imports {other}, which is above it"
         assert part(other) not in APART.get(part(module), ()), f"{module} imports {other}"
+
+
+def circle(graph: dict[str, set[str]]) -> str:
+    """Return a circle of imports as in ``a -> b -> a``; empty if there is none."""
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return " -> ".join(reversed(error.args[1]))
+    return ""
+
+
+def test_no_module_imports_one_that_imports_it() -> None:
+    graph = {module: set(own_imports(module, types=False)) for module in MODULES}
+    assert sum(map(len, graph.values())) > len(MODULES)  # it has seen imports
+    assert circle(graph) == ""
+
+
+def test_a_circle_of_imports_is_shown() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) in ("a -> b -> c -> a", "b -> c -> a -> b", "c -> a -> b -> c")
+
+
+def test_the_root_has_few_modules() -> None:
+    assert len(list(PACKAGE.glob("*.py"))) <= 8, "a module that others belong with goes into a package with them"
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if part(module) in PURE])

@@ -1,22 +1,35 @@
-"""What every fault has: a direction, a probability, a seed."""
+"""What every fault has, and what it works on: pieces of a stream, and datagrams.
+
+A piece is some bytes, or the end of the stream, and the time at which it may leave. An effect changes, splits, delays
+or swallows pieces; several effects are a chain. Where an effect does something is decided by the number of bytes that
+have passed it, not by how they were cut into pieces.
+
+A datagram has a due time; an effect loses, copies, changes, delays or holds it. Whether the n-th datagram is hit, and
+how, is drawn from the fault's seed, the client's number and n, so that neither the clock nor other datagrams have a
+say in it.
+
+Time is a number in the piece or the datagram, so all of it can be tested without waiting.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Literal
+import enum
+from collections.abc import Iterator
+from random import Random
+from typing import Literal
 
 from proactor_echo.arguments import check_choice, check_number, check_whole
 
-if TYPE_CHECKING:
-    from random import Random
-
-    from proactor_echo.testing.faults.tcp_effects import Effect as StreamEffect
-    from proactor_echo.testing.faults.udp_effects import Effect as DatagramEffect
-
 __all__ = [
     "Address",
+    "Datagram",
+    "DatagramEffect",
     "DatagramFault",
+    "End",
     "Fault",
+    "Piece",
+    "StreamEffect",
     "StreamFault",
     "Towards",
     "bounds",
@@ -55,22 +68,6 @@ class Fault:
         return f"{type(self).__name__}({', '.join(said)})"
 
 
-class StreamFault(Fault):
-    """A fault of TCP connections."""
-
-    def stream_effect(self, random: Random) -> StreamEffect:
-        """Return what it does to one direction of one connection."""
-        raise NotImplementedError
-
-
-class DatagramFault(Fault):
-    """A fault of UDP datagrams."""
-
-    def datagram_effect(self) -> DatagramEffect:
-        """Return what it does to the datagrams between one client and the server, in one direction."""
-        raise NotImplementedError
-
-
 def bounds(value: int | tuple[int, int]) -> tuple[int, int]:
     """Return (least, most) of a number, or of such a pair."""
     return (value, value) if isinstance(value, int) else value
@@ -85,3 +82,94 @@ def check_range(name: str, value: object, least: int) -> None:
         check_whole(f"each end of {name}", end, least=least, unit="bytes")
     if value[0] > value[1]:
         raise ValueError(f"{name} must be (least, most) with least <= most, not {value!r}")
+
+
+# -- TCP ---------------------------------------------------------------------------------------------------------------
+
+
+class StreamFault(Fault):
+    """A fault of TCP connections."""
+
+    def stream_effect(self, random: Random) -> StreamEffect:
+        """Return what it does to one direction of one connection."""
+        raise NotImplementedError
+
+
+class End(enum.StrEnum):
+    """The ways in which a stream ends."""
+
+    EOF = "end of file"
+    CLOSE = "closed"
+    RESET = "reset"
+
+
+@dataclasses.dataclass(slots=True)
+class Piece:
+    """Bytes or an end, arrived at ``arrived``; effects put holds on it, and it leaves when all are over."""
+
+    arrived: float
+    data: bytes = b""
+    end: End | None = None
+    #: Whether it may leave in one write with the piece before it.
+    joins: bool = False
+    holds: dict[StreamEffect, float] = dataclasses.field(default_factory=dict)
+
+    @property
+    def due(self) -> float:
+        """When it may leave."""
+        return max(self.arrived, *self.holds.values()) if self.holds else self.arrived
+
+    def part(self, start: int, stop: int | None = None) -> Piece:
+        """Return a piece of the piece."""
+        return dataclasses.replace(self, data=self.data[start:stop], holds=self.holds.copy())
+
+
+class StreamEffect:
+    """What a fault does to one direction of one connection."""
+
+    #: An end that comes after so many seconds whatever passes, or None.
+    timer: tuple[float, End] | None = None
+
+    def start(self, now: float) -> Iterator[Piece]:
+        """Yield what leaves before anything has arrived."""
+        return iter(())
+
+    def passing(self, piece: Piece) -> Iterator[Piece]:
+        """Yield what becomes of a piece."""
+        yield piece
+
+
+# -- UDP ---------------------------------------------------------------------------------------------------------------
+
+
+class DatagramFault(Fault):
+    """A fault of UDP datagrams."""
+
+    def datagram_effect(self) -> DatagramEffect:
+        """Return what it does to the datagrams between one client and the server, in one direction."""
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Datagram:
+    """A datagram and the time at which it may leave. Those due at the same time leave in the order of ``rank``."""
+
+    due: float
+    data: bytes
+    rank: int = 0
+
+
+class DatagramEffect:
+    """What a fault does to one direction."""
+
+    def passing(self, datagram: Datagram) -> list[Datagram]:
+        """Note that a datagram passes unharmed; return what leaves because of it, in this order."""
+        return [datagram]
+
+    def hit(self, datagram: Datagram, random: Random) -> list[Datagram]:
+        """Return what becomes of a datagram that is hit."""
+        raise NotImplementedError
+
+    def forget(self) -> list[Datagram]:
+        """Return the datagrams that are held back, when the fault is removed."""
+        return []

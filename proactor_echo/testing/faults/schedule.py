@@ -8,9 +8,7 @@ from collections.abc import Callable, Iterator
 from random import Random
 from typing import Generic, Literal, Self, TypeVar
 
-from proactor_echo.testing.faults import DatagramFault, Fault, StreamFault
-from proactor_echo.testing.faults.tcp_effects import Effect as StreamEffect
-from proactor_echo.testing.faults.udp_effects import Effect as DatagramEffect
+from proactor_echo.testing.faults.base import DatagramEffect, DatagramFault, Fault, StreamEffect, StreamFault
 
 __all__ = ["ActiveFault", "ActiveFaults", "Direction"]
 

@@ -9,8 +9,9 @@ from typing import Any, Self
 from proactor_echo.arguments import check_address, check_instance, check_whole
 from proactor_echo.sockets.addresses import format_address
 from proactor_echo.sockets.options import SocketOptions
-from proactor_echo.testing.faults import Address, Refuse, StreamFault
+from proactor_echo.testing.faults.base import Address, StreamFault
 from proactor_echo.testing.faults.schedule import ActiveFault, ActiveFaults
+from proactor_echo.testing.faults.tcp import Refuse
 from proactor_echo.testing.proxy.listener import Listener
 from proactor_echo.testing.proxy.record import Record
 from proactor_echo.testing.proxy.tcp_link import ProxiedConnection

@@ -13,9 +13,9 @@ from proactor_echo.net.loop_api import is_proactor
 from proactor_echo.net.tcp.client import connect_tcp
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.sockets.addresses import format_address
-from proactor_echo.testing.faults import Refuse, StreamFault
+from proactor_echo.testing.faults.base import End, StreamFault
 from proactor_echo.testing.faults.schedule import ActiveFault, ActiveFaults, Direction, stream_effect
-from proactor_echo.testing.faults.tcp_effects import End
+from proactor_echo.testing.faults.tcp import Refuse
 from proactor_echo.testing.proxy.record import Record
 from proactor_echo.testing.proxy.tcp_pipe import Pipe
 from proactor_echo.wire.lifecycle import ConnectionState

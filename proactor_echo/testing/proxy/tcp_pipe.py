@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterable
 
 from proactor_echo.errors import Disconnected, DisconnectReason, FramingError, ProtocolStateError
 from proactor_echo.net.tcp.connection import Connection
-from proactor_echo.testing.faults.tcp_effects import Effect, End, Piece
+from proactor_echo.testing.faults.base import End, Piece, StreamEffect
 
 __all__ = ["Pipe"]
 
@@ -39,7 +39,7 @@ class Pipe:
         self._worked = worked
         self._ended = ended
         self._loop = asyncio.get_running_loop()
-        self._effects: dict[Hashable, Effect] = {}
+        self._effects: dict[Hashable, StreamEffect] = {}
         self._timers: dict[Hashable, asyncio.TimerHandle] = {}
         self._queue: deque[Piece] = deque()
         self._held = 0
@@ -52,7 +52,7 @@ class Pipe:
             self._loop.create_task(self._write(), name="proxy: write"),
         ]
 
-    def add(self, key: Hashable, effect: Effect) -> None:
+    def add(self, key: Hashable, effect: StreamEffect) -> None:
         """Let ``effect`` work on everything that arrives from now on."""
         self._effects[key] = effect
         if first := list(effect.start(self._loop.time())):

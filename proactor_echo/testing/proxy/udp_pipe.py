@@ -6,9 +6,8 @@ import asyncio
 import heapq
 from collections.abc import Callable
 
-from proactor_echo.testing.faults import DatagramFault
+from proactor_echo.testing.faults.base import Datagram, DatagramFault
 from proactor_echo.testing.faults.schedule import ActiveFault, DatagramDice
-from proactor_echo.testing.faults.udp_effects import Datagram
 
 __all__ = ["DatagramPipe"]
 

@@ -5,9 +5,8 @@ import random
 import pytest
 
 from proactor_echo.testing import faults
-from proactor_echo.testing.faults import DatagramFault
+from proactor_echo.testing.faults.base import Datagram, DatagramFault
 from proactor_echo.testing.faults.schedule import ActiveFaults, DatagramDice
-from proactor_echo.testing.faults.udp_effects import Datagram
 
 SEED = 1862
 

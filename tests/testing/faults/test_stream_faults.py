@@ -8,17 +8,16 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from proactor_echo.testing import faults
-from proactor_echo.testing.faults import StreamFault
-from proactor_echo.testing.faults.tcp_effects import Effect, End, Piece
+from proactor_echo.testing.faults.base import End, Piece, StreamEffect, StreamFault
 
 SEED = 1862
 
 
-def effect_of(fault: StreamFault, seed: int = SEED) -> Effect:
+def effect_of(fault: StreamFault, seed: int = SEED) -> StreamEffect:
     return fault.stream_effect(random.Random(seed))
 
 
-def through(effect: Effect, pieces: Iterable[tuple[float, bytes]], end: float | None = None) -> list[Piece]:
+def through(effect: StreamEffect, pieces: Iterable[tuple[float, bytes]], end: float | None = None) -> list[Piece]:
     """Send pieces, each with its time, and an end of file through an effect."""
     out = list(effect.start(0.0))
     for time, data in pieces:
