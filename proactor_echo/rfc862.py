@@ -6,14 +6,16 @@ for :func:`~proactor_echo.serve_tcp`) and :class:`EchoDatagramProtocol` (UDP).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from proactor_echo.net.loop_api import BatchTransport
 from proactor_echo.net.stats import ConnectionStats
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.protocol import FRAMES_AT_ONCE, FramedProtocol
-from proactor_echo.net.udp.handler import DatagramHandler, Oversize
+from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.wire import RawCodec
 from proactor_echo.wire.lifecycle import ConnectionState
 
@@ -102,14 +104,17 @@ async def echo(conn: Connection) -> None:
 class EchoDatagramProtocol(DatagramHandler):
     """Answer every datagram, an empty one too, with one datagram of the same bytes."""
 
-    #: Takes a whole batch where the transport has one, as those of our own loops do. ``None``: one call for each.
+    #: Takes a whole batch where the transport sends one, as those of our own loops do. ``None``: one call for each.
     datagrams_received: Callable[[Sequence[tuple[bytes, Any]]], None] | None = None
+    _batches: BatchTransport
 
-    def __init__(self, *, max_datagram: int = MAX_DATAGRAM, oversize: Oversize = "truncate") -> None:
-        super().__init__(max_datagram=max_datagram, oversize=oversize)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport, and take batches where it does."""
+        super().connection_made(transport)
         # A subclass that wants to see the datagrams one by one must not be passed over.
         as_it_is = all(getattr(type(self), name) is getattr(EchoDatagramProtocol, name) for name in _ONE_BY_ONE)
-        if as_it_is and max_datagram == MAX_DATAGRAM:
+        if as_it_is and self.max_datagram == MAX_DATAGRAM and isinstance(transport, BatchTransport):
+            self._batches = transport
             self.datagrams_received = self._answer_all
 
     def handle(self, data: bytes, addr: Any) -> None:
@@ -126,7 +131,7 @@ class EchoDatagramProtocol(DatagramHandler):
             stats.dropped += count
             return
         before = tuple(self._refused)
-        self._transport.sendto_many(datagrams)  # type: ignore[attr-defined]  # who calls this has that
+        self._batches.sendto_many(datagrams)
         stats.datagrams_out += count - (self._refused[0] - before[0])
         stats.bytes_out += size - (self._refused[1] - before[1])
 

@@ -20,6 +20,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
+from proactor_echo.loops.datagram_protocol import BatchProtocol, NotSentProtocol
 from proactor_echo.loops.stream import HIGH_WATER, LOW_WATER
 from proactor_echo.loops.stream_writing import LOG_AFTER
 
@@ -56,6 +57,7 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
         self._low_water = LOW_WATER
         self._sock: socket.socket | None = sock
         self._protocol: Any = protocol
+        self._together: Callable[[Sequence[tuple[bytes, Any]]], None] | None = None  # of a protocol that takes batches
         self._address = address
         self._context = copy_context() if context is None else context
         self._queue: deque[tuple[bytes, Any]] = deque()
@@ -79,6 +81,7 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
             if self._protocol is not None:
                 self._protocol.connection_made(self)
         finally:
+            self.set_protocol(self._protocol)  # which knows by now whether it takes batches
             if not (self._paused or self._closing):
                 try:
                     self._start_receiving()
@@ -92,14 +95,14 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
     def _received(self, datagrams: Sequence[tuple[bytes, Any]]) -> None:
         """Engine: these arrived, each with its source address. A batch is answered with a batch.
 
-        A protocol that has ``datagrams_received(datagrams)`` gets them in one call.
+        A :class:`BatchProtocol` gets them in one call.
         """
         self._context.run(self._deliver, datagrams)
 
     def _deliver(self, datagrams: Sequence[tuple[bytes, Any]]) -> None:
-        if getattr(self._protocol, "datagrams_received", None) is not None and not (self._paused or self._closing):
+        if self._together is not None and not (self._paused or self._closing):
             try:
-                self._protocol.datagrams_received(datagrams)
+                self._together(datagrams)
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as exc:
@@ -131,9 +134,9 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
     def _not_sent(self, data: bytes, addr: Any, exc: OSError) -> None:
         """Tell of a datagram that the system refused.
 
-        A protocol that has ``datagram_not_sent(data, addr)`` is told first which one it was.
+        A :class:`NotSentProtocol` is told first which one it was.
         """
-        if getattr(self._protocol, "datagram_not_sent", None) is not None:
+        if isinstance(self._protocol, NotSentProtocol):
             try:
                 self._protocol.datagram_not_sent(data, addr)
             except (SystemExit, KeyboardInterrupt):
@@ -284,6 +287,7 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hand what arrives from now on to `protocol`."""
         self._protocol = protocol
+        self._together = protocol.datagrams_received if isinstance(protocol, BatchProtocol) else None
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the current protocol; None when the endpoint is closed."""
@@ -383,7 +387,7 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
                 self._protocol.connection_lost(exc)
         finally:
             sock, self._sock = self._sock, None
-            self._protocol = None
+            self._protocol = self._together = None
             for waiter in self._waiters:
                 if not waiter.done():
                     waiter.set_result(None)

@@ -1,11 +1,108 @@
-"""What an event loop can do beyond asyncio's interface, and which kind it is."""
+"""What our own event loops offer beyond asyncio's interface, as types; and which kind of loop one is.
+
+``net`` runs over any asyncio loop. Where ours can do more it asks :func:`native`, once for each server or endpoint, and
+a type checker compares these types with the loops themselves.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeGuard, runtime_checkable
 
-__all__ = ["is_proactor"]
+__all__ = [
+    "AcceptPipeline",
+    "BatchTransport",
+    "GatheringTransport",
+    "NativeDatagrams",
+    "NativeLoop",
+    "NotSentProtocol",
+    "gathers",
+    "is_proactor",
+    "native",
+]
+
+
+class AcceptPipeline(Protocol):
+    """What accepts on one listener; it is accepting when it has been made."""
+
+    def start(self) -> None:
+        """Accept again after ``stop``."""
+
+    def stop(self) -> None:
+        """Accept no more; what had arrived may still be delivered."""
+
+    def close(self) -> None:
+        """Accept no more, and deliver nothing."""
+
+
+class GatheringTransport(Protocol):
+    """A stream transport that can put off a write to the end of the loop's iteration."""
+
+    def write_soon(self, data: bytes) -> None:
+        """Send ``data`` when this iteration is over, or before the next ``write`` in it."""
+
+
+@runtime_checkable
+class BatchTransport(Protocol):
+    """A datagram transport that sends many in one call."""
+
+    def sendto_many(self, datagrams: Sequence[tuple[bytes, Any]], /) -> None:
+        """Send pairs of data and address."""
+
+
+class NativeDatagrams(BatchTransport, Protocol):
+    """The datagram transport of our loops, beside what ``asyncio.DatagramTransport`` has."""
+
+    def close(self) -> None:
+        """Send what is queued, then end."""
+
+    def abort(self) -> None:
+        """End at once."""
+
+    async def wait_closed(self) -> None:
+        """Wait until it has ended."""
+
+
+@runtime_checkable
+class NotSentProtocol(Protocol):
+    """A datagram protocol that wants to know which datagrams the system refused to send."""
+
+    def datagram_not_sent(self, data: bytes, addr: Any, /) -> None:
+        """Note it; ``error_received`` follows."""
+
+
+@runtime_checkable
+class NativeLoop(Protocol):
+    """An event loop of ours: accepting and opening without tasks, in callbacks only."""
+
+    def accept_connections(
+        self,
+        listener: socket.socket,
+        deliver: Callable[[socket.socket, Any], None],
+        report: Callable[[BaseException, float], None],
+        *,
+        most: int | None = None,
+    ) -> AcceptPipeline:
+        """Accept, whatever goes wrong; ``report`` gets each error with the seconds until the next try."""
+
+    def open_accepted(self, protocol: asyncio.BaseProtocol, sock: socket.socket, peer: Any = None) -> object:
+        """Give an accepted socket a transport; ``connection_made`` has been called when it returns."""
+
+    def open_datagrams(self, protocol: asyncio.DatagramProtocol, sock: socket.socket) -> NativeDatagrams:
+        """Give a bound datagram socket a transport; ``connection_made`` is called in the next iteration."""
+
+
+def native(loop: asyncio.AbstractEventLoop) -> NativeLoop | None:
+    """Return ``loop`` as one of ours; ``None`` when it is any other."""
+    return loop if isinstance(loop, NativeLoop) else None
+
+
+def gathers(transport: object) -> TypeGuard[GatheringTransport]:
+    """Whether a stream transport has ``write_soon``: those of our loops have, without TLS."""
+    return hasattr(transport, "write_soon")  # not isinstance(), which takes far longer, for each connection
 
 
 def is_proactor(loop: asyncio.AbstractEventLoop) -> bool:

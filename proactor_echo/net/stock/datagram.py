@@ -25,6 +25,7 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from proactor_echo.errors import DatagramTooLong, DisconnectReason, classify
+from proactor_echo.net.loop_api import NotSentProtocol
 from proactor_echo.wire.codec import as_bytes
 
 __all__ = ["MAX_DATAGRAM", "DatagramTransport", "as_datagram", "tells_of_another"]
@@ -249,9 +250,8 @@ class DatagramTransport(asyncio.DatagramTransport):
         try:
             return self.try_send(data, addr)
         except OSError as error:
-            not_sent = getattr(self._protocol, "datagram_not_sent", None)
-            if not_sent is not None:
-                self._call(not_sent, data, addr)
+            if isinstance(self._protocol, NotSentProtocol):
+                self._call(self._protocol.datagram_not_sent, data, addr)
             self._report(error)
             return True
 

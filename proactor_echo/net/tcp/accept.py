@@ -9,34 +9,22 @@ from __future__ import annotations
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from proactor_echo.errors import classify
+from proactor_echo.net.loop_api import AcceptPipeline, NativeLoop
 from proactor_echo.net.stock.accept import handed_over, logger
 from proactor_echo.net.tcp.accept_log import Trouble
 
-__all__ = ["OwnAcceptor"]
+__all__ = ["NativeAcceptPipeline"]
 
 
-class Accepting(Protocol):
-    """A loop's pipeline on one listener (``EventLoop.accept_connections``)."""
-
-    def start(self) -> None:
-        """Accept again after ``stop``."""
-
-    def stop(self) -> None:
-        """Accept no more; what had arrived may still be delivered."""
-
-    def close(self) -> None:
-        """Accept no more, and deliver nothing."""
-
-
-class OwnAcceptor:
-    """The same as :class:`~proactor_echo.net.stock.accept.Acceptor`, on ``accept_connections`` of the running loop."""
+class NativeAcceptPipeline:
+    """The same as :class:`~proactor_echo.net.stock.accept.Acceptor`, on ``accept_connections`` of one of our loops."""
 
     def __init__(
         self,
-        accept_connections: Callable[..., Accepting],
+        loop: NativeLoop,
         listeners: Sequence[socket.socket],
         connected: Callable[[socket.socket, Any], None],
         *,
@@ -45,7 +33,7 @@ class OwnAcceptor:
         failed: Callable[[BaseException], None] = lambda error: None,
         refused: Callable[[], None] = lambda: None,
     ) -> None:
-        self._accept_connections = accept_connections
+        self._loop = loop
         self._listeners = list(listeners)
         self._connected = connected
         self._failed = failed
@@ -53,7 +41,7 @@ class OwnAcceptor:
         self._accepts = accepts
         self._room = max_connections
         self._waiting: deque[tuple[socket.socket, Any]] = deque()  # accepted when the last place had just gone
-        self._pipelines: deque[Accepting] = deque()
+        self._pipelines: deque[AcceptPipeline] = deque()
         self._closing = False
 
     def start(self) -> None:
@@ -61,7 +49,7 @@ class OwnAcceptor:
         for listener in self._listeners:
             trouble = Trouble(listener)
             self._pipelines.append(
-                self._accept_connections(listener, self._arrived, self._reporter(trouble), most=self._accepts)
+                self._loop.accept_connections(listener, self._arrived, self._reporter(trouble), most=self._accepts)
             )
 
     def leave(self) -> None:

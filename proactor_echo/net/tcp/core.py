@@ -18,6 +18,7 @@ from typing import Any, Protocol, cast
 
 from proactor_echo.arguments import check_seconds
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
+from proactor_echo.net.loop_api import GatheringTransport, gathers
 from proactor_echo.net.stats import ConnectionStats
 from proactor_echo.net.tcp.ending import Ending, log_level, lost_error
 from proactor_echo.net.tcp.started import Started, nothing_to_wait_for
@@ -45,6 +46,7 @@ class StreamProtocol(asyncio.Protocol):
 
     # What most connections never change is kept in the class: making a connection is work that is done often.
     _transport: asyncio.Transport = cast("asyncio.Transport", None)
+    _soon_writer: GatheringTransport | None = None  # the same, if it has write_soon
     _write_paused = False
     _tls = False
     _resetting = False
@@ -216,6 +218,8 @@ class StreamProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the connection (called by the event loop)."""
         self._transport = cast("asyncio.Transport", transport)
+        if gathers(transport):
+            self._soon_writer = transport
         self._tls = transport.get_extra_info("sslcontext") is not None
         self._peer = self._peer or _address(transport, "peername")
         if self._lifecycle.state is not ConnectionState.OPENING:
@@ -301,11 +305,10 @@ class StreamProtocol(asyncio.Protocol):
         self._stats.bytes_out += len(data)
         if self._idle is not None:
             self._idle.touch()
-        write_soon = getattr(self._transport, "write_soon", None) if soon else None
-        if write_soon is None:
-            self._transport.write(data)
+        if soon and self._soon_writer is not None:
+            self._soon_writer.write_soon(data)
         else:
-            write_soon(data)
+            self._transport.write(data)
 
     def _pause_reading(self) -> None:
         if self._lifecycle.can_receive and not self._transport.is_closing():

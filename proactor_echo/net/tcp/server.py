@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import functools
 import logging
 import socket
 import ssl as tls
@@ -22,9 +21,10 @@ from proactor_echo.arguments import (
     check_write_limit,
 )
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
+from proactor_echo.net.loop_api import native
 from proactor_echo.net.stats import DrainReport, ServerStats
 from proactor_echo.net.stock.accept import Acceptor
-from proactor_echo.net.tcp.accept import OwnAcceptor
+from proactor_echo.net.tcp.accept import NativeAcceptPipeline
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.net.tcp.session import Handler, Session, SessionOwner
@@ -125,16 +125,23 @@ async def serve_tcp(
         made.configure(codec, write_limit=write_limit, close_timeout=close_timeout)
         return made
 
-    # TLS begins with a handshake, which takes a task to wait for.
-    session = functools.partial(
-        Session,
-        open_accepted=None if ssl else getattr(asyncio.get_running_loop(), "open_accepted", None),
-        factory=protocol if handler is None else connection,
-        handler=handler,
-        ssl=ssl,
-        options=options,
-        idle_timeout=idle_timeout,
-    )
+    loop = native(asyncio.get_running_loop())
+    open_accepted = loop.open_accepted if loop and not ssl else None  # TLS begins with a handshake, so with a task
+    factory = protocol if handler is None else connection
+
+    def session(owner: SessionOwner, sock: socket.socket, address: Any) -> Session:
+        return Session(
+            owner,
+            sock,
+            address,
+            open_accepted=open_accepted,
+            factory=factory,
+            handler=handler,
+            ssl=ssl,
+            options=options,
+            idle_timeout=idle_timeout,
+        )
+
     return Server(listeners, session, drain=drain, accepts=accepts, max_connections=max_connections)
 
 
@@ -164,16 +171,7 @@ class Server:
         self._deadline = 0.0
         self._empty = asyncio.Event()
         self._closed = asyncio.Event()
-        # Our own loops accept by themselves.
-        own = getattr(self._loop, "accept_connections", None)
-        self._acceptor: Acceptor | OwnAcceptor = (functools.partial(OwnAcceptor, own) if own else Acceptor)(
-            listeners,
-            self._accepted,
-            accepts=accepts,
-            max_connections=max_connections,
-            failed=self._accept_failed,
-            refused=self._refused,
-        )
+        self._acceptor = self._make_acceptor(listeners, accepts, max_connections)
         self._acceptor.start()
 
     @property
@@ -249,6 +247,29 @@ class Server:
     def __repr__(self) -> str:
         where = ", ".join(map(format_address, self._addresses))
         return f"<Server {where} open={len(self.connections)}>"
+
+    def _make_acceptor(
+        self, listeners: Sequence[socket.socket], accepts: int, max_connections: int | None
+    ) -> Acceptor | NativeAcceptPipeline:
+        loop = native(self._loop)
+        if loop is None:
+            return Acceptor(
+                listeners,
+                self._accepted,
+                accepts=accepts,
+                max_connections=max_connections,
+                failed=self._accept_failed,
+                refused=self._refused,
+            )
+        return NativeAcceptPipeline(
+            loop,
+            listeners,
+            self._accepted,
+            accepts=accepts,
+            max_connections=max_connections,
+            failed=self._accept_failed,
+            refused=self._refused,
+        )
 
     # -- told by the acceptor and the sessions -------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Protocol, Self, TypeVar
 
+from proactor_echo.net.loop_api import native
 from proactor_echo.net.stats import DatagramStats
 from proactor_echo.net.stock.datagram_loops import open_transport
 from proactor_echo.net.udp.handler import DatagramHandler
@@ -93,5 +94,5 @@ class UdpServer(UdpSockets[ClosingTransport]):
 
     def __init__(self, sockets: Sequence[socket.socket], factory: Callable[[], DatagramHandler]) -> None:
         # Our own loops have a transport without defects, which sends and receives many datagrams in one call.
-        own = getattr(asyncio.get_running_loop(), "open_datagrams", None)
-        super().__init__(sockets, factory, own or open_transport)
+        loop = native(asyncio.get_running_loop())
+        super().__init__(sockets, factory, loop.open_datagrams if loop else open_transport)

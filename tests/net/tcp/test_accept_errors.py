@@ -14,6 +14,7 @@ import pytest
 from helpers.peers import RawClient, eventually
 
 import proactor_echo as pe
+from proactor_echo.net.loop_api import native
 
 
 class NumberedError(OSError):
@@ -49,7 +50,7 @@ class FailingAccepts:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, errors: Iterator[BaseException]) -> None:
         loop = asyncio.get_running_loop()
         self.count = 0
-        if hasattr(loop, "accept_connections"):  # ours, which does not go through sock_accept
+        if native(loop):  # which does not go through sock_accept
             if sys.platform == "win32":
                 pytest.skip("failing AcceptEx calls of our loop are in tests/loops/iocp/test_accepting.py")
             accept = socket.socket.accept
