@@ -227,7 +227,7 @@ def test_a_terminal_that_has_gone_is_no_error() -> None:
 def test_ctrl_c_and_ctrl_break_in_a_windows_console_stop_it_gracefully(key: str) -> None:
     if key == "b" and WINE:
         pytest.skip("Wine's C run-time takes Ctrl+C alone for a signal")
-    with CliProcess("tcp", "--port", "0", host=str(Path(__file__).with_name("console_host.py"))) as cli:
+    with CliProcess("tcp", "--port", "0", host=str(Path(__file__).parents[1] / "helpers" / "console_host.py")) as cli:
         line = cli.line()
         cli.write(key.encode())
         ended = cli.end()

@@ -40,7 +40,7 @@ EXPECTED: dict[str, str] = {
     "test_connection_lost_when_busy": "gives a mock for a socket, which no completion port takes",
     "test_datagram_write_error_close_from_callback": "sends after close(), which ours drops",
     "BaseEventLoopTests.test_create_connection_happy_eyeballs": "gives a mock for a socket, which epoll does not take",
-    "test_remote_shutdown_receives_trailing_data_on_slow_socket": "looks at _read_ready_cb of the stock transport, which ours has not",
+    "test_remote_shutdown_receives_trailing_data_on_slow_socket": "looks at _read_ready_cb of asyncio's transport",
 }
 
 AGAIN = 2
