@@ -4,8 +4,9 @@ Everything an application needs is here; the modules below say how it works. Eac
 so that importing the package costs next to nothing: pytest does it at every start, for the plugin.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from proactor_echo._lazy import lazy_names
 
 if TYPE_CHECKING:
     from proactor_echo.errors import (
@@ -105,41 +106,28 @@ __all__ = [
 __version__ = "0.1.0"
 
 # Where each name lives. A new public name goes here, into __all__, and into the imports that type checkers see.
-_MODULES = {
-    ".sockets.addresses": "format_address parse_host_port",
-    ".rfc862": "EchoDatagramProtocol EchoProtocol echo",
-    ".errors": (
+_HOMES = {
+    "proactor_echo.sockets.addresses": "format_address parse_host_port",
+    "proactor_echo.rfc862": "EchoDatagramProtocol EchoProtocol echo",
+    "proactor_echo.errors": (
         "BindError ConnectFailed DatagramTooLong Disconnect Disconnected DisconnectReason EndOfStream "
         "FrameCorrupt FrameTooLong FrameTruncated FramingError ProactorEchoError ProtocolStateError "
         "classify"
     ),
-    ".loops": "EventLoop new_event_loop run",
-    ".net.tcp.client": "connect_tcp",
-    ".net.tcp.connection": "Connection",
-    ".net.udp.handler": "DatagramHandler",
-    ".net.tcp.protocol": "FramedProtocol",
-    ".net.tcp.server": "Server serve_tcp",
-    ".net.stats": "ConnectionStats DatagramStats DrainReport ServerStats",
-    ".net.udp": "UdpEndpoint UdpServer bind_udp connect_udp serve_udp",
-    ".sockets.options": "KeepAlive SocketOptions",
-    ".wire": (
+    "proactor_echo.loops": "EventLoop new_event_loop run",
+    "proactor_echo.net.tcp.client": "connect_tcp",
+    "proactor_echo.net.tcp.connection": "Connection",
+    "proactor_echo.net.udp.handler": "DatagramHandler",
+    "proactor_echo.net.tcp.protocol": "FramedProtocol",
+    "proactor_echo.net.tcp.server": "Server serve_tcp",
+    "proactor_echo.net.stats": "ConnectionStats DatagramStats DrainReport ServerStats",
+    "proactor_echo.net.udp": "UdpEndpoint UdpServer bind_udp connect_udp serve_udp",
+    "proactor_echo.sockets.options": "KeepAlive SocketOptions",
+    "proactor_echo.wire": (
         "Codec Decoder DelimiterCodec FixedCodec LengthCodec LineCodec NetstringCodec PartialFrame RawCodec VarintCodec"
     ),
-    ".wire.lifecycle": "ConnectionState",
+    "proactor_echo.wire.lifecycle": "ConnectionState",
 }
-_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
-
 
 if not TYPE_CHECKING:  # a type checker would take every name for there
-
-    def __getattr__(name: str) -> Any:
-        home = _HOMES.get(name)
-        if home is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        value = getattr(importlib.import_module(home, __name__), name)
-        globals()[name] = value
-        return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    __getattr__, __dir__ = lazy_names(globals(), _HOMES)

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).parent.parent / "proactor_echo"
 #: From the bottom up. A module belongs to the layer that names it or its folder; those of one layer may import each
 #: other, except where APART says otherwise.
 LAYERS = (
-    {"arguments", "errors", "escaping"},
+    {"_lazy", "arguments", "errors", "escaping"},
     {"sockets"},
     {"wire", "loops"},
     {"net"},

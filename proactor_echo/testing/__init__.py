@@ -5,8 +5,9 @@
 loaded when they are used: pytest loads the plugin at every start.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from proactor_echo._lazy import lazy_names
 
 if TYPE_CHECKING:
     from proactor_echo.testing.plugin.runners import LeftOpenWarning
@@ -41,21 +42,17 @@ __all__ = [
     "UdpTestServer",
 ]
 
-_MODULES = {
-    ".proxy.udp": "UdpFaultProxy",
-    ".proxy.tcp_link": "ProxiedConnection",
-    ".proxy.tcp": "FaultProxy",
-    ".resources": "FaultProxyFactory TcpClientFactory TcpServerFactory UdpFaultProxyFactory UdpServerFactory",
-    ".plugin.runners": "LeftOpenWarning",
-    ".servers": "TcpTestServer UdpTestServer",
-    ".thread": "FaultProxyThread ServerThreadFactory TcpServerThread UdpServerThread",
+_HOMES = {
+    "proactor_echo.testing.proxy.udp": "UdpFaultProxy",
+    "proactor_echo.testing.proxy.tcp_link": "ProxiedConnection",
+    "proactor_echo.testing.proxy.tcp": "FaultProxy",
+    "proactor_echo.testing.resources": (
+        "FaultProxyFactory TcpClientFactory TcpServerFactory UdpFaultProxyFactory UdpServerFactory"
+    ),
+    "proactor_echo.testing.plugin.runners": "LeftOpenWarning",
+    "proactor_echo.testing.servers": "TcpTestServer UdpTestServer",
+    "proactor_echo.testing.thread": "FaultProxyThread ServerThreadFactory TcpServerThread UdpServerThread",
 }
-_HOMES = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 if not TYPE_CHECKING:  # a type checker would take every name for there
-
-    def __getattr__(name: str) -> Any:
-        home = _HOMES.get(name)
-        if home is None:
-            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        return getattr(importlib.import_module(home, __name__), name)
+    __getattr__, __dir__ = lazy_names(globals(), _HOMES)

@@ -14,9 +14,9 @@ shown when a test fails.
 Nothing here does any I/O or looks at a clock.
 """
 
-import importlib
 from typing import TYPE_CHECKING
 
+from proactor_echo._lazy import lazy_names
 from proactor_echo.testing.faults.base import Address, DatagramFault, Fault, StreamFault, Towards
 from proactor_echo.testing.faults.both import Corrupt, Latency
 from proactor_echo.testing.faults.tcp import (
@@ -62,9 +62,7 @@ __all__ = [
     "udp_fault_proxy",
 ]
 
-if not TYPE_CHECKING:  # the proxies import the faults; these two names are here for those who use them together
+_HOMES = {"proactor_echo.testing.proxy": "fault_proxy udp_fault_proxy"}  # the proxies import the faults
 
-    def __getattr__(name: str) -> object:
-        if name in ("fault_proxy", "udp_fault_proxy"):
-            return getattr(importlib.import_module("proactor_echo.testing.proxy"), name)
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take every name for there
+    __getattr__, __dir__ = lazy_names(globals(), _HOMES)

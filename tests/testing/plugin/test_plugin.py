@@ -274,6 +274,7 @@ print(*sorted(set(sys.modules) - before))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.split() == [
         "proactor_echo",
+        "proactor_echo._lazy",
         "proactor_echo.testing",
         "proactor_echo.testing.plugin",
         "proactor_echo.testing.plugin.asyncio_fixtures",
