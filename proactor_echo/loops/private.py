@@ -58,7 +58,6 @@ if TYPE_CHECKING:
 
         def _maybe_pause_protocol(self) -> None: ...
         def _maybe_resume_protocol(self) -> None: ...
-        def _set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
 
     class StockLoop(asyncio.SelectorEventLoop):
         """What ours overrides or calls in ``base_events.BaseEventLoop`` and in the stock loop of the platform."""
@@ -77,9 +76,6 @@ if TYPE_CHECKING:
 
         def _run_once(self) -> None: ...
         def _process_events(self, event_list: Any) -> None: ...
-        def _add_callback(self, handle: asyncio.Handle) -> None: ...
-        def _remove_reader(self, fd: Any) -> bool: ...
-        def _remove_writer(self, fd: Any) -> bool: ...
         def _ensure_fd_no_transport(self, fd: Any) -> None: ...
         def _check_closed(self) -> None: ...
         def _close_self_pipe(self) -> None: ...
@@ -105,8 +101,6 @@ Server = asyncio.Server
 SSLProtocol: Any = getattr(sslproto, "SSLProtocol", None)
 TransportSocket: Any = getattr(trsock, "TransportSocket", None)
 SENDFILE_TRY_NATIVE: Any = getattr(getattr(constants, "_SendfileMode", None), "TRY_NATIVE", None)
-SSL_HANDSHAKE_TIMEOUT: float = getattr(constants, "SSL_HANDSHAKE_TIMEOUT", 60.0)
-SSL_SHUTDOWN_TIMEOUT: float = getattr(constants, "SSL_SHUTDOWN_TIMEOUT", 30.0)
 
 # Python 3.13 made Server keep its transports: _attach(transport) instead of _attach() (gh-79033).
 _SERVER_TAKES_TRANSPORT = "transport" in getattr(inspect.signature(getattr(Server, "_attach", print)), "parameters", ())
@@ -114,7 +108,6 @@ _SERVER_TAKES_TRANSPORT = "transport" in getattr(inspect.signature(getattr(Serve
 _LOOP_NAMES = (
     "_run_once",
     "_process_events",
-    "_add_callback",
     "_make_socket_transport",
     "_make_ssl_transport",
     "_make_datagram_transport",
@@ -124,10 +117,6 @@ _LOOP_NAMES = (
     "_check_closed",
 )
 _SELECTOR_LOOP_NAMES = (
-    "_remove_reader",
-    "_remove_writer",
-    "_add_reader",
-    "_add_writer",
     "_ensure_fd_no_transport",
     "_process_self_data",
     "_read_from_self",
@@ -135,6 +124,7 @@ _SELECTOR_LOOP_NAMES = (
 )
 _HANDLE_NAMES = ("_args", "_callback", "_cancelled", "_context", "_loop", "_repr", "_source_traceback")
 _TIMER_NAMES = ("_scheduled", "_when")
+_MIXIN_NAMES = ("_maybe_pause_protocol", "_maybe_resume_protocol", "_protocol_paused")
 
 
 def missing() -> list[str]:
@@ -154,7 +144,7 @@ def missing() -> list[str]:
     if not WINDOWS:
         wanted += [(StockLoop, name) for name in _SELECTOR_LOOP_NAMES]
     mixin = getattr(transports, "_FlowControlMixin", None)
-    wanted += [(mixin, name) for name in ("_maybe_pause_protocol", "_maybe_resume_protocol", "_protocol_paused")]
+    wanted += [(mixin, name) for name in _MIXIN_NAMES]
     lacking = [f"{getattr(owner, '__name__', owner)}.{name}" for owner, name in wanted if not hasattr(owner, name)]
     if sys.platform == "win32":
         from proactor_echo.loops.iocp import private as windows

@@ -52,15 +52,13 @@ _PROACTOR_NAMES = (
     "_register_with_iocp",
     "_stop_serving",
     "_unregister",
-    "_wait_for_handle",
     "close",
     "recv",
     "select",
-    "set_loop",
 )
 _PROACTOR_ATTRIBUTES = ("_cache", "_iocp", "_loop", "_registered", "_stopped_serving", "_unregistered")
 _LOOP_NAMES = ("_close_self_pipe", "_loop_self_reading", "_make_self_pipe", "_write_to_self")
-_OVERLAPPED_NAMES = ("Overlapped", "PostQueuedCompletionStatus", "INVALID_HANDLE_VALUE", "SO_UPDATE_ACCEPT_CONTEXT")
+_OVERLAPPED_NAMES = ("Overlapped", "PostQueuedCompletionStatus", "SO_UPDATE_ACCEPT_CONTEXT")
 
 
 def missing() -> list[str]:

@@ -4,9 +4,8 @@ Importable only on Windows. Addresses are passed as plain integers (``c_void_p``
 memory, as told in their ``Lifetime:`` sections, and an integer costs less to convert than a pointer object.
 
 Sources: "GetQueuedCompletionStatusEx function", "OVERLAPPED structure", "WSARecv function", "WSARecvFrom function",
-"WSAGetOverlappedResult function", "CancelIoEx function", "SetFileCompletionNotificationModes function",
-"GetProcessHandleCount function" and "RtlNtStatusToDosError function" of the
-Windows API reference.
+"WSAGetOverlappedResult function", "CancelIoEx function", "SetFileCompletionNotificationModes function" and
+"RtlNtStatusToDosError function" of the Windows API reference.
 """
 
 from __future__ import annotations
@@ -28,19 +27,11 @@ ERROR_NETNAME_DELETED = 64
 ERROR_OPERATION_ABORTED = 995
 """The operation was cancelled, or its socket closed."""
 
-ERROR_PORT_UNREACHABLE = 1234
-"""A datagram sent from this socket met a port nobody listens on; WSAECONNRESET is its other name."""
-
-WSAEMSGSIZE = 10040
-WSAENETRESET = 10052
 WSAECONNRESET = 10054
 WSAENOTSOCK = 10038
 
 STATUS_PENDING = 0x103
 """OVERLAPPED.Internal while the operation is with the kernel."""
-
-STATUS_BUFFER_OVERFLOW = 0x80000005
-"""OVERLAPPED.Internal when a datagram was longer than the buffer (WSAEMSGSIZE)."""
 
 INFINITE = 0xFFFFFFFF
 
@@ -142,14 +133,6 @@ XP1_IFS_HANDLES = 0x20000
 SetFileCompletionNotificationModes = _kernel32.SetFileCompletionNotificationModes
 SetFileCompletionNotificationModes.argtypes = [_SOCKET, ctypes.c_ubyte]
 SetFileCompletionNotificationModes.restype = wintypes.BOOL
-
-GetCurrentProcess = _kernel32.GetCurrentProcess
-GetCurrentProcess.argtypes = []
-GetCurrentProcess.restype = wintypes.HANDLE
-
-GetProcessHandleCount = _kernel32.GetProcessHandleCount
-GetProcessHandleCount.argtypes = [wintypes.HANDLE, _P]
-GetProcessHandleCount.restype = wintypes.BOOL
 
 WSARecv = _ws2_32.WSARecv
 WSARecv.argtypes = [_SOCKET, _P, _DWORD, _P, _P, _P, _P]

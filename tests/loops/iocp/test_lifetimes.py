@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import gc
 import sys
 import weakref
@@ -19,16 +18,11 @@ if sys.platform != "win32":
 import tracemalloc  # PyPy has none
 
 from helpers.recording import Bench, BufferedRecorder, Recorder, connection, reset, tcp_pair
+from helpers.windows_handles import handle_count
 from helpers.windows_rows import run
 
 from proactor_echo import loops
 from proactor_echo.loops.iocp import buffers, winapi
-
-
-def handle_count() -> int:
-    count = ctypes.c_ulong()
-    assert winapi.GetProcessHandleCount(winapi.GetCurrentProcess(), ctypes.addressof(count))
-    return count.value
 
 
 async def turns(count: int) -> None:
