@@ -54,7 +54,7 @@ operation or a transport at the end of a turn, and ends the transport that let i
 An operation is idle, pending or cancelled. Cancelling never frees: buffers and OVERLAPPED live until the completion.
 Every function that submits an operation says under ``Lifetime:`` who keeps them alive, until which event.
 
-The loop calls ``_turn_over()`` at the end of each turn on the transports that put themselves in ``_dirty``
+The loop calls ``_flush()`` at the end of each turn on the transports that put themselves in ``_dirty``
 (:mod:`proactor_echo.loops.base`), so what was written for the end of the iteration leaves then.
 """
 

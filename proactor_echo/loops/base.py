@@ -89,7 +89,7 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
             for _ in range(len(dirty)):
                 transport = dirty.popleft()
                 try:
-                    transport._turn_over()
+                    transport._flush()
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as exc:

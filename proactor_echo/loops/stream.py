@@ -296,7 +296,7 @@ class StreamTransport(BufferedWriter):
     def _force_close(self, exc: BaseException | None) -> None:
         if self._conn_lost:
             return
-        self._abandon_writes()
+        self._drop_writes()
         self._held = None
         if not self._closing:
             self._closing = True

@@ -4,7 +4,7 @@ A program may compute, block or end right after ``write()``, and asyncio's own t
 system does not take is kept, in order, and given to the engine, which reports when it is sent or there is room again.
 Small writes are not gathered behind the caller's back: who has several joins them (``writelines``, or one ``write`` for
 all frames of a read, as the layers above do), or says with :meth:`BufferedWriter.write_soon` that the end of this
-iteration of the loop is early enough.
+iteration of the loop is early enough, where everything written so leaves in one send.
 
 ::
 
@@ -115,22 +115,37 @@ class BufferedWriter(private.FlowControlMixin):
             self._size = size
             if not self._took(count):
                 self._flush()
-        if self._size > self._high_water:
-            self._maybe_pause_protocol()
 
     def write_soon(self, data: bytes) -> None:
-        """Send `data` when this iteration of the loop is over, or before the next :meth:`write` in it.
+        """Send `data` when this iteration of the loop is over, or with the next :meth:`write` in it.
 
-        For a caller that knows that nothing else is done in this iteration. What many connections write so leaves one
-        right after the other, which costs less than sends with other work in between.
+        For a caller to whom the end of the iteration is early enough. What one connection writes so leaves in one send,
+        and what many do one right after the other, which costs less than sends with other work in between: the peers,
+        woken once for all of it, answer sooner. :meth:`abort` drops it, and so does, in silence, a connection that is
+        closing.
         """
-        dirty = self._loop._dirty
-        if self._size or not dirty.running or len(data) > self._high_water:
-            self.write(data)
-        elif data and (self._may_write or self._write_is_due(data)):
-            self._head = data
-            self._size = len(data)
-            dirty.append(self)
+        if self._closing or not (self._may_write or self._write_is_due(data)):
+            return
+        if type(data) is not bytes:
+            data = bytes(data)
+        if self._size > self._high_water and not self._sending:
+            self._flush()  # too much to wait: now it is known whether the peer is slow
+        if self._size:
+            if self._tail is None:
+                self._tail = [data]
+            else:
+                self._tail.append(data)
+            self._size += len(data)
+            if self._sending and self._size > self._high_water:
+                self._maybe_pause_protocol()
+        elif data:
+            dirty = self._loop._dirty
+            if dirty.running:
+                self._head = data
+                self._size = len(data)
+                dirty.append(self)
+            else:
+                self.write(data)
 
     def _join(self, data: bytes) -> None:
         """Put `data` behind what is kept, and send all of it if it only waits for the end of the iteration."""
@@ -169,19 +184,16 @@ class BufferedWriter(private.FlowControlMixin):
 
     # -- sending -------------------------------------------------------------------------------------------------
 
-    def _turn_over(self) -> None:
-        """Loop: the turn in which this was put in ``_dirty`` is over."""
-        if self._size and not self._sending:
-            self._flush()
-
     def _flush(self) -> None:
         """Offer the system what is buffered; give the engine what it does not take now.
+
+        The loop calls it too, when the turn is over in which this was put in ``_dirty``.
 
         Lifetime: ``_head`` keeps the bytes until the engine's :meth:`_sent`; an engine that leaves them to the kernel
         also keeps its own reference until that completion, since ``_head`` goes when the connection is aborted.
         """
         sock = self._sock
-        while sock is not None and self._size:
+        while self._size and not self._sending and sock is not None:
             data = self._head if self._tail is None else self._gather()
             if self._size > MOST_AT_ONCE:
                 data = memoryview(data)[:MOST_AT_ONCE]  # type: ignore[arg-type]
@@ -218,6 +230,8 @@ class BufferedWriter(private.FlowControlMixin):
             return True
         if self._protocol_paused:
             self._maybe_resume_protocol()
+        elif self._size > self._high_water:
+            self._maybe_pause_protocol()
         return True
 
     def _sent(self, count: int) -> None:
@@ -305,15 +319,6 @@ class BufferedWriter(private.FlowControlMixin):
                 raise
             except BaseException as exc:
                 self._fatal_error(exc, "Fatal error on shutting down the sending side of a socket transport")
-
-    def _abandon_writes(self) -> None:
-        """Abort: what was never tried gets one try, as if it had been sent when it was written; the rest is dropped."""
-        if self._size and not self._sending and self._sock is not None:
-            data = self._gather()
-            if data is not None:
-                with contained:
-                    self._sock.send(memoryview(data)[:MOST_AT_ONCE])
-        self._drop_writes()
 
     def _drop_writes(self) -> None:
         self._head = self._tail = None

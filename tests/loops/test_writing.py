@@ -141,6 +141,29 @@ def test_write_soon_waits_for_the_end_of_the_iteration_or_the_next_write(ours: B
     assert ours.run(main()) == [3, 11]
 
 
+def test_what_is_written_soon_in_one_iteration_leaves_in_one_send(ours: Bench) -> None:
+    async def main() -> list[int]:
+        async with connection() as (peer, protocol):
+            protocol.transport._sock = counting = CountingSocket(protocol.transport._sock)
+            for word in (b"one", b"", b"two", b"three"):
+                protocol.transport.write_soon(word)
+            assert await read_exactly(peer, 11) == b"onetwothree"
+            return counting.sends
+
+    assert ours.run(main()) == [11]
+
+
+def test_what_is_written_soon_is_dropped_by_an_abort_in_the_same_iteration(ours: Bench) -> None:
+    async def main() -> bytes:
+        async with connection() as (peer, protocol):
+            protocol.transport.write_soon(b"half an answer")
+            protocol.transport.abort()
+            protocol.transport.write_soon(b"more")
+            return await read_all(peer)
+
+    assert ours.run(main()) == b""
+
+
 def test_a_write_after_close_is_dropped_when_nothing_is_left_to_send(each: Bench) -> None:
     async def main() -> bytes:
         async with connection() as (peer, protocol):

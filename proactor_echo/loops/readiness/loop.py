@@ -59,8 +59,8 @@ class EventLoop(TurnLoop):
         poller = self._selector
         queued = bool(self._ready) or self._debug
         if not queued and (alone := poller.alone()) is not None:
-            others = [event for event in poller.dispatch(event_list, self._channel_failed) if event[0] == alone]
-            if others:
+            others = poller.dispatch(event_list, self._channel_failed)
+            if others and (others := [event for event in others if event[0] == alone]):
                 super()._process_events(poller.others(others))
             return
         others = poller.others(event_list)
