@@ -42,7 +42,7 @@ class GatheringTransport(Protocol):
     """A stream transport that can put off a write to the end of the loop's iteration."""
 
     def write_soon(self, data: bytes) -> None:
-        """Send ``data`` when this iteration is over, or before the next ``write`` in it."""
+        """Send ``data`` when this iteration is over, or with the next ``write`` in it."""
 
 
 @runtime_checkable

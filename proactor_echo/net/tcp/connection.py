@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import sys
 from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Self
 
 from proactor_echo.arguments import check_whole
@@ -31,6 +31,7 @@ from proactor_echo.errors import (
     ProactorEchoError,
     ProtocolStateError,
 )
+from proactor_echo.net.loop_api import gathers
 from proactor_echo.net.tcp.core import next_wake, wake
 from proactor_echo.net.tcp.ending import lost_error
 from proactor_echo.net.tcp.protocol import FRAMES_AT_ONCE, Buffer, FramedProtocol
@@ -39,7 +40,7 @@ from proactor_echo.wire.lifecycle import ConnectionState
 
 __all__ = ["Connection"]
 
-#: Bytes sent in one turn of the loop before they leave, and before a sender that never waits lets others run.
+#: Bytes that a sender who never waits sends before they leave, and before it lets others run.
 _GATHER = 65536
 #: What an object in a queue costs beside its payload, in bytes; keeps queues of empty frames bounded too.
 _PER_FRAME = 48
@@ -67,7 +68,7 @@ class Connection(FramedProtocol):
         self._frames: deque[bytes] = deque()  # to be received in this iteration of the loop
         self._later: deque[bytes] = deque()  # behind them
         self._queued = 0
-        self._out_bytes = 0
+        self._sent_at_once = 0  # bytes sent since receiving or sending waited
         self._read_paused = False
         self._ended = False
         self._broken: Disconnect | None = None
@@ -77,7 +78,7 @@ class Connection(FramedProtocol):
         self._writers: list[asyncio.Future[None]] = []
         self._watchers: list[asyncio.Future[None]] = []
 
-    _at_once = sys.maxsize  # the queue takes all that came at once
+    _write_soon: Callable[[bytes], object] | None = None  # of our own transports, which gather themselves
 
     # -- receiving -----------------------------------------------------------------------------------------------
 
@@ -103,28 +104,27 @@ class Connection(FramedProtocol):
             raise StopAsyncIteration from None
         return self._frames.popleft()
 
-    async def _more_frames(self) -> None:
-        """Wait until the queue may have a frame, or raise what ended it."""
+    def _more_frames(self) -> Awaitable[None]:
+        """Return what to await until the queue may have a frame, or raise what ended it."""
         if self._later:
-            await asyncio.sleep(0)
-            self._refill()
-            return
+            return self._next_portion_of_frames()
         if self._ended:
             raise self._end_error()
-        # One that is done belongs to a task which was cancelled, or woken for a frame that is gone; it can look again.
+        # One that is done belongs to a task which was cancelled.
         if self._reader is not None and not self._reader.done():
             raise ProtocolStateError("another task is already receiving from this connection")
-        self._flush(soon=True)
-        self._queued = 0
+        if self._out:
+            self._flush()
+        self._queued = self._sent_at_once = 0
         if self._read_paused:
             self._read_paused = False
             self._resume_reading()
-        reader = self._reader = self._loop.create_future()
-        try:
-            await reader
-        finally:
-            if self._reader is reader:
-                self._reader = None
+        self._reader = reader = self._loop.create_future()
+        return reader
+
+    async def _next_portion_of_frames(self) -> None:
+        await asyncio.sleep(0)
+        self._refill()
 
     def _refill(self) -> None:
         frames, later = self._frames, self._later
@@ -146,22 +146,51 @@ class Connection(FramedProtocol):
         Frames sent in one turn of the loop leave together. Raises as :meth:`FramedProtocol.send_frame` does. When it
         is cancelled, nothing of this frame was sent.
         """
+        if self._write_paused or self._sent_at_once >= _GATHER:
+            await self._room()
+        if not self._lifecycle.can_send:
+            self._check_sendable()
+        self._send_soon(self.codec.encode(frame), 1)
+
+    async def send_many(self, frames: Sequence[Buffer]) -> None:
+        """Send several frames, after waiting while the peer is slow: one call, where :meth:`send` is one for each.
+
+        All of them are sent or, when it raises or is cancelled, none; it waits before the first, not in between. Raises
+        as :meth:`FramedProtocol.send_frame` does.
+        """
+        if self._write_paused or self._sent_at_once >= _GATHER:
+            await self._room()
+        if not self._lifecycle.can_send:
+            self._check_sendable()
+        self._send_soon(self.codec.encode_many(frames), len(frames))
+
+    async def _room(self) -> None:
+        """Wait while the peer is slow, and let others run after so many bytes."""
         while True:
-            if self._out_bytes >= _GATHER:
+            if self._sent_at_once >= _GATHER:
+                self._sent_at_once = 0
                 self._flush()
                 await asyncio.sleep(0)
             elif self._write_paused:
                 self._check_sendable()
                 await next_wake(self._writers)
             else:
-                break
-        self._check_sendable()
-        encoded = self.codec.encode(frame)
+                return
+
+    def _send_soon(self, encoded: bytes, count: int) -> None:
+        """Have so many frames leave at the end of this turn, gathered by our own transports, or here for any other."""
+        stats = self._stats
+        stats.frames_out += count
+        self._sent_at_once += len(encoded) + _PER_FRAME * count
+        if self._write_soon is not None:
+            stats.bytes_out += len(encoded)
+            if self._idle is not None:
+                self._idle.touch()
+            self._write_soon(encoded)
+            return
         if not self._out:
             self._loop.call_soon(self._flush)
         self._out.append(encoded)
-        self._out_bytes += len(encoded) + _PER_FRAME
-        self._stats.frames_out += 1
 
     # -- ending -------------------------------------------------------------------------------------------------
 
@@ -184,12 +213,20 @@ class Connection(FramedProtocol):
     @property
     def idle(self) -> bool:
         """Whether nothing is owed either way and somebody is waiting for the next frame."""
-        return self._reader is not None and not self._frames and not self._later and super().idle
+        waits = self._reader is not None and not self._reader.done()
+        return waits and not self._frames and not self._later and super().idle
 
     # -- called from FramedProtocol ------------------------------------------------------------------------------
 
-    def frames_received(self, frames: list[bytes]) -> None:
+    def _begin(self) -> None:
+        transport: object = self._transport
+        if gathers(transport):
+            self._write_soon = transport.write_soon
+        super()._begin()
+
+    def _deliver(self, frames: list[bytes]) -> None:
         """Queue the frames of one read."""
+        self._stats.frames_in += len(frames)
         if self._later or len(self._frames) + len(frames) > FRAMES_AT_ONCE:
             self._later.extend(frames)
             if self._reader is not None:  # it waits, and there was nothing
@@ -200,7 +237,11 @@ class Connection(FramedProtocol):
         if self._queued > self._read_limit and not self._read_paused:
             self._read_paused = True
             self._pause_reading()
-        self._wake_reader()
+        reader = self._reader
+        if reader is not None:
+            self._reader = None
+            if not reader.done():
+                reader.set_result(None)
 
     def end_received(self) -> None:
         """Let the receiver come to the end; the handler decides what is still sent."""
@@ -218,10 +259,6 @@ class Connection(FramedProtocol):
         """Let senders go on (called by the transport)."""
         self._write_paused = False
         wake(self._writers)
-
-    def _flush(self, *, soon: bool = False) -> None:
-        self._out_bytes = 0
-        super()._flush(soon=soon)
 
     def _close(self, reason: DisconnectReason) -> None:
         super()._close(reason)
@@ -245,8 +282,11 @@ class Connection(FramedProtocol):
         self._wake_reader()
 
     def _wake_reader(self) -> None:
-        if self._reader is not None and not self._reader.done():
-            self._reader.set_result(None)
+        reader = self._reader
+        if reader is not None:
+            self._reader = None
+            if not reader.done():  # cancelled
+                reader.set_result(None)
 
     def _state_changed(self, before: ConnectionState, after: ConnectionState) -> None:
         wake(self._watchers)

@@ -18,7 +18,6 @@ from typing import Any, Protocol, cast
 
 from proactor_echo.arguments import check_seconds
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
-from proactor_echo.net.loop_api import GatheringTransport, gathers
 from proactor_echo.net.stats import ConnectionStats
 from proactor_echo.net.tcp.ending import Ending, log_level, lost_error
 from proactor_echo.net.tcp.started import Started, nothing_to_wait_for
@@ -46,7 +45,6 @@ class StreamProtocol(asyncio.Protocol):
 
     # What most connections never change is kept in the class: making a connection is work that is done often.
     _transport: asyncio.Transport = cast("asyncio.Transport", None)
-    _soon_writer: GatheringTransport | None = None  # the same, if it has write_soon
     _write_paused = False
     _tls = False
     _resetting = False
@@ -218,8 +216,6 @@ class StreamProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the connection (called by the event loop)."""
         self._transport = cast("asyncio.Transport", transport)
-        if gathers(transport):
-            self._soon_writer = transport
         self._tls = transport.get_extra_info("sslcontext") is not None
         self._peer = self._peer or _address(transport, "peername")
         if self._lifecycle.state is not ConnectionState.OPENING:
@@ -289,26 +285,18 @@ class StreamProtocol(asyncio.Protocol):
             self._end_told = True
             self._call(self.end_received)
 
-    def _flush(self, *, soon: bool = False) -> None:
+    def _flush(self) -> None:
         if out := self._out:
             self._out = []
-            self._write(b"".join(out), soon=soon)
+            self._write(b"".join(out))
 
-    def _write(self, data: bytes, *, soon: bool = False) -> None:
-        """Send `data`; with `soon` the caller does nothing more in this turn of the loop, so its end is early enough.
-
-        There our own loops send what many connections wrote, one right after the other: the peers, woken once for all
-        of it, answer a tenth sooner than if each had been sent in between the handlers.
-        """
+    def _write(self, data: bytes) -> None:
         if self._transport.is_closing():
             return  # it broke, and connection_lost() is on its way; asyncio would warn
         self._stats.bytes_out += len(data)
         if self._idle is not None:
             self._idle.touch()
-        if soon and self._soon_writer is not None:
-            self._soon_writer.write_soon(data)
-        else:
-            self._transport.write(data)
+        self._transport.write(data)
 
     def _pause_reading(self) -> None:
         if self._lifecycle.can_receive and not self._transport.is_closing():

@@ -64,6 +64,76 @@ async def test_what_was_sent_leaves_before_waiting_for_an_answer() -> None:
         assert await waiting == b"answer"
 
 
+async def test_what_was_sent_leaves_although_the_task_then_waits_for_something_else() -> None:
+    async with connection(LENGTH) as (conn, client):
+
+        async def send_and_compute() -> None:
+            await conn.send(b"one")
+            await conn.send(b"two")
+            await asyncio.Event().wait()
+
+        task = asyncio.create_task(send_and_compute())
+        assert await client.receive_exactly(14) == wire(b"one", b"two")
+        assert conn.writes == [wire(b"one", b"two")]
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_the_answers_to_the_frames_of_one_read_leave_together() -> None:
+    async with connection(LENGTH) as (conn, client):
+        echoing = asyncio.create_task(pe.echo(conn))
+        await turns(1)
+        frames = wire(*[bytes([number]) for number in range(100)])
+        await client.send(frames)
+        assert await client.receive_exactly(len(frames)) == frames
+        assert conn.writes == [frames]
+        client.send_eof()
+        await echoing
+        await conn.close()
+
+
+async def test_several_frames_are_sent_by_one_call_and_leave_together() -> None:
+    async with connection(LENGTH) as (conn, client):
+        await conn.send(b"one")
+        await conn.send_many([b"two", bytearray(b"three"), memoryview(b"four")])
+        await conn.send_many([])
+        await conn.send(b"five")
+        expected = wire(b"one", b"two", b"three", b"four", b"five")
+        assert await client.receive_exactly(len(expected)) == expected
+        assert conn.writes == [expected]
+        assert (conn.stats.frames_out, conn.stats.bytes_out) == (5, len(expected))
+
+
+async def test_of_several_frames_none_is_sent_when_one_cannot_be() -> None:
+    codec = pe.LengthCodec(max_frame_length=3)
+    async with connection(codec) as (conn, client):
+        with pytest.raises(pe.FrameTooLong):
+            await conn.send_many([b"one", b"three"])
+        await conn.send_many([b"two"])
+        await conn.send_eof()
+        assert await client.receive_all() == wire(b"two")
+        assert conn.stats.frames_out == 1
+        with pytest.raises(pe.ProtocolStateError):
+            await conn.send_many([b"one"])
+
+
+async def test_several_frames_wait_together_while_the_peer_is_slow() -> None:
+    async with connection(LENGTH, write_limit=(50_000, 10_000), receive_buffer=16384) as (conn, client):
+        batch = [bytes(1000)] * 100
+        sending = asyncio.create_task(send_batches(conn, [batch] * 200))
+        await settled(lambda: conn.stats.frames_out, looks=5)
+        assert not sending.done()
+        assert conn.stats.frames_out % 100 == 0
+        assert conn.transport.get_write_buffer_size() < 50_000 + 2 * 65536 + 2 * 101_000
+        assert await client.receive_exactly(200 * 100_400) == wire(*batch) * 200
+        await sending
+
+
+async def send_batches(conn: pe.Connection, batches: list[list[bytes]]) -> None:
+    for frames in batches:
+        await conn.send_many(frames)
+
+
 async def test_a_payload_may_be_changed_once_send_returned() -> None:
     async with connection(LENGTH) as (conn, client):
         payload = bytearray(b"one")
