@@ -40,9 +40,10 @@ and reports, never from inside one of these calls but from the loop's processing
     After ``_withdraw`` returned False: the last pending operation has come back. Once.
 
 A datagram engine does the same with ``DatagramTransport``: ``_start_receiving``, ``_stop_receiving``, ``_withdraw``,
-``_submit_send`` (send ``self._queue[0]``, a pair of data and address), and may override ``_offer`` (send what goes
-without blocking). It reports ``_received([(data, address), …])``, ``_errored(exc)`` (reading goes on), ``_sent(count)``
-(in datagrams), ``_send_failed(exc)`` (of the first; the next follows) and ``_quiet()``.
+``_submit_send`` (send ``self._queue[0]``, a pair of data and address; when the queue is empty, wait for room), and may
+override ``_offer`` (send what goes without blocking). It reports ``_received([(data, address), …])``, ``_errored(exc)``
+(reading goes on), ``_sent(count)`` (in datagrams), ``_send_failed(exc)`` (of the first; the next follows) and
+``_quiet()``.
 
 An accepting engine subclasses :class:`~proactor_echo.loops.accept.Acceptor`: ``_start_accepting()``,
 ``_stop_accepting()``; it reports ``accepted(conn, peer)`` and ``failed(exc)``, which says whether to go on at once.

@@ -1,4 +1,4 @@
-"""The datagram transport both engines share: sending, queue, flow control, errors, closing.
+"""The datagram transport both engines share: receiving and closing here, sending in ``datagram_writing``.
 
 A datagram is with the system when ``sendto`` returns, and a batch when ``sendto_many`` does; queued is only what the
 system has no room for. So a program may compute, block or abort right after sending, as with asyncio's own transports.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import warnings
 from collections import deque
@@ -20,19 +19,15 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
-from proactor_echo.loops.datagram_protocol import BatchProtocol, NotSentProtocol
+from proactor_echo.loops.datagram_protocol import BatchProtocol
+from proactor_echo.loops.datagram_writing import DatagramWriter
 from proactor_echo.loops.stream import HIGH_WATER, LOW_WATER
-from proactor_echo.loops.stream_writing import LOG_AFTER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-logger: logging.Logger = logging.getLogger("asyncio")
 
-OVERHEAD = 8  # bytes a queued datagram counts beside its own, as in asyncio from 3.14: empty ones take room too
-
-
-class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
+class DatagramTransport(DatagramWriter):
     """A datagram socket, driven by completions. Abstract: an engine subclasses it. Made by the loop."""
 
     def __init__(
@@ -64,6 +59,7 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
         self._size = 0
         self._sending = False  # the engine has the first of the queue, or waits for room
         self._flushing = False
+        self._senders: list[asyncio.Future[None]] = []  # who wait for room
         self._closing = False
         self._paused = False
         self._conn_lost = 0
@@ -120,167 +116,9 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
             except BaseException as exc:
                 self._callback_failed(exc, "datagram_received")
 
-    def _errored(self, exc: OSError) -> None:
-        """Engine: a receive, or a send, brought this error; the endpoint goes on."""
-        if self._conn_lost or self._protocol is None:
-            return
-        try:
-            self._context.copy().run(self._protocol.error_received, exc)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as failure:
-            self._callback_failed(failure, "error_received")
-
-    def _not_sent(self, data: bytes, addr: Any, exc: OSError) -> None:
-        """Tell of a datagram that the system refused.
-
-        A :class:`NotSentProtocol` is told first which one it was.
-        """
-        if isinstance(self._protocol, NotSentProtocol):
-            try:
-                self._protocol.datagram_not_sent(data, addr)
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except BaseException as failure:
-                self._callback_failed(failure, "datagram_not_sent")
-        self._errored(exc)
-
-    def _first_not_sent(self, exc: OSError) -> None:
-        data, addr = self._queue[0]
-        self._take(1)
-        self._not_sent(data, addr, exc)
-
-    def _sent(self, count: int) -> None:
-        """Engine: the first `count` of the queue are with the system, or (0) there is room again; none is pending."""
-        self._sending = False
-        self._take(count)
-        self._flush()
-
-    def _send_failed(self, exc: OSError) -> None:
-        """Engine: the first of the queue could not be sent; the rest still can."""
-        self._sending = False
-        self._first_not_sent(exc)
-        self._flush()
-
     def _quiet(self) -> None:
         """Engine: after :meth:`_withdraw` returned False, the last pending operation has come back."""
         self._loop.call_soon(self._call_connection_lost, self._failure, context=self._context)
-
-    # -- sending -------------------------------------------------------------------------------------------------
-
-    def sendto(self, data: bytes | bytearray | memoryview[Any], addr: Any = None) -> None:
-        """Send one datagram, to `addr` or to the address this endpoint is connected to. It may be empty."""
-        if type(data) is not bytes:
-            if not isinstance(data, bytes | bytearray | memoryview):
-                raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
-            data = bytes(data)
-        if self._address and addr is not None and addr != self._address:
-            raise ValueError(f"Invalid address: must be None or {self._address}")
-        if self._closing:
-            if self._address and self._conn_lost:
-                if self._conn_lost >= LOG_AFTER:
-                    logger.warning("socket.send() raised exception.")
-                self._conn_lost += 1
-            return
-        if not self._queue:  # else after those that wait
-            sock: Any = self._sock
-            try:  # what _offer does, without the queue: the usual case
-                if self._connected:
-                    sock.send(data)
-                else:
-                    sock.sendto(data, self._address if addr is None else addr)
-                return
-            except (BlockingIOError, InterruptedError):
-                pass
-            except OSError as exc:
-                self._not_sent(data, addr, exc)
-                return
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except BaseException as exc:  # an address the socket module cannot use
-                self._fatal_error(exc, "Fatal write error on datagram transport")
-                return
-        self._queue.append((data, addr))
-        self._size += len(data) + OVERHEAD
-        self._flush()
-
-    def sendto_many(self, datagrams: Sequence[tuple[bytes, Any]]) -> None:
-        """Send pairs of data and address, like so many calls of :meth:`sendto`; the data must be ``bytes``."""
-        if self._address or self._closing:
-            for data, addr in datagrams:
-                self.sendto(data, addr)
-            return
-        self._size += sum([len(data) for data, _ in datagrams]) + OVERHEAD * len(datagrams)
-        self._queue.extend(datagrams)
-        self._flush()
-
-    def get_write_buffer_size(self) -> int:
-        """Bytes queued, and 8 for each datagram."""
-        return self._size
-
-    def _flush(self) -> None:
-        """Offer the system what is queued; wait for room for what it does not take now.
-
-        Lifetime: the queue keeps a datagram until it is sent or has failed.
-        """
-        if self._flushing:  # called by a protocol that was told of an error below, where the rest is sent
-            return
-        self._flushing = True
-        try:
-            while self._queue and not (self._sending or self._conn_lost):
-                try:
-                    count = self._offer()
-                except (BlockingIOError, InterruptedError):
-                    count = 0
-                except OSError as exc:
-                    self._first_not_sent(exc)
-                    continue
-                except (SystemExit, KeyboardInterrupt):
-                    raise
-                except BaseException as exc:  # an address the socket module cannot use
-                    self._fatal_error(exc, "Fatal write error on datagram transport")
-                    return
-                if count:
-                    self._take(count)
-                else:
-                    self._wait_for_room()
-        finally:
-            self._flushing = False
-        if self._protocol_paused:
-            self._maybe_resume_protocol()
-        elif self._size > self._high_water:
-            self._maybe_pause_protocol()
-        if self._closing and not self._queue and not self._conn_lost:
-            self._finish(None)
-
-    def _wait_for_room(self) -> None:
-        """Give the engine the first of the queue."""
-        self._sending = True
-        try:
-            self._submit_send()
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:  # the system has no room to watch one more, say
-            self._fatal_error(exc, "Fatal write error on datagram transport")
-
-    def _take(self, count: int) -> None:
-        queue = self._queue
-        if count >= len(queue):
-            queue.clear()
-            self._size = 0
-            return
-        for _ in range(count):
-            self._size -= len(queue.popleft()[0]) + OVERHEAD
-
-    def _offer(self) -> int:
-        """Send as many of the queue as the system takes without blocking: how many, or an error of the first."""
-        data, address = self._queue[0]
-        sock: Any = self._sock
-        if self._connected:
-            sock.send(data)
-        else:
-            sock.sendto(data, self._address if address is None else address)
-        return 1
 
     # -- reading -------------------------------------------------------------------------------------------------
 
@@ -378,6 +216,7 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
     def _finish(self, exc: BaseException | None) -> None:
         self._conn_lost += 1
         self._failure = exc
+        self._wake_senders()
         if self._withdraw():
             self._loop.call_soon(self._call_connection_lost, exc, context=self._context)
 
@@ -408,5 +247,4 @@ class DatagramTransport(private.FlowControlMixin, asyncio.DatagramTransport):
 
     _start_receiving: Callable[[], None]
     _stop_receiving: Callable[[], None]
-    _submit_send: Callable[[], None]
     _withdraw: Callable[[], bool]

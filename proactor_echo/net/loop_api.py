@@ -16,9 +16,9 @@ __all__ = [
     "AcceptPipeline",
     "BatchTransport",
     "GatheringTransport",
-    "NativeDatagrams",
     "NativeLoop",
     "NotSentProtocol",
+    "UdpTransport",
     "gathers",
     "is_proactor",
     "native",
@@ -53,8 +53,20 @@ class BatchTransport(Protocol):
         """Send pairs of data and address."""
 
 
-class NativeDatagrams(BatchTransport, Protocol):
-    """The datagram transport of our loops, beside what ``asyncio.DatagramTransport`` has."""
+class UdpTransport(Protocol):
+    """What ``net`` asks of a datagram transport, of our loops or of its own for others."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Tell about the socket."""
+
+    def is_closing(self) -> bool:
+        """Whether it is closing or closed."""
+
+    def try_send(self, data: bytes, addr: Any = None) -> bool:
+        """Send one datagram now; ``False`` when it would block. Raises what the system says about this one."""
+
+    async def wait_writable(self) -> None:
+        """Wait until :meth:`try_send` is worth another try, or the transport is closing."""
 
     def close(self) -> None:
         """Send what is queued, then end."""
@@ -91,7 +103,7 @@ class NativeLoop(Protocol):
     def open_accepted(self, protocol: asyncio.BaseProtocol, sock: socket.socket, peer: Any = None) -> object:
         """Give an accepted socket a transport; ``connection_made`` has been called when it returns."""
 
-    def open_datagrams(self, protocol: asyncio.DatagramProtocol, sock: socket.socket) -> NativeDatagrams:
+    def open_datagrams(self, protocol: asyncio.DatagramProtocol, sock: socket.socket) -> UdpTransport:
         """Give a bound datagram socket a transport; ``connection_made`` is called in the next iteration."""
 
 

@@ -29,6 +29,9 @@ ERRORS_IN_A_ROW = 64
 PAUSE = 0.1
 """Seconds."""
 
+ASK_AGAIN = 0.001
+"""Seconds after which one who waits for room, with nothing queued, tries again."""
+
 KNOWN_ADDRESSES = 1024
 """Source addresses remembered in parsed form, so that a peer's second datagram costs no parsing."""
 
@@ -239,7 +242,11 @@ class IocpDatagrams(DatagramTransport):
     # -- sending -------------------------------------------------------------------------------------------------
 
     def _submit_send(self) -> None:
-        """Send the first of the queue. Lifetime: as :meth:`Send.submit`."""
+        """Send the first of the queue, or look for room with an empty one. Lifetime: as :meth:`Send.submit`."""
+        if not self._queue:
+            # No completion tells that a socket has room again without sending something; so let them ask again soon.
+            self._loop.call_later(ASK_AGAIN, self._room_perhaps)
+            return
         data, address = self._queue[0]
         sock: Any = self._sock
         send = Send(self._send_done)
@@ -252,6 +259,10 @@ class IocpDatagrams(DatagramTransport):
             self._loop.call_soon(self._send_refused, exc)
         else:
             self._send = send
+
+    def _room_perhaps(self) -> None:
+        if not self._withdrawn:
+            self._sent(0)
 
     def _send_refused(self, exc: OSError) -> None:
         if not self._withdrawn:

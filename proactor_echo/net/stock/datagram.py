@@ -9,9 +9,6 @@ to read, or read. Everything else is the same, and here.
 Sending. A datagram is sent by the non-blocking system call at once. Only when that would block are datagrams queued,
 oldest first, and the protocol paused above the high-water mark. An error on one datagram is reported to
 ``error_received`` and costs that datagram alone.
-
-ICMP errors. A datagram that nobody listens for comes back as an error on a *later*, unrelated call: ECONNREFUSED on
-Linux, 10054 or 1234 on Windows. It is reported and forgotten; the call that met it is tried again.
 """
 
 from __future__ import annotations
@@ -24,11 +21,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
 
-from proactor_echo.errors import DatagramTooLong, DisconnectReason, classify
+from proactor_echo.errors import DatagramTooLong
 from proactor_echo.net.loop_api import NotSentProtocol
+from proactor_echo.sockets.icmp import send_again
 from proactor_echo.wire.codec import as_bytes
 
-__all__ = ["MAX_DATAGRAM", "DatagramTransport", "as_datagram", "tells_of_another"]
+__all__ = ["MAX_DATAGRAM", "DatagramTransport", "as_datagram"]
 
 logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
@@ -40,8 +38,6 @@ _READ = 65536
 BURST = 64
 #: Receive errors in a row, without one datagram, after which reading pauses so that a broken socket cannot spin.
 PATIENCE = 64
-#: How often a send is tried that meets errors of other datagrams.
-_TRIES = 3
 #: Seconds that closing waits for the system to take what is queued.
 FLUSH_LIMIT = 10.0
 
@@ -95,26 +91,16 @@ class DatagramTransport(asyncio.DatagramTransport):
 
     def try_send(self, data: bytes, addr: Any = None) -> bool:
         """Send one datagram now; ``False`` when it would block. Raises what the system says about *this* datagram."""
-        others: list[OSError] = []
-        sent = False
-        while True:
-            try:
-                if addr is None:
-                    self._sock.send(data)
-                else:
-                    self._sock.sendto(data, addr)
-                sent = True
-            except (BlockingIOError, InterruptedError):
-                pass
-            except OSError as error:
-                # One that was about an earlier datagram has been told with this, and is gone at the next try.
-                others.append(error)
-                if len(others) == _TRIES or not tells_of_another(error):
-                    raise
-                continue
-            for other in others:
-                self._report(other)
-            return sent
+        try:
+            if addr is None:
+                self._sock.send(data)
+            else:
+                self._sock.sendto(data, addr)
+        except (BlockingIOError, InterruptedError):
+            return False
+        except OSError as error:
+            return send_again(self._sock, data, addr, error, self._report)
+        return True
 
     async def wait_writable(self) -> None:
         """Wait until :meth:`try_send` is worth another try, or the transport has been closed."""
@@ -316,20 +302,6 @@ def as_datagram(data: Any) -> bytes:
             f"a datagram holds at most {MAX_DATAGRAM} bytes, not {size}", length=size, limit=MAX_DATAGRAM
         )
     return datagram
-
-
-def tells_of_another(error: OSError) -> bool:
-    """Whether an error may be the answer of ICMP to a datagram sent earlier, and not about the call that met it."""
-    return classify(error).reason in _ICMP
-
-
-_ICMP = (
-    DisconnectReason.REFUSED,
-    DisconnectReason.PEER_RESET,
-    DisconnectReason.PEER_GONE,
-    DisconnectReason.UNREACHABLE,
-    DisconnectReason.TIMED_OUT,  # WSAENETRESET (10052): the time to live was exceeded on the way
-)
 
 
 def _peername(sock: socket.socket) -> Any:

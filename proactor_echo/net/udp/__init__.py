@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from proactor_echo.arguments import check_factory, check_host, check_instance, check_made, check_whole
 from proactor_echo.errors import ConnectFailed, classify
@@ -23,7 +23,7 @@ from proactor_echo.sockets.options import SocketOptions
 
 __all__ = ["UdpEndpoint", "UdpServer", "bind_udp", "connect_udp", "serve_udp"]
 
-Made = TypeVar("Made", bound="UdpSockets[Any]")
+Made = TypeVar("Made", bound=UdpSockets)
 
 
 async def bind_udp(

@@ -10,8 +10,7 @@ from typing import Any, Self
 
 from proactor_echo.arguments import check_address
 from proactor_echo.errors import EndOfStream, ProtocolStateError
-from proactor_echo.net.stock.datagram import BURST, MAX_DATAGRAM, DatagramTransport, as_datagram
-from proactor_echo.net.stock.datagram_loops import open_transport
+from proactor_echo.net.stock.datagram import BURST, MAX_DATAGRAM, as_datagram
 from proactor_echo.net.tcp.protocol import Buffer
 from proactor_echo.net.udp.handler import DatagramHandler, Oversize
 from proactor_echo.net.udp.server import UdpSockets
@@ -20,7 +19,7 @@ from proactor_echo.sockets.addresses import format_address, is_ip
 __all__ = ["UdpEndpoint"]
 
 
-class UdpEndpoint(UdpSockets[DatagramTransport]):
+class UdpEndpoint(UdpSockets):
     """Send and receive datagrams, made by :func:`bind_udp` or :func:`connect_udp`. Use it in ``async with``.
 
     Cancelling loses nothing: a cancelled :meth:`receive` took no datagram, a cancelled :meth:`send` sent none.
@@ -44,7 +43,6 @@ class UdpEndpoint(UdpSockets[DatagramTransport]):
             lambda: _Queueing(
                 self._queue, queue, self._wake, next(numbers) if several else None, max_datagram, oversize
             ),
-            open_transport,
         )
         self._families = [sock.family for sock in sockets]
         self._peer = self._transports[0].get_extra_info("peername")

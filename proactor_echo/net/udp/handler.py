@@ -9,7 +9,8 @@ from typing import Any, Literal, cast
 from proactor_echo.arguments import check_address, check_choice, check_whole
 from proactor_echo.errors import ProtocolStateError, classify
 from proactor_echo.net.stats import DatagramStats
-from proactor_echo.net.stock.datagram import MAX_DATAGRAM, as_datagram, tells_of_another
+from proactor_echo.net.stock.datagram import MAX_DATAGRAM, as_datagram
+from proactor_echo.sockets.icmp import tells_of_another
 
 __all__ = ["DatagramHandler", "Oversize"]
 

@@ -5,45 +5,29 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Self
 
-from proactor_echo.net.loop_api import native
 from proactor_echo.net.stats import DatagramStats
-from proactor_echo.net.stock.datagram_loops import open_transport
 from proactor_echo.net.udp.handler import DatagramHandler
+from proactor_echo.net.udp.transport import open_transport
 from proactor_echo.sockets.addresses import format_address, port_of
 
 __all__ = ["UdpServer", "UdpSockets"]
 
 
-class ClosingTransport(Protocol):
-    """What is asked of a transport of any kind."""
-
-    def close(self) -> None:
-        """Send what is queued, then end."""
-
-    def abort(self) -> None:
-        """End at once."""
-
-    async def wait_closed(self) -> None:
-        """Wait until it has ended."""
-
-
-Transport = TypeVar("Transport", bound=ClosingTransport)
-
-
-class UdpSockets(Generic[Transport]):
+class UdpSockets:
     """What an endpoint and a server have in common. Closes the sockets, unless making it fails."""
 
     def __init__(
         self,
         sockets: Sequence[socket.socket],
         factory: Callable[[], DatagramHandler],
-        opener: Callable[[DatagramHandler, socket.socket], Transport],
     ) -> None:
         self._addresses = [sock.getsockname() for sock in sockets]
         self._protocols = [factory() for _ in sockets]
-        self._transports = [opener(protocol, sock) for protocol, sock in zip(self._protocols, sockets, strict=True)]
+        self._transports = [
+            open_transport(protocol, sock) for protocol, sock in zip(self._protocols, sockets, strict=True)
+        ]
 
     @property
     def addresses(self) -> list[Any]:
@@ -89,10 +73,5 @@ class UdpSockets(Generic[Transport]):
         return f"<{type(self).__name__} {', '.join(map(format_address, self._addresses))}>"
 
 
-class UdpServer(UdpSockets[ClosingTransport]):
+class UdpServer(UdpSockets):
     """A running UDP server, made by :func:`serve_udp`."""
-
-    def __init__(self, sockets: Sequence[socket.socket], factory: Callable[[], DatagramHandler]) -> None:
-        # Our own loops have a transport without defects, which sends and receives many datagrams in one call.
-        loop = native(asyncio.get_running_loop())
-        super().__init__(sockets, factory, loop.open_datagrams if loop else open_transport)

@@ -52,6 +52,7 @@ async def test_a_peer_that_vanishes_and_comes_back_is_heard_again(connected: boo
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a completion loop is not told that a socket is readable")
+@pytest.mark.stock_loop  # our loop's transport asks for no add_reader
 async def test_a_loop_that_forgets_a_socket_after_an_error_is_reminded(monkeypatch: pytest.MonkeyPatch) -> None:
     """As libuv does, and so uvloop: the callback is called for the error, and then never again."""
     loop = asyncio.get_running_loop()
@@ -173,6 +174,7 @@ completion_loop = pytest.mark.skipif(sys.platform != "win32", reason="only a com
 
 
 @completion_loop
+@pytest.mark.stock_loop
 @pytest.mark.parametrize(
     ("answer", "counted"),
     [
@@ -204,6 +206,7 @@ async def while_spinning() -> float:
 
 
 @completion_loop
+@pytest.mark.stock_loop
 @pytest.mark.parametrize("answer", [FOR_EVER, (0, None)], ids=["error", "swallowed"])
 async def test_a_broken_socket_does_not_spin_on_a_completion_loop(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = inject(monkeypatch, [answer] * 100_000)
@@ -221,9 +224,12 @@ class Broken(socket.socket):
         Broken.reads += 1
         raise FOR_EVER
 
+    recvfrom = recvfrom_into
+
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a completion loop is not told that a socket is readable")
-async def test_a_broken_socket_does_not_spin_on_a_readiness_loop() -> None:
+async def test_a_broken_socket_does_not_spin_on_a_readiness_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proactor_echo.loops.readiness.datagram._is_udp", lambda sock: False)  # so, one by one
     sock = Broken(socket.AF_INET, socket.SOCK_DGRAM)
     sock.bind(("127.0.0.1", 0))
     sock.sendto(b"never read", sock.getsockname())
