@@ -157,7 +157,12 @@ class StreamRun(Run):
         }
 
     def writes_that_arrived(self) -> list[str]:
-        """Which writes the peer got, and how much; of a long one that was cut off, how much is the system's choice."""
+        """Which writes the peer got, and how much; of a long one that was cut off, how much is the system's choice.
+
+        A peer that left before all of much was sent has got what there was time for: a beginning of it.
+        """
+        if self.peer_gone and self.written > 20_000:
+            return ["a beginning" if self.arrived == bytes(sorted(self.arrived)) else "not in order"]
         runs = [(chr(letter), len(list(run))) for letter, run in groupby(self.arrived)]
         cut = len(self.arrived) < self.written
         return [f"part of {letter}" if cut and size > 20_000 else f"{letter} x {size}" for letter, size in runs]
