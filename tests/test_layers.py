@@ -152,6 +152,12 @@ def test_the_root_has_few_modules() -> None:
     assert len(list(PACKAGE.glob("*.py"))) <= 8, "a module that others belong with goes into a package with them"
 
 
+def test_no_file_is_long() -> None:
+    files = [path for folder in (PACKAGE, Path(__file__).parent) for path in folder.rglob("*.py")]
+    lines = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert {path.name: count for path, count in lines.items() if count > 400} == {}, "split it where two ideas meet"
+
+
 @pytest.mark.parametrize("module", [module for module in MODULES if part(module) in PURE])
 def test_the_protocol_layer_knows_no_io_and_no_clock(module: str) -> None:
     assert not IMPURE & {name.split(".")[0] for name in imports(module)}

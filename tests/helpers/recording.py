@@ -124,6 +124,30 @@ async def connection(protocol: Any = None) -> AsyncIterator[tuple[socket.socket,
         await recorder.lost
 
 
+class CountingSocket:
+    """Stands in for a transport's socket to see what it sends; everything else is the socket's own."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self.sends: list[int] = []
+
+    def send(self, data: Any) -> int:
+        count = self.sock.send(data)
+        self.sends.append(count)
+        return count
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.sock, name)
+
+
+async def read_exactly(peer: socket.socket, size: int) -> bytes:
+    """Receive so many bytes."""
+    data = b""
+    while len(data) < size:
+        data += await asyncio.get_running_loop().sock_recv(peer, size - len(data))
+    return data
+
+
 async def read_all(sock: socket.socket) -> bytes:
     """What `sock` receives until the end of file."""
     data = bytearray()

@@ -9,33 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.recording import Bench, Recorder, connection, read_all
+from helpers.recording import Bench, CountingSocket, Recorder, connection, read_all, read_exactly
 
 from proactor_echo.loops import private
 from proactor_echo.loops.stream_writing import GATHER
-
-
-async def read_exactly(peer: socket.socket, size: int) -> bytes:
-    data = b""
-    while len(data) < size:
-        data += await asyncio.get_running_loop().sock_recv(peer, size - len(data))
-    return data
-
-
-class CountingSocket:
-    """Stands in for a transport's socket to see what it sends; everything else is the socket's own."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.sends: list[int] = []
-
-    def send(self, data: Any) -> int:
-        count = self.sock.send(data)
-        self.sends.append(count)
-        return count
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.sock, name)
 
 
 def one_write_at_a_time(bench: Bench) -> None:
@@ -123,45 +100,6 @@ def test_what_a_streams_handler_drains_has_left_although_drain_does_not_yield(ea
         assert done == [b"1", b"2", b"3"]
 
     each.run(main())
-
-
-def test_write_soon_waits_for_the_end_of_the_iteration_or_the_next_write(ours: Bench) -> None:
-    async def main() -> list[int]:
-        async with connection() as (peer, protocol):
-            protocol.transport._sock = counting = CountingSocket(protocol.transport._sock)
-            protocol.transport.write_soon(b"one")
-            assert counting.sends == []
-            await asyncio.sleep(0)
-            assert counting.sends == [3]
-            protocol.transport.write_soon(b"first")
-            protocol.transport.write(b"second")
-            assert await read_exactly(peer, 14) == b"onefirstsecond"
-            return counting.sends
-
-    assert ours.run(main()) == [3, 11]
-
-
-def test_what_is_written_soon_in_one_iteration_leaves_in_one_send(ours: Bench) -> None:
-    async def main() -> list[int]:
-        async with connection() as (peer, protocol):
-            protocol.transport._sock = counting = CountingSocket(protocol.transport._sock)
-            for word in (b"one", b"", b"two", b"three"):
-                protocol.transport.write_soon(word)
-            assert await read_exactly(peer, 11) == b"onetwothree"
-            return counting.sends
-
-    assert ours.run(main()) == [11]
-
-
-def test_what_is_written_soon_is_dropped_by_an_abort_in_the_same_iteration(ours: Bench) -> None:
-    async def main() -> bytes:
-        async with connection() as (peer, protocol):
-            protocol.transport.write_soon(b"half an answer")
-            protocol.transport.abort()
-            protocol.transport.write_soon(b"more")
-            return await read_all(peer)
-
-    assert ours.run(main()) == b""
 
 
 def test_a_write_after_close_is_dropped_when_nothing_is_left_to_send(each: Bench) -> None:
