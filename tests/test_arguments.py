@@ -5,6 +5,7 @@ import functools
 import inspect
 import math
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 from unittest import mock
@@ -141,6 +142,8 @@ WRONG_ADDRESSES = [
 
 @pytest.mark.parametrize(("address", "kind", "sentence"), WRONG_ADDRESSES)
 async def test_an_endpoint_says_how_to_write_an_address(address: Any, kind: type[Exception], sentence: str) -> None:
+    if isinstance(address, list) and sys.implementation.name == "pypy":
+        pytest.skip("PyPy's sockets take a list")
     async with await pe.bind_udp() as endpoint:
         with pytest.raises(kind) as caught:
             await endpoint.send(b"x", address)

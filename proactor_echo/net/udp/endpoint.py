@@ -70,7 +70,7 @@ class UdpEndpoint(UdpSockets):
         while not transport.is_closing():
             try:
                 sent = transport.try_send(data, addr)
-            except (TypeError, OverflowError):
+            except (TypeError, ValueError, OverflowError):  # PyPy's for a tuple that is too short is a ValueError
                 if addr is not None:
                     check_address("addr", addr)
                 raise
