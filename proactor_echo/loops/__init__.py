@@ -55,8 +55,8 @@ operation or a transport at the end of a turn, and ends the transport that let i
 An operation is idle, pending or cancelled. Cancelling never frees: buffers and OVERLAPPED live until the completion.
 Every function that submits an operation says under ``Lifetime:`` who keeps them alive, until which event.
 
-The loop calls ``_flush()`` at the end of each turn on the transports that put themselves in ``_dirty``
-(:mod:`proactor_echo.loops.base`), so what was written for the end of the iteration leaves then.
+``call_at_turn_end()`` (:mod:`proactor_echo.loops.base`) is for who gathers what is written in one turn and writes it at
+its end.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Dirty(deque[Any]):
-    """The transports with something written in this turn; ``running`` says that there is an end of the turn to come."""
+    """What is to be called at the end of this turn; ``running`` says that there is an end to come."""
 
     __slots__ = ("running",)
 
@@ -82,21 +82,32 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
             if self._dirty:
                 self._end_turn()
 
+    def call_at_turn_end(self, callback: Callable[[], object]) -> None:
+        """Call `callback()` when this turn is over, without a handle: for what gathers the writes of a turn.
+
+        What many connections wrote leaves one right after the other then, which costs less than sends with other work
+        in between: the peers, woken once for all of it, answer sooner. It has no context of its own.
+        """
+        if self._dirty.running:
+            self._dirty.append(callback)
+        else:
+            self.call_soon(callback)
+
     def _end_turn(self) -> None:
-        """Send what the turn wrote; bounded, so that a protocol that writes when it may starves nobody."""
+        """Call what waits for it; bounded, so that a protocol that writes when it may starves nobody."""
         dirty = self._dirty
         try:
             for _ in range(len(dirty)):
-                transport = dirty.popleft()
+                callback = dirty.popleft()
                 try:
-                    transport._flush()
+                    callback()
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as exc:
-                    self._broke(transport, exc)
+                    self._broke(getattr(callback, "__self__", callback), exc)
         finally:
             if dirty:
-                self.call_soon(_nothing)  # do not wait for events before these are sent
+                self.call_soon(_nothing)  # do not wait for events before these are called
 
     def _broke(self, owner: Any, exc: BaseException) -> None:
         """End what let an exception out that no code of its own expected: the loop and everything else go on."""

@@ -3,8 +3,7 @@
 A program may compute, block or end right after ``write()``, and asyncio's own transports send at once too. What the
 system does not take is kept, in order, and given to the engine, which reports when it is sent or there is room again.
 Small writes are not gathered behind the caller's back: who has several joins them (``writelines``, or one ``write`` for
-all frames of a read, as the layers above do), or says with :meth:`BufferedWriter.write_soon` that the end of this
-iteration of the loop is early enough, where everything written so leaves in one send.
+all frames of a read, as the layers above do).
 
 ::
 
@@ -116,39 +115,8 @@ class BufferedWriter(private.FlowControlMixin):
             if not self._took(count):
                 self._flush()
 
-    def write_soon(self, data: bytes) -> None:
-        """Send `data` when this iteration of the loop is over, or with the next :meth:`write` in it.
-
-        For a caller to whom the end of the iteration is early enough. What one connection writes so leaves in one send,
-        and what many do one right after the other, which costs less than sends with other work in between: the peers,
-        woken once for all of it, answer sooner. :meth:`abort` drops it, and so does, in silence, a connection that is
-        closing.
-        """
-        if self._closing or not (self._may_write or self._write_is_due(data)):
-            return
-        if type(data) is not bytes:
-            data = bytes(data)
-        if self._size > self._high_water and not self._sending:
-            self._flush()  # too much to wait: now it is known whether the peer is slow
-        if self._size:
-            if self._tail is None:
-                self._tail = [data]
-            else:
-                self._tail.append(data)
-            self._size += len(data)
-            if self._sending and self._size > self._high_water:
-                self._maybe_pause_protocol()
-        elif data:
-            dirty = self._loop._dirty
-            if dirty.running:
-                self._head = data
-                self._size = len(data)
-                dirty.append(self)
-            else:
-                self.write(data)
-
     def _join(self, data: bytes) -> None:
-        """Put `data` behind what is kept, and send all of it if it only waits for the end of the iteration."""
+        """Put `data` behind what is kept."""
         if self._tail is None:
             self._tail = [data]
         else:
@@ -187,13 +155,11 @@ class BufferedWriter(private.FlowControlMixin):
     def _flush(self) -> None:
         """Offer the system what is buffered; give the engine what it does not take now.
 
-        The loop calls it too, when the turn is over in which this was put in ``_dirty``.
-
         Lifetime: ``_head`` keeps the bytes until the engine's :meth:`_sent`; an engine that leaves them to the kernel
         also keeps its own reference until that completion, since ``_head`` goes when the connection is aborted.
         """
         sock = self._sock
-        while self._size and not self._sending and sock is not None:
+        while sock is not None and self._size:
             data = self._head if self._tail is None else self._gather()
             if self._size > MOST_AT_ONCE:
                 data = memoryview(data)[:MOST_AT_ONCE]  # type: ignore[arg-type]
@@ -206,17 +172,17 @@ class BufferedWriter(private.FlowControlMixin):
             except BaseException as exc:
                 self._send_failed(exc)
                 return
+            if count == self._size:
+                self._head = None
+                self._size = 0
+                if self._protocol_paused or self._closing or not self._may_write:
+                    self._drained()
+                return
             if self._took(count):
                 return
 
     def _took(self, count: int) -> bool:
-        """Note that the system took `count` bytes when offered ``_head``; False when it should be offered the next."""
-        if count == self._size:
-            self._head = None
-            self._size = 0
-            if self._protocol_paused or self._closing or not self._may_write:
-                self._drained()
-            return True
+        """Note that the system took `count` bytes of ``_head``, not all; False when it should be offered the next."""
         if self._advance(count) or count == MOST_AT_ONCE:
             return False
         self._loop._check_closed()  # there is no engine any more to give the rest to

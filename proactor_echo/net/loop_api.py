@@ -10,18 +10,17 @@ import asyncio
 import socket
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeGuard, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 __all__ = [
     "AcceptPipeline",
     "BatchTransport",
-    "GatheringTransport",
     "NativeLoop",
     "NotSentProtocol",
     "UdpTransport",
-    "gathers",
     "is_proactor",
     "native",
+    "turn_end_of",
 ]
 
 
@@ -36,13 +35,6 @@ class AcceptPipeline(Protocol):
 
     def close(self) -> None:
         """Accept no more, and deliver nothing."""
-
-
-class GatheringTransport(Protocol):
-    """A stream transport that can put off a write to the end of the loop's iteration."""
-
-    def write_soon(self, data: bytes) -> None:
-        """Send ``data`` when this iteration is over, or with the next ``write`` in it."""
 
 
 @runtime_checkable
@@ -100,6 +92,9 @@ class NativeLoop(Protocol):
     ) -> AcceptPipeline:
         """Accept, whatever goes wrong; ``report`` gets each error with the seconds until the next try."""
 
+    def call_at_turn_end(self, callback: Callable[[], object]) -> None:
+        """Call it when this iteration is over, without a handle."""
+
     def open_accepted(self, protocol: asyncio.BaseProtocol, sock: socket.socket, peer: Any = None) -> object:
         """Give an accepted socket a transport; ``connection_made`` has been called when it returns."""
 
@@ -112,9 +107,11 @@ def native(loop: asyncio.AbstractEventLoop) -> NativeLoop | None:
     return loop if isinstance(loop, NativeLoop) else None
 
 
-def gathers(transport: object) -> TypeGuard[GatheringTransport]:
-    """Whether a stream transport has ``write_soon``: those of our loops have, without TLS."""
-    return hasattr(transport, "write_soon")  # not isinstance(), which takes far longer, for each connection
+def turn_end_of(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], object]], object]:
+    """Return what calls a function at the end of this iteration, on our loops, or early in the next, on any other."""
+    # Not isinstance(), which takes far longer, for each connection.
+    at_turn_end: Callable[[Callable[[], object]], object] = getattr(loop, "call_at_turn_end", loop.call_soon)
+    return at_turn_end
 
 
 def is_proactor(loop: asyncio.AbstractEventLoop) -> bool:

@@ -80,18 +80,13 @@ class Diary(pe.FramedProtocol):
 
 
 class Watched(pe.FramedProtocol):
-    """Notes every write that leaves: what transports of ours send, and what any other is told to write."""
+    """Notes every ``transport.write``."""
 
     writes: list[bytes]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.writes = []
-        if hasattr(transport, "write_soon"):  # it gathers what is written in one turn
-            ours: Any = transport
-            ours._sock = NotingSocket(ours._sock, self.writes)
-            super().connection_made(transport)
-        else:
-            super().connection_made(cast("asyncio.BaseTransport", NotingTransport(transport, self.writes)))
+        super().connection_made(cast("asyncio.BaseTransport", NotingTransport(transport, self.writes)))
 
 
 class NotingTransport:
@@ -107,22 +102,6 @@ class NotingTransport:
     def write(self, data: bytes) -> None:
         self._writes.append(bytes(data))
         self._transport.write(data)
-
-
-class NotingSocket:
-    """A socket as it is, with what it has sent noted."""
-
-    def __init__(self, sock: Any, writes: list[bytes]) -> None:
-        self._sock = sock
-        self._writes = writes
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._sock, name)
-
-    def send(self, data: bytes) -> int:
-        count: int = self._sock.send(data)
-        self._writes.append(bytes(data)[:count])
-        return count
 
 
 class WatchedConnection(Watched, pe.Connection):

@@ -6,17 +6,16 @@ from proactor_echo.loops import EventLoop
 from proactor_echo.loops.base import TurnLoop
 from proactor_echo.loops.datagram import DatagramTransport
 from proactor_echo.loops.datagram_protocol import NotSentProtocol
-from proactor_echo.loops.stream import StreamTransport
-from proactor_echo.net.loop_api import BatchTransport, GatheringTransport, NativeLoop, native
+from proactor_echo.net.loop_api import BatchTransport, NativeLoop, native
 from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.rfc862 import EchoDatagramProtocol
 
 
 def checked(
-    loop: TurnLoop, stream: StreamTransport, datagrams: DatagramTransport, handler: DatagramHandler
-) -> tuple[NativeLoop, GatheringTransport, BatchTransport, NotSentProtocol]:
+    loop: TurnLoop, datagrams: DatagramTransport, handler: DatagramHandler
+) -> tuple[NativeLoop, BatchTransport, NotSentProtocol]:
     """Is never called: a type checker compares what the loops have with what ``net`` asks of them."""
-    return loop, stream, datagrams, handler
+    return loop, datagrams, handler
 
 
 async def test_native_knows_our_loop_from_the_stock_one() -> None:

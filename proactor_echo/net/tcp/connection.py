@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Self
 
 from proactor_echo.arguments import check_whole
@@ -31,7 +31,7 @@ from proactor_echo.errors import (
     ProactorEchoError,
     ProtocolStateError,
 )
-from proactor_echo.net.loop_api import gathers
+from proactor_echo.net.loop_api import turn_end_of
 from proactor_echo.net.tcp.core import next_wake, wake
 from proactor_echo.net.tcp.ending import lost_error
 from proactor_echo.net.tcp.protocol import FRAMES_AT_ONCE, Buffer, FramedProtocol
@@ -64,6 +64,7 @@ class Connection(FramedProtocol):
         super().__init__()
         self.configure(codec, write_limit=write_limit, close_timeout=close_timeout)
         self._loop = asyncio.get_running_loop()
+        self._call_at_turn_end = turn_end_of(self._loop)
         self._read_limit = read_limit
         self._frames: deque[bytes] = deque()  # to be received in this iteration of the loop
         self._later: deque[bytes] = deque()  # behind them
@@ -77,8 +78,6 @@ class Connection(FramedProtocol):
         self._reader: asyncio.Future[None] | None = None
         self._writers: list[asyncio.Future[None]] = []
         self._watchers: list[asyncio.Future[None]] = []
-
-    _write_soon: Callable[[bytes], object] | None = None  # of our own transports, which gather themselves
 
     # -- receiving -----------------------------------------------------------------------------------------------
 
@@ -113,8 +112,6 @@ class Connection(FramedProtocol):
         # One that is done belongs to a task which was cancelled.
         if self._reader is not None and not self._reader.done():
             raise ProtocolStateError("another task is already receiving from this connection")
-        if self._out:
-            self._flush()
         self._queued = self._sent_at_once = 0
         if self._read_paused:
             self._read_paused = False
@@ -150,7 +147,12 @@ class Connection(FramedProtocol):
             await self._room()
         if not self._lifecycle.can_send:
             self._check_sendable()
-        self._send_soon(self.codec.encode(frame), 1)
+        encoded = self.codec.encode(frame)
+        if not self._out:
+            self._call_at_turn_end(self._flush)
+        self._out.append(encoded)
+        self._sent_at_once += len(encoded) + _PER_FRAME
+        self._stats.frames_out += 1
 
     async def send_many(self, frames: Sequence[Buffer]) -> None:
         """Send several frames, after waiting while the peer is slow: one call, where :meth:`send` is one for each.
@@ -162,7 +164,12 @@ class Connection(FramedProtocol):
             await self._room()
         if not self._lifecycle.can_send:
             self._check_sendable()
-        self._send_soon(self.codec.encode_many(frames), len(frames))
+        encoded = self.codec.encode_many(frames)
+        if not self._out:
+            self._call_at_turn_end(self._flush)
+        self._out.append(encoded)
+        self._sent_at_once += len(encoded) + _PER_FRAME * len(frames)
+        self._stats.frames_out += len(frames)
 
     async def _room(self) -> None:
         """Wait while the peer is slow, and let others run after so many bytes."""
@@ -176,21 +183,6 @@ class Connection(FramedProtocol):
                 await next_wake(self._writers)
             else:
                 return
-
-    def _send_soon(self, encoded: bytes, count: int) -> None:
-        """Have so many frames leave at the end of this turn, gathered by our own transports, or here for any other."""
-        stats = self._stats
-        stats.frames_out += count
-        self._sent_at_once += len(encoded) + _PER_FRAME * count
-        if self._write_soon is not None:
-            stats.bytes_out += len(encoded)
-            if self._idle is not None:
-                self._idle.touch()
-            self._write_soon(encoded)
-            return
-        if not self._out:
-            self._loop.call_soon(self._flush)
-        self._out.append(encoded)
 
     # -- ending -------------------------------------------------------------------------------------------------
 
@@ -217,12 +209,6 @@ class Connection(FramedProtocol):
         return waits and not self._frames and not self._later and super().idle
 
     # -- called from FramedProtocol ------------------------------------------------------------------------------
-
-    def _begin(self) -> None:
-        transport: object = self._transport
-        if gathers(transport):
-            self._write_soon = transport.write_soon
-        super()._begin()
 
     def _deliver(self, frames: list[bytes]) -> None:
         """Queue the frames of one read."""

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
-from helpers.peers import RawClient, settled
+from helpers.peers import RawClient, eventually
 from helpers.stock import connection, turns
 
 import proactor_echo as pe
@@ -107,7 +107,8 @@ async def fill(conn: pe.Connection) -> list[bytes]:
             sent.append(frame)
 
     task = asyncio.create_task(send_for_ever())
-    await settled(lambda: conn.stats.frames_out, looks=5)
+    await eventually(lambda: conn.transport.get_write_buffer_size() > 1000)
+    await turns(10)
     task.cancel()
     await asyncio.wait([task])
     return sent
