@@ -53,8 +53,10 @@ def test_a_signal_handler_can_be_added_and_is_taken_away_at_the_end(kind: str) -
             loop.add_signal_handler(number, handler, int(number))
         for number in numbers:
             arrived.clear()
-            threading.Thread(target=signal.raise_signal, args=(number,)).start()  # the loop waits in the kernel
+            thread = threading.Thread(target=signal.raise_signal, args=(number,))
+            thread.start()  # the loop waits in the kernel
             await arrived.wait()
+            thread.join()  # it writes to the loop's self-pipe after the signal is noted
         assert loop.remove_signal_handler(signal.SIGTERM)
         assert not loop.remove_signal_handler(signal.SIGTERM)
         return seen
@@ -89,11 +91,14 @@ def test_what_cannot_be_a_signal_handler_is_refused(ours: Bench) -> None:
 @on_each
 def test_ctrl_c_ends_a_loop_that_waits_in_the_kernel(kind: str) -> None:
     async def main() -> None:
-        threading.Thread(target=signal.raise_signal, args=(signal.SIGINT,)).start()
+        thread.start()
         await asyncio.get_running_loop().create_future()
 
-    with asyncio.Runner(loop_factory=bench(kind).factory) as runner, pytest.raises(KeyboardInterrupt):
-        runner.run(main())
+    thread = threading.Thread(target=signal.raise_signal, args=(signal.SIGINT,))
+    with asyncio.Runner(loop_factory=bench(kind).factory) as runner:
+        with pytest.raises(KeyboardInterrupt):
+            runner.run(main())
+        thread.join()  # it writes to the loop's self-pipe after the signal is noted
 
 
 def test_ctrl_c_that_raises_when_the_poll_returns_loses_no_completion(monkeypatch: pytest.MonkeyPatch) -> None:
