@@ -69,7 +69,7 @@ def test_the_exit_status_and_both_output_streams_are_the_programs_own(run: list[
 
 
 def test_the_exit_status_of_pytest_is_passed_on(run: list[str]) -> None:
-    nothing_selected = [*run, "tests/windows", "-k", "no_such_test"]
+    nothing_selected = [*run, "tests/tools/windows", "-k", "no_such_test"]
     done = subprocess.run(nothing_selected, capture_output=True, text=True, check=False)
     assert done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED, done.stdout
 
