@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from proactor_echo.net.udp import UdpEndpoint, UdpServer, bind_udp, connect_udp, serve_udp
     from proactor_echo.net.udp.handler import DatagramHandler
     from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol, echo
-    from proactor_echo.sockets.addresses import format_address, parse_host_port
+    from proactor_echo.sockets.addresses import Address, format_address, parse_host_port
     from proactor_echo.sockets.options import KeepAlive, SocketOptions
     from proactor_echo.wire import (
         Codec,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from proactor_echo.wire.lifecycle import ConnectionState
 
 __all__ = [
+    "Address",
     "BindError",
     "Codec",
     "ConnectFailed",
@@ -107,7 +108,7 @@ __version__ = "0.1.0"
 
 # Where each name lives. A new public name goes here, into __all__, and into the imports that type checkers see.
 _HOMES = {
-    "proactor_echo.sockets.addresses": "format_address parse_host_port",
+    "proactor_echo.sockets.addresses": "Address format_address parse_host_port",
     "proactor_echo.rfc862": "EchoDatagramProtocol EchoProtocol echo",
     "proactor_echo.errors": (
         "BindError ConnectFailed DatagramTooLong Disconnect Disconnected DisconnectReason EndOfStream "

@@ -8,22 +8,34 @@ socket module wants that index as the fourth member of the address.
 import asyncio
 import socket
 import sys
-from typing import Any, Final
+from typing import Final, cast
 
 from proactor_echo.arguments import check_host, check_port, check_text
 from proactor_echo.errors import BindError, ConnectFailed
 from proactor_echo.escaping import escaped
 
-__all__ = ["AddressInfo", "format_address", "is_ip", "is_link_local", "parse_host_port", "port_of", "resolve"]
+__all__ = [
+    "Address",
+    "AddressInfo",
+    "format_address",
+    "is_ip",
+    "is_link_local",
+    "parse_host_port",
+    "port_of",
+    "resolve",
+]
 
-AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]
+Address = tuple[str, int] | tuple[str, int, int, int]
+"""The address of an internet socket, as the socket module has it: host and port, for IPv6 flow and scope too."""
+
+AddressInfo = tuple[int, int, int, str, Address]
 """Family, type, protocol, canonical name, socket address: what ``socket.getaddrinfo`` returns."""
 
 _PORTS: Final = range(65536)
 _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 
 
-def format_address(address: Any) -> str:
+def format_address(address: object) -> str:
     """Write a socket address as one word: ``127.0.0.1:9000``, ``[::1]:9000``, ``[fe80::1%eth0]:9000``.
 
     A scope is written as the system's own tools write it, so that the text can be used with them: the interface's
@@ -42,7 +54,7 @@ def format_address(address: Any) -> str:
     return f"[{host}]:{port}"
 
 
-def port_of(address: Any) -> int:
+def port_of(address: object) -> int:
     """Return the port of a socket address. Raises AttributeError for one that has none, a Unix socket's path."""
     if not isinstance(address, tuple):
         raise AttributeError(f"{format_address(address)!r} is no internet address, and has no port")
@@ -108,7 +120,8 @@ async def resolve(
         raise error(_unknown(host, family, exc)) from exc
     except (UnicodeError, ValueError) as exc:  # a label that IDNA cannot encode, a null character
         raise error(f"{host!r} is not a host name: {exc}") from exc
-    return list(dict.fromkeys((info[0], type, info[2], "", info[4]) for info in found if info[0] in _INTERNET))
+    kept = [(info[0], type, info[2], "", cast("Address", info[4])) for info in found if info[0] in _INTERNET]
+    return list(dict.fromkeys(kept))
 
 
 def is_ip(family: int, text: str) -> bool:
@@ -138,7 +151,7 @@ class _LiteralError(Exception):
     """An address that cannot be meant; the text is a sentence."""
 
 
-def _literal(host: str, port: int, family: int) -> tuple[int, tuple[Any, ...]] | None:
+def _literal(host: str, port: int, family: int) -> tuple[int, Address] | None:
     """Return the family and socket address if the host is an address and not a name."""
     if is_ip(socket.AF_INET, host):
         if family == socket.AF_INET6:

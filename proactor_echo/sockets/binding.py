@@ -17,11 +17,11 @@ import logging
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from proactor_echo.arguments import check_hosts, check_instance, check_whole
 from proactor_echo.errors import BindError
-from proactor_echo.sockets.addresses import format_address, resolve
+from proactor_echo.sockets.addresses import Address, format_address, resolve
 from proactor_echo.sockets.options import SocketOptions
 from proactor_echo.sockets.winsock import disable_udp_connreset
 
@@ -87,7 +87,7 @@ class Target(NamedTuple):
 
     family: int
     kind: int
-    address: tuple[Any, ...]
+    address: Address
     dual_stack: bool = False
 
 
@@ -110,11 +110,11 @@ async def _targets(host: Hosts, port: int, kind: int, options: SocketOptions) ->
     ]
 
 
-def _is_wildcard(family: int, address: tuple[Any, ...]) -> bool:
+def _is_wildcard(family: int, address: Address) -> bool:
     return not any(socket.inet_pton(family, address[0].partition("%")[0]))
 
 
-def _takes_ipv4(address: tuple[Any, ...], both: bool) -> bool:
+def _takes_ipv4(address: Address, both: bool) -> bool:
     """Tell whether an IPv6 socket must take IPv4: a wildcard with no IPv4 beside it, or an IPv4-mapped address."""
     packed = socket.inet_pton(socket.AF_INET6, address[0].partition("%")[0])
     return (both and not any(packed)) or packed.startswith(bytes(10) + b"\xff\xff")
@@ -167,7 +167,7 @@ def _bind_each(targets: Sequence[Target], options: SocketOptions, bound: list[so
     return missing
 
 
-def _bind_one(target: Target, address: tuple[Any, ...], options: SocketOptions) -> socket.socket:
+def _bind_one(target: Target, address: Address, options: SocketOptions) -> socket.socket:
     sock = socket.socket(target.family, target.kind)
     try:
         sock.setblocking(False)
@@ -179,7 +179,7 @@ def _bind_one(target: Target, address: tuple[Any, ...], options: SocketOptions) 
     return sock
 
 
-def _family_is_missing(exc: BindError, address: tuple[Any, ...]) -> bool:
+def _family_is_missing(exc: BindError, address: Address) -> bool:
     """Tell whether the system has no such family. A Linux with IPv6 turned off still makes the socket, without ::1."""
     return exc.errno in _UNSUPPORTED or (exc.errno == errno.EADDRNOTAVAIL and address[0] in ("::", "::1"))
 
@@ -190,7 +190,7 @@ _UNSUPPORTED: Final = (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)
 
 
 @contextlib.contextmanager
-def _explained(kind: int, address: tuple[Any, ...]) -> Iterator[None]:
+def _explained(kind: int, address: Address) -> Iterator[None]:
     """Turn an OSError into a BindError whose text is one sentence."""
     try:
         yield
@@ -200,7 +200,7 @@ def _explained(kind: int, address: tuple[Any, ...]) -> Iterator[None]:
         raise BindError(f"cannot bind {where}: {_why(exc, address)}", errno=exc.errno) from exc
 
 
-def _why(exc: OSError, address: tuple[Any, ...]) -> str:
+def _why(exc: OSError, address: Address) -> str:
     match exc.errno:
         case errno.EADDRINUSE:
             return "the port is in use"
@@ -214,7 +214,7 @@ def _why(exc: OSError, address: tuple[Any, ...]) -> str:
             return "not permitted: the port is in use by a program that shares it with nobody, or Windows reserves it"
         case errno.EACCES | errno.EPERM:
             return "not permitted" + (": ports below 1024 need privileges" if 0 < address[1] < 1024 else "")
-        case errno.ENODEV:  # Linux; others say that the address is not theirs
+        case errno.ENODEV if len(address) == 4:  # Linux; others say that the address is not theirs
             return f"this machine has no network interface {address[3]}"
     return exc.strerror or str(exc)
 

@@ -13,8 +13,9 @@ from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.net.tcp.session import Handler
 from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.rfc862 import EchoDatagramProtocol
+from proactor_echo.sockets.addresses import Address
 from proactor_echo.sockets.options import SocketOptions
-from proactor_echo.testing.faults import Address, DatagramFault, Fault, StreamFault
+from proactor_echo.testing.faults import DatagramFault, Fault, StreamFault
 from proactor_echo.testing.faults.schedule import ActiveFault
 from proactor_echo.testing.proxy.tcp import FaultProxy
 from proactor_echo.testing.proxy.udp import UdpFaultProxy

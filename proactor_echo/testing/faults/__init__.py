@@ -17,7 +17,8 @@ Nothing here does any I/O or looks at a clock.
 from typing import TYPE_CHECKING
 
 from proactor_echo._lazy import lazy_names
-from proactor_echo.testing.faults.base import Address, DatagramFault, Fault, StreamFault, Towards
+from proactor_echo.sockets.addresses import Address
+from proactor_echo.testing.faults.base import DatagramFault, Fault, StreamFault, Towards
 from proactor_echo.testing.faults.both import Corrupt, Latency
 from proactor_echo.testing.faults.tcp import (
     Bandwidth,

@@ -22,7 +22,6 @@ from typing import Literal
 from proactor_echo.arguments import check_choice, check_number, check_whole
 
 __all__ = [
-    "Address",
     "Datagram",
     "DatagramEffect",
     "DatagramFault",
@@ -37,8 +36,6 @@ __all__ = [
 ]
 
 Towards = Literal["client", "server", "both"]
-#: ``(host, port)``; an address as ``getsockname()`` of an IPv6 socket gives it will do.
-Address = tuple[str, int] | tuple[str, int, int, int]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

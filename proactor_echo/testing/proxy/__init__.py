@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proactor_echo.testing.faults.base import Address
+from proactor_echo.sockets.addresses import Address
 from proactor_echo.testing.proxy.tcp import FaultProxy
 from proactor_echo.testing.proxy.udp import UdpFaultProxy
 

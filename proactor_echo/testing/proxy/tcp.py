@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, Self
 
 from proactor_echo.arguments import check_address, check_instance, check_whole
-from proactor_echo.sockets.addresses import format_address
+from proactor_echo.sockets.addresses import Address, format_address
 from proactor_echo.sockets.options import SocketOptions
-from proactor_echo.testing.faults.base import Address, StreamFault
+from proactor_echo.testing.faults.base import StreamFault
 from proactor_echo.testing.faults.schedule import ActiveFault, ActiveFaults
 from proactor_echo.testing.faults.tcp import Refuse
 from proactor_echo.testing.proxy.listener import Listener

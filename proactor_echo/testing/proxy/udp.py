@@ -10,10 +10,10 @@ from typing import Any, Self
 from proactor_echo.arguments import check_address, check_instance, check_whole
 from proactor_echo.net.udp import UdpServer, serve_udp
 from proactor_echo.net.udp.handler import DatagramHandler
-from proactor_echo.sockets.addresses import format_address, resolve
+from proactor_echo.sockets.addresses import Address, format_address, resolve
 from proactor_echo.sockets.binding import open_socket
 from proactor_echo.sockets.options import SocketOptions
-from proactor_echo.testing.faults.base import Address, DatagramFault
+from proactor_echo.testing.faults.base import DatagramFault
 from proactor_echo.testing.faults.schedule import ActiveFault, ActiveFaults, DatagramDice, Direction
 from proactor_echo.testing.proxy.udp_pipe import DatagramPipe
 from proactor_echo.testing.proxy.waiting import Waiters
