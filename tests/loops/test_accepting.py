@@ -14,10 +14,9 @@ from typing import Any
 
 import pytest
 from helpers.recording import Bench, Recorder, reset
+from helpers.tls import client_context, server_context
 
 from proactor_echo.sockets import accept_errors
-
-CERTIFICATE = Path(__file__).parents[1] / "helpers" / "localhost.pem"
 
 
 class Echo(asyncio.Protocol):
@@ -242,16 +241,6 @@ def test_wait_closed_returns_although_a_peer_reset(ours: Bench) -> None:
 
     ours.run(main())
     assert not ours.errors
-
-
-def server_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATE)
-    return context
-
-
-def client_context() -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(CERTIFICATE))
 
 
 def test_tls_both_ways(ours: Bench) -> None:

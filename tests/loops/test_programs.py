@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import signal
 import socket
-import ssl
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -19,7 +18,7 @@ from helpers.peers import Pattern
 from helpers.recording import Bench
 from helpers.tls import client_context, server_context
 
-CERTIFICATE = Path(__file__).parents[1] / "helpers" / "localhost.pem"
+from proactor_echo.testing import certificates
 
 HTTP_SERVER = str(Path(__file__).parents[1] / "helpers" / "http_server.py")
 
@@ -69,7 +68,7 @@ def test_many_clients_stream_both_ways_at_once(ours: Bench, tls: bool) -> None:
 
     async def checked_echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if tls:
-            assert writer.get_extra_info("peercert")["subject"] == ((("commonName", "localhost"),),)
+            assert (("commonName", "proactor_echo TEST ONLY client"),) in writer.get_extra_info("peercert")["subject"]
         await echo(reader, writer)
 
     async def pour(writer: asyncio.StreamWriter, pattern: Pattern) -> None:
@@ -89,11 +88,8 @@ def test_many_clients_stream_both_ways_at_once(ours: Bench, tls: bool) -> None:
         served: dict[str, Any] = {}
         used: dict[str, Any] = {}
         if tls:
-            served["ssl"], used["ssl"] = server_context(), client_context()
-            served["ssl"].verify_mode = ssl.CERT_REQUIRED
-            # The client's is another one than the server's.
-            served["ssl"].load_verify_locations(CERTIFICATE)
-            used["ssl"].load_cert_chain(CERTIFICATE)
+            served["ssl"] = certificates.server_context(verify="required")
+            used["ssl"] = certificates.client_context(certificates.CLIENT)
             used["server_hostname"] = "localhost"
         async with serving(checked_echo, **served) as address:
             await asyncio.gather(*(client(address, number * 1000, used) for number in range(40)))

@@ -23,7 +23,7 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
-from tools.programs.third_party.setting import CERTIFICATE, UnavailableError, free_port
+from tools.programs.third_party.setting import CERTIFICATE, KEY, UnavailableError, free_port
 
 
 @contextlib.contextmanager
@@ -49,8 +49,8 @@ def postgresql(given: str | None) -> Iterator[str]:
         done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder, **account)
         if done.returncode:
             raise UnavailableError(f"initdb failed: {done.stderr.strip()}")
-        for name in ("server.crt", "server.key"):
-            shutil.copy(CERTIFICATE, data / name)
+        for name, file in (("server.crt", CERTIFICATE), ("server.key", KEY)):
+            shutil.copy(file, data / name)
             os.chmod(data / name, 0o600)
             if account:
                 shutil.chown(data / name, account["user"], account["group"])

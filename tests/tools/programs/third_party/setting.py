@@ -9,10 +9,11 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-CERTIFICATE = Path(__file__).parents[3] / "helpers" / "localhost.pem"
+from proactor_echo.testing import certificates
+
+CERTIFICATE, KEY = certificates.LOCALHOST.certfile, certificates.LOCALHOST.keyfile
 
 MEBIBYTE = bytes(range(256)) * 4096
 
@@ -36,14 +37,12 @@ class Setting:
 
 
 def server_tls() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(CERTIFICATE)
-    return context
+    return certificates.server_context()
 
 
 @functools.cache
 def client_tls() -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=str(CERTIFICATE))
+    return certificates.client_context()
 
 
 def free_port() -> int:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 from tools.programs.third_party import asgi
-from tools.programs.third_party.setting import CERTIFICATE, Setting, free_port
+from tools.programs.third_party.setting import CERTIFICATE, KEY, Setting, free_port
 
 
 async def many_clients(setting: Setting) -> None:
@@ -42,7 +42,7 @@ async def serving(setting: Setting, tls: bool = False) -> AsyncIterator[str]:
     config.graceful_timeout = 5
     config.keep_alive_timeout = 60  # on a slow machine 5 s can end just as the client sends its next request
     if tls:
-        config.certfile = config.keyfile = str(CERTIFICATE)
+        config.certfile, config.keyfile = str(CERTIFICATE), str(KEY)
     stop = asyncio.Event()
     task = asyncio.ensure_future(serve(asgi.app, config, shutdown_trigger=stop.wait))
     try:

@@ -13,7 +13,7 @@ from typing import Any
 
 import uvicorn
 from tools.programs.third_party import asgi
-from tools.programs.third_party.setting import CERTIFICATE, Setting, free_port
+from tools.programs.third_party.setting import CERTIFICATE, KEY, Setting, free_port
 
 
 async def many_clients(setting: Setting) -> None:
@@ -27,7 +27,7 @@ async def transfers(setting: Setting) -> None:
 
 
 async def tls(setting: Setting) -> None:
-    async with serving(setting, ssl_certfile=CERTIFICATE, ssl_keyfile=CERTIFICATE) as url:
+    async with serving(setting, ssl_certfile=CERTIFICATE, ssl_keyfile=KEY) as url:
         await asgi.transfers(url)
 
 
