@@ -1,4 +1,4 @@
-"""For tests: servers and faults as pytest fixtures, checks that codecs, transports and echo servers keep promises.
+"""For tests: servers and faults as pytest fixtures, and conformance checks for codecs, transports and echo servers.
 
 :mod:`~proactor_echo.testing.faults` describes what a network does to connections and datagrams. The fixtures are in
 :mod:`~proactor_echo.testing.plugin`, which pytest finds by itself. The names here are those for annotations, and are

@@ -1,8 +1,8 @@
-"""Whether an echo server, a codec or an event loop keeps its promises.
+"""Conformance checks for echo servers, codecs and event loops.
 
 * :func:`check_echo`: RFC 862 against any echo server, over TCP or UDP.
 * :func:`assert_split_invariant`, :func:`assert_round_trip`: what every codec must do, for one of your own.
-* :func:`check_transport`: the promises of asyncio's stream and datagram transports, on any event loop.
+* :func:`check_transport`: the requirements of asyncio's stream and datagram transports, on any event loop.
 """
 
 from proactor_echo.testing.conformance.codecs import AnyCodec, AnyDecoder, assert_round_trip, assert_split_invariant

@@ -1,4 +1,4 @@
-"""Asyncio's transports keep their promises but for what is known, ours keep all; broken ones are found out."""
+"""Asyncio's transports meet the requirements but for known defects, ours meet all; mistakes are found."""
 
 import asyncio
 import sys
@@ -11,34 +11,34 @@ from helpers.peers import WINE
 from proactor_echo.testing.conformance import PROMISES, Outcome, check_transport
 from proactor_echo.testing.conformance.transport.known_defects import known_defect
 
-all_promises = pytest.mark.parametrize("promise", PROMISES)
+all_requirements = pytest.mark.parametrize("requirement", PROMISES)
 
-#: Logged by asyncio where a promise provokes it.
+#: Logged by asyncio where a requirement provokes it.
 pytestmark = pytest.mark.loop_errors
 
 
-@all_promises
-def test_the_stock_loop_breaks_no_promise_but_those_it_is_known_to_break(promise: str) -> None:
+@all_requirements
+def test_the_stock_loop_fails_no_requirement_but_those_it_is_known_to_fail(requirement: str) -> None:
     loop = asyncio.new_event_loop()
-    known = known_defect(promise, loop)
+    known = known_defect(requirement, loop)
     loop.close()
     # What is known to be broken may just as well not be heard of in time: no need to wait long for that.
-    report = check_transport(asyncio.new_event_loop, only=[promise], timeout=0.5 if known else 30)
+    report = check_transport(asyncio.new_event_loop, only=[requirement], timeout=0.5 if known else 30)
     assert report.passed, report
 
 
 @pytest.mark.skipif(sys.platform != "win32", reason="there it is the other stock loop; elsewhere it is the default one")
-@all_promises
-def test_the_selector_loop_of_windows_breaks_no_promise_but_those_it_is_known_to_break(promise: str) -> None:
-    assert (report := check_transport(asyncio.SelectorEventLoop, only=[promise], timeout=30)).passed, report
+@all_requirements
+def test_the_selector_loop_of_windows_fails_no_requirement_but_those_it_is_known_to_fail(requirement: str) -> None:
+    assert (report := check_transport(asyncio.SelectorEventLoop, only=[requirement], timeout=30)).passed, report
 
 
-@all_promises
-def test_our_loop_keeps_every_promise(promise: str) -> None:
+@all_requirements
+def test_our_loop_meets_every_requirement(requirement: str) -> None:
     loops = pytest.importorskip("proactor_echo.loops")
     # Wine brings nothing to a UDP socket that had an error, and half of this time passes before that is certain.
-    deaf = WINE and promise == "an unreachable peer is an error and not the end"
-    report = check_transport(loops.new_event_loop, only=[promise], timeout=6 if deaf else 30)
+    deaf = WINE and requirement == "an unreachable peer is an error and not the end"
+    report = check_transport(loops.new_event_loop, only=[requirement], timeout=6 if deaf else 30)
     (result,) = report.results
     assert result.outcome in (Outcome.OK, Outcome.SKIPPED), report
     assert result.outcome is Outcome.OK or sys.platform == "win32", report
@@ -138,7 +138,7 @@ def loop_with(mistake: Callable[[Any], asyncio.BaseProtocol]) -> Callable[[], as
 
 
 @pytest.mark.parametrize(
-    ("mistake", "promise", "detail"),
+    ("mistake", "requirement", "detail"),
     [
         (LosesTwice, "connection lost comes once and never from inside close", "not made, lost, lost"),
         (NeverLoses, "writing after the end is harmless", "waited 1 s for connection_lost; told so far: made"),
@@ -156,11 +156,11 @@ def loop_with(mistake: Callable[[Any], asyncio.BaseProtocol]) -> Callable[[], as
         (Complains, "data received gets bytes", "the loop reported: something is wrong"),
     ],
 )
-def test_a_mistake_breaks_the_promise_that_names_it(mistake: type[Between], promise: str, detail: str) -> None:
-    report = check_transport(loop_with(mistake), only=[promise], timeout=3 if mistake is NeverResumes else 1)
+def test_a_mistake_fails_the_requirement_that_names_it(mistake: type[Between], requirement: str, detail: str) -> None:
+    report = check_transport(loop_with(mistake), only=[requirement], timeout=3 if mistake is NeverResumes else 1)
     assert not report.passed
-    assert report[promise].outcome is Outcome.FAILED
-    assert detail in report[promise].detail
+    assert report[requirement].outcome is Outcome.FAILED
+    assert detail in report[requirement].detail
 
 
 def test_what_is_known_of_asyncios_loops_is_no_excuse_for_others() -> None:
@@ -189,6 +189,6 @@ def test_it_needs_loops_of_its_own() -> None:
     asyncio.run(inside())
 
 
-def test_what_is_no_promise_is_refused() -> None:
-    with pytest.raises(ValueError, match="not 'no such promise'"):
-        check_transport(asyncio.SelectorEventLoop, only=["no such promise"])
+def test_what_is_no_requirement_is_refused() -> None:
+    with pytest.raises(ValueError, match="not 'no such requirement'"):
+        check_transport(asyncio.SelectorEventLoop, only=["no such requirement"])

@@ -1,6 +1,6 @@
-"""Promises about ``create_server``: whatever clients and factories do, it goes on accepting."""
+"""Requirements about ``create_server``: whatever clients and factories do, it goes on accepting."""
 
-# A promise is a statement, and so is its docstring.
+# A requirement is a statement, and so is its docstring.
 # ruff: noqa: D401
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import socket
 from typing import Final
 
-from proactor_echo.testing.conformance.transport.harness import PromiseBroken, Stage, reset
+from proactor_echo.testing.conformance.transport.harness import RequirementFailed, Stage, reset
 from proactor_echo.testing.conformance.transport.reading import expect_told
 
 __all__ = ["ACCEPTING"]
@@ -25,7 +25,7 @@ async def an_accepted_connection_is_told_its_whole_life(stage: Stage) -> None:
     await peer.receive(5)
     names = recorder.transport.get_extra_info("sockname"), recorder.transport.get_extra_info("peername")
     if names != (address, peer.address):
-        raise PromiseBroken(f"the accepted connection's addresses are {names}, not {(address, peer.address)}")
+        raise RequirementFailed(f"the accepted connection's addresses are {names}, not {(address, peer.address)}")
     peer.end()
     await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
     expect_told(recorder.told, "made", "data", "eof", "lost")

@@ -1,13 +1,13 @@
-"""Promises about the end of a stream: close, abort, and connection_lost exactly once."""
+"""Requirements about the end of a stream: close, abort, and connection_lost exactly once."""
 
-# A promise is a statement, and so is its docstring.
+# A requirement is a statement, and so is its docstring.
 # ruff: noqa: D401
 
 from __future__ import annotations
 
 from typing import Any, Final
 
-from proactor_echo.testing.conformance.transport.harness import PromiseBroken, Stage, Untold, bytes_to_send
+from proactor_echo.testing.conformance.transport.harness import RequirementFailed, Stage, Untold, bytes_to_send
 from proactor_echo.testing.conformance.transport.reading import expect_reset, expect_told
 
 __all__ = ["CLOSING"]
@@ -24,12 +24,12 @@ async def close_sends_what_is_buffered_first(stage: Stage) -> None:
     transport.write(data)
     transport.close()
     if not transport.is_closing():
-        raise PromiseBroken("is_closing() is false after close()")
+        raise RequirementFailed("is_closing() is false after close()")
     if await peer.receive_all() != data:
-        raise PromiseBroken("what the peer received before the end is not what was written")
+        raise RequirementFailed("what the peer received before the end is not what was written")
     await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
     if recorder.exception is not None:
-        raise PromiseBroken(f"connection_lost got {recorder.exception!r} and not None")
+        raise RequirementFailed(f"connection_lost got {recorder.exception!r} and not None")
 
 
 async def connection_lost_comes_once_and_never_from_inside_close(stage: Stage) -> None:
@@ -48,7 +48,7 @@ async def connection_lost_comes_once_and_never_from_inside_close(stage: Stage) -
     await stage.passing()
     expect_told(recorder.told, "made", "lost")
     if recorder.exception is not None:
-        raise PromiseBroken(f"connection_lost got {recorder.exception!r} and not None")
+        raise RequirementFailed(f"connection_lost got {recorder.exception!r} and not None")
 
 
 async def nothing_is_received_after_close(stage: Stage) -> None:
@@ -60,7 +60,7 @@ async def nothing_is_received_after_close(stage: Stage) -> None:
     await peer.send(b"too late")
     await stage.passing()
     if recorder.data:
-        raise PromiseBroken(f"data_received got {bytes(recorder.data)!r} after close()")
+        raise RequirementFailed(f"data_received got {bytes(recorder.data)!r} after close()")
 
 
 async def writing_after_the_end_is_harmless(stage: Stage) -> None:
@@ -73,7 +73,7 @@ async def writing_after_the_end_is_harmless(stage: Stage) -> None:
     for _ in range(10):
         transport.write(b"too late")
     if received := await peer.receive_all():
-        raise PromiseBroken(f"the peer received {received!r}, written after close()")
+        raise RequirementFailed(f"the peer received {received!r}, written after close()")
 
 
 async def abort_drops_what_is_buffered(stage: Stage) -> None:
@@ -83,12 +83,12 @@ async def abort_drops_what_is_buffered(stage: Stage) -> None:
     written = await stage.fill(transport)
     transport.abort()
     if not transport.is_closing():
-        raise PromiseBroken("is_closing() is false after abort()")
+        raise RequirementFailed("is_closing() is false after abort()")
     await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
     if recorder.exception is not None:
-        raise PromiseBroken(f"connection_lost got {recorder.exception!r} and not None")
+        raise RequirementFailed(f"connection_lost got {recorder.exception!r} and not None")
     if await peer.receive_rest() >= written:
-        raise PromiseBroken("all that was buffered was sent")
+        raise RequirementFailed("all that was buffered was sent")
     expect_told([word for word in recorder.told if word not in ("pause", "resume")], "made", "lost")
 
 
@@ -102,7 +102,7 @@ async def abort_ends_a_close_that_cannot_end(stage: Stage) -> None:
     if "lost" in recorder.told:
         if await peer.receive_rest() == written:
             raise Untold("the system took all that was written, though nobody read it")
-        raise PromiseBroken("connection_lost came before what was written could be sent")
+        raise RequirementFailed("connection_lost came before what was written could be sent")
     transport.abort()
     await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
     await stage.passing()
@@ -118,7 +118,7 @@ async def close_works_while_reading_is_paused(stage: Stage) -> None:
     transport.write(b"bye")
     transport.close()
     if await peer.receive_all() != b"bye":
-        raise PromiseBroken("what was written before close() did not arrive")
+        raise RequirementFailed("what was written before close() did not arrive")
     await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
     expect_told(recorder.told, "made", "lost")
 
@@ -157,7 +157,7 @@ async def the_socket_is_closed_after_connection_lost(stage: Stage) -> None:
     await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
     await stage.passing()
     if sock.fileno() != -1:
-        raise PromiseBroken("the socket is still open")
+        raise RequirementFailed("the socket is still open")
 
 
 async def get_extra_info_knows_the_socket_and_both_addresses(stage: Stage) -> None:
@@ -166,14 +166,14 @@ async def get_extra_info_knows_the_socket_and_both_addresses(stage: Stage) -> No
     transport, peer = await stage.open(recorder)
     expected = {"peername": peer.sock.getsockname(), "sockname": peer.sock.getpeername()}
     if transport.get_extra_info("socket").getsockname() != expected["sockname"]:
-        raise PromiseBroken("get_extra_info('socket') is another socket")
+        raise RequirementFailed("get_extra_info('socket') is another socket")
     transport.close()
     for _ in range(2):
         for name, value in expected.items():
             if (got := transport.get_extra_info(name)) != value:
-                raise PromiseBroken(f"get_extra_info({name!r}) is {got!r} and not {value!r}")
+                raise RequirementFailed(f"get_extra_info({name!r}) is {got!r} and not {value!r}")
         if transport.get_extra_info("no such thing", 5) != 5 or transport.get_extra_info("no such thing") is not None:
-            raise PromiseBroken("get_extra_info of an unknown name is not the default")
+            raise RequirementFailed("get_extra_info of an unknown name is not the default")
         await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
 
 

@@ -1,6 +1,6 @@
-"""Promises about datagram transports: each datagram once and whole, and no error ends the endpoint."""
+"""Requirements about datagram transports: each datagram once and whole, and no error ends the endpoint."""
 
-# A promise is a statement, and so is its docstring.
+# A requirement is a statement, and so is its docstring.
 # ruff: noqa: D401
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import socket
 from typing import Any, Final
 
-from proactor_echo.testing.conformance.transport.harness import PromiseBroken, Stage, Untold, bytes_to_send
+from proactor_echo.testing.conformance.transport.harness import RequirementFailed, Stage, Untold, bytes_to_send
 from proactor_echo.testing.conformance.transport.reading import expect_told
 
 __all__ = ["DATAGRAMS"]
@@ -27,9 +27,9 @@ async def a_datagram_comes_whole_as_bytes_with_its_source(stage: Stage) -> None:
         peers[number % 2].send_datagram(data, transport.get_extra_info("sockname"))
         await stage.wait(lambda number=number: len(recorder.received) > number, "datagram_received")  # type: ignore[misc]
     if recorder.received != sent:
-        raise PromiseBroken("the datagrams or their addresses are not those that were sent")
+        raise RequirementFailed("the datagrams or their addresses are not those that were sent")
     if kinds := {type(data).__name__ for data in recorder.datagrams} - {"bytes"}:
-        raise PromiseBroken(f"datagram_received got {', '.join(kinds)} and not bytes")
+        raise RequirementFailed(f"datagram_received got {', '.join(kinds)} and not bytes")
     expect_told(list(dict.fromkeys(recorder.told)), "made", "datagram")
 
 
@@ -41,7 +41,7 @@ async def a_datagram_is_sent_whole_to_its_address(stage: Stage) -> None:
         data = bytes_to_send(number * 100 + 1)
         transport.sendto((bytes, bytearray, memoryview)[number % 3](data), peers[number % 2].address)
         if await peers[number % 2].datagram() != (data, transport.get_extra_info("sockname")):
-            raise PromiseBroken(f"the datagram of {len(data)} bytes arrived otherwise")
+            raise RequirementFailed(f"the datagram of {len(data)} bytes arrived otherwise")
 
 
 async def the_largest_datagram_comes_and_goes(stage: Stage) -> None:
@@ -53,10 +53,10 @@ async def the_largest_datagram_comes_and_goes(stage: Stage) -> None:
     peer.send_datagram(data, transport.get_extra_info("sockname"))
     await stage.wait(lambda: recorder.received, "datagram_received")
     if recorder.datagrams != [data]:
-        raise PromiseBroken(f"a datagram of {_LARGEST:,} bytes came with {len(recorder.datagrams[0]):,}")
+        raise RequirementFailed(f"a datagram of {_LARGEST:,} bytes came with {len(recorder.datagrams[0]):,}")
     transport.sendto(data, peer.address)
     if (await peer.datagram())[0] != data:
-        raise PromiseBroken(f"a datagram of {_LARGEST:,} bytes was sent otherwise")
+        raise RequirementFailed(f"a datagram of {_LARGEST:,} bytes was sent otherwise")
 
 
 async def an_empty_datagram_is_received(stage: Stage) -> None:
@@ -68,7 +68,7 @@ async def an_empty_datagram_is_received(stage: Stage) -> None:
         peer.send_datagram(data, transport.get_extra_info("sockname"))
     await stage.wait(lambda: b"not empty" in recorder.datagrams, "the datagram after two empty ones")
     if recorder.datagrams != [b"", b"", b"not empty"]:
-        raise PromiseBroken(f"datagram_received got {recorder.datagrams}")
+        raise RequirementFailed(f"datagram_received got {recorder.datagrams}")
 
 
 async def an_empty_datagram_is_sent(stage: Stage) -> None:
@@ -78,7 +78,7 @@ async def an_empty_datagram_is_sent(stage: Stage) -> None:
     transport.sendto(b"", peer.address)
     transport.sendto(b"next", peer.address)
     if (first := (await peer.datagram())[0]) != b"":
-        raise PromiseBroken(f"an empty datagram was sent, {first!r} came first")
+        raise RequirementFailed(f"an empty datagram was sent, {first!r} came first")
 
 
 async def a_connected_endpoint_talks_to_one_peer(stage: Stage) -> None:
@@ -87,7 +87,9 @@ async def a_connected_endpoint_talks_to_one_peer(stage: Stage) -> None:
     peer = stage.datagram_peer()
     transport = await stage.open_datagrams(recorder, remote=peer.address)
     if transport.get_extra_info("peername") != peer.address:
-        raise PromiseBroken(f"get_extra_info('peername') is {transport.get_extra_info('peername')}, not {peer.address}")
+        raise RequirementFailed(
+            f"get_extra_info('peername') is {transport.get_extra_info('peername')}, not {peer.address}"
+        )
     transport.sendto(b"one")
     data, address = await peer.datagram()
     transport.sendto(b"two", peer.address)
@@ -97,11 +99,11 @@ async def a_connected_endpoint_talks_to_one_peer(stage: Stage) -> None:
     except ValueError:
         pass
     else:
-        raise PromiseBroken("sendto() another address than the connected one did not raise ValueError")
+        raise RequirementFailed("sendto() another address than the connected one did not raise ValueError")
     peer.send_datagram(b"answer", address)
     await stage.wait(lambda: recorder.received, "datagram_received")
     if (data, recorder.received) != (b"one", [(b"answer", peer.address)]):
-        raise PromiseBroken(f"the endpoint received {recorder.received}")
+        raise RequirementFailed(f"the endpoint received {recorder.received}")
 
 
 async def what_is_not_bytes_cannot_be_sent(stage: Stage) -> None:
@@ -113,7 +115,7 @@ async def what_is_not_bytes_cannot_be_sent(stage: Stage) -> None:
             transport.sendto(wrong, ("127.0.0.1", 9))
         except TypeError:
             continue
-        raise PromiseBroken(f"sendto({wrong!r}) did not raise TypeError")
+        raise RequirementFailed(f"sendto({wrong!r}) did not raise TypeError")
 
 
 async def an_unreachable_peer_is_an_error_and_not_the_end(stage: Stage) -> None:
@@ -140,7 +142,7 @@ async def an_unreachable_peer_is_an_error_and_not_the_end(stage: Stage) -> None:
         if await _is_deaf_after_an_error(stage):
             raise Untold("this system brings nothing to a socket that had an error, transport or not") from None
         told = ", ".join(recorder.told)
-        raise PromiseBroken(f"no datagram came after the peer had been unreachable; told: {told}") from None
+        raise RequirementFailed(f"no datagram came after the peer had been unreachable; told: {told}") from None
 
 
 async def _is_deaf_after_an_error(stage: Stage) -> bool:
@@ -182,7 +184,7 @@ async def a_datagram_too_long_is_an_error_and_not_the_end(stage: Stage) -> None:
         await stage.wait(lambda: recorder.errors, "error_received")
     transport.sendto(b"next", peer.address)
     if (data := (await peer.datagram())[0]) != b"next":
-        raise PromiseBroken(f"the peer received {len(data):,} bytes")
+        raise RequirementFailed(f"the peer received {len(data):,} bytes")
     peer.send_datagram(b"answer", transport.get_extra_info("sockname"))
     await stage.wait(lambda: recorder.received, "datagram_received")
 
@@ -196,15 +198,17 @@ async def close_sends_the_datagrams_that_are_queued(stage: Stage) -> None:
         transport.sendto(b"%d" % number, peer.address)
     transport.close()
     if not transport.is_closing():
-        raise PromiseBroken("is_closing() is false after close()")
+        raise RequirementFailed("is_closing() is false after close()")
     expect_told([word for word in recorder.told if word not in ("pause", "resume")], "made")
     for number in range(20):
         if (data := (await peer.datagram())[0]) != b"%d" % number:
-            raise PromiseBroken(f"datagram {number} of 20 queued at close() arrived as {data!r}")
+            raise RequirementFailed(f"datagram {number} of 20 queued at close() arrived as {data!r}")
     await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
     await stage.passing()
     if recorder.told.count("lost") != 1 or recorder.exception is not None:
-        raise PromiseBroken(f"connection_lost came {recorder.told.count('lost')} times, with {recorder.exception!r}")
+        raise RequirementFailed(
+            f"connection_lost came {recorder.told.count('lost')} times, with {recorder.exception!r}"
+        )
 
 
 async def a_closed_endpoint_is_silent(stage: Stage) -> None:
@@ -248,9 +252,9 @@ async def every_pause_is_followed_by_a_resume(stage: Stage) -> None:
     await stage.passing()
     marks = [word for word in recorder.told if word in ("pause", "resume")]
     if marks != ["pause", "resume"] * (len(marks) // 2):
-        raise PromiseBroken(f"pauses and resumes do not alternate: {', '.join(marks[-5:])}")
+        raise RequirementFailed(f"pauses and resumes do not alternate: {', '.join(marks[-5:])}")
     if size := transport.get_write_buffer_size():  # type: ignore[attr-defined]
-        raise PromiseBroken(f"everything was received, and get_write_buffer_size() is {size:,}")
+        raise RequirementFailed(f"everything was received, and get_write_buffer_size() is {size:,}")
 
 
 async def an_exception_in_datagram_received_is_reported(stage: Stage) -> None:

@@ -1,7 +1,7 @@
-"""Where the promises of transports are tried: protocols that write down what they are told, and independent peers.
+"""What a requirement of transports is tried with: recording protocols, and peers that are independent of the loop.
 
 A peer is a blocking socket used from a thread, so that it cannot share a mistake with the loop under test. Every wait
-says what it waits for, which is what a promise that is not kept in time is reported with.
+says what it waits for; the report of a timeout says it too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar, cast
 
 from proactor_echo.testing.conformance.transport.recorders import DatagramRecorder, Recorder
 
-__all__ = ["Peer", "PromiseBroken", "Stage", "Untold", "bytes_to_send", "reset", "resets_are_shown"]
+__all__ = ["Peer", "RequirementFailed", "Stage", "Untold", "bytes_to_send", "reset", "resets_are_shown"]
 
 T = TypeVar("T")
 
@@ -25,25 +25,25 @@ _MOST: Final = 16 << 20
 """Bytes after which no system should take more from a peer that does not read."""
 
 
-class PromiseBroken(Exception):  # noqa: N818 (it says what happened)
-    """A promise was not kept; the text says what was expected and what happened."""
+class RequirementFailed(Exception):  # noqa: N818 (it says what happened)
+    """A requirement was not met; the text says what was expected and what happened."""
 
 
 class Untold(Exception):  # noqa: N818 (it is no error)
-    """The system does not show what the promise is about; the text says so."""
+    """The system does not show what the requirement is about; the text says so."""
 
 
 class Stage:
-    """One event loop, one promise, and everything that must be closed at its end."""
+    """One event loop, one requirement, and everything that must be closed at its end."""
 
     def __init__(self, patience: float) -> None:
         self.patience = patience
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.loop.set_exception_handler(self._report)
         self.waiting_for: str = "its own end"
-        """What the promise waits for now."""
+        """What the requirement waits for now."""
         self.reports: list[str] = []
-        """What the loop told its exception handler. What is left here at the end breaks the promise."""
+        """The calls of the loop's exception handler. One that is left here at the end fails the requirement."""
         self.recorders: list[Any] = []
         self._news = asyncio.Event()
         self._transports: list[asyncio.BaseTransport] = []
@@ -156,11 +156,11 @@ class Stage:
         return written
 
     async def in_thread(self, work: Callable[[], T], what: str) -> T:
-        """Run blocking work in a thread. Raises PromiseBroken when a socket in it says so."""
+        """Run blocking work in a thread. Raises RequirementFailed when a socket in it says so."""
         try:
             return await self.loop.run_in_executor(None, work)
         except OSError as exc:
-            raise PromiseBroken(f"{what}: {type(exc).__name__}: {exc}") from exc
+            raise RequirementFailed(f"{what}: {type(exc).__name__}: {exc}") from exc
 
     async def take_report(self, naming: str) -> None:
         """Wait until the loop told its exception handler about what is expected; the report is then done with."""
@@ -168,7 +168,7 @@ class Stage:
         self.forgive(naming)
 
     def forgive(self, naming: str) -> None:
-        """Let reports that name this break no promise."""
+        """Drop reports that name this, so that they do not fail the requirement."""
         self.reports = [report for report in self.reports if naming not in report]
 
     def so_far(self) -> str:
@@ -215,7 +215,7 @@ class Peer:
         """Receive so many bytes."""
         data = await self._receive(size)
         if len(data) < size:
-            raise PromiseBroken(
+            raise RequirementFailed(
                 f"the peer should receive {size:,} bytes; {len(data):,} came, then the end of the stream"
             )
         return data

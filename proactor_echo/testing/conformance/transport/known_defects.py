@@ -1,7 +1,7 @@
-"""Promises that asyncio's own event loops are known to break, with the CPython issue that says so.
+"""Requirements that asyncio's own event loops are known not to meet, with the CPython issue.
 
-Only a promise that is broken is looked up here: where CPython has mended it, nothing is said. Subclasses of asyncio's
-loops and other libraries' loops have to keep every promise.
+They are looked up only after a requirement has failed, so a CPython that has mended it is reported as passed.
+Subclasses of asyncio's loops and other libraries' loops have to meet every requirement.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _SELECTOR: Final = {
 
 
 def known_defect(name: str, loop: asyncio.AbstractEventLoop) -> str:
-    """Return the issue for a promise that this loop has broken, empty if it should have kept it."""
+    """Return the issue for a requirement that this loop has failed; empty if it should have met it."""
     kind = type(loop)
     if not kind.__module__.startswith("asyncio."):
         return ""

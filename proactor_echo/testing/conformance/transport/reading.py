@@ -1,6 +1,6 @@
-"""Promises about reading from a stream: what the protocol is told, in which order, and when it is not told."""
+"""Requirements about reading from a stream: what the protocol is told, in which order, and when it is not told."""
 
-# A promise is a statement, and so is its docstring.
+# A requirement is a statement, and so is its docstring.
 # ruff: noqa: D401
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextvars
 from typing import Final
 
 from proactor_echo.testing.conformance.transport.harness import (
-    PromiseBroken,
+    RequirementFailed,
     Stage,
     Untold,
     bytes_to_send,
@@ -24,19 +24,19 @@ _VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("_VARIABLE", def
 
 
 def expect_told(told: list[str], *expected: str) -> None:
-    """Compare what a protocol was told. Raises PromiseBroken."""
+    """Compare what a protocol was told. Raises RequirementFailed."""
     if told != list(expected):
-        raise PromiseBroken(f"the protocol should be told {', '.join(expected)}, not {', '.join(told)}")
+        raise RequirementFailed(f"the protocol should be told {', '.join(expected)}, not {', '.join(told)}")
 
 
 def expect_reset(recorder: Recorder) -> None:
-    """A reset is connection_lost with the error and no end of file. Raises PromiseBroken, or Untold."""
+    """A reset is connection_lost with the error and no end of file. Raises RequirementFailed, or Untold."""
     told = [word for word in recorder.told if word != "pause"]
     if "eof" in told and not resets_are_shown():
         raise Untold("this system shows a reset as an end of file, to plain sockets too")
     expect_told(told, "made", "lost")
     if not isinstance(recorder.exception, OSError):
-        raise PromiseBroken(f"connection_lost got {recorder.exception!r} and not the system's error")
+        raise RequirementFailed(f"connection_lost got {recorder.exception!r} and not the system's error")
 
 
 async def connection_made_comes_first_and_once(stage: Stage) -> None:
@@ -47,7 +47,7 @@ async def connection_made_comes_first_and_once(stage: Stage) -> None:
     await stage.wait(lambda: recorder.data == b"early late", "data_received with all bytes")
     expect_told(recorder.told, "made", "data")
     if recorder.transport is not transport:
-        raise PromiseBroken("connection_made got another transport than create_connection returned")
+        raise RequirementFailed("connection_made got another transport than create_connection returned")
 
 
 async def data_received_gets_bytes(stage: Stage) -> None:
@@ -57,7 +57,9 @@ async def data_received_gets_bytes(stage: Stage) -> None:
     await peer.send(b"data")
     await stage.wait(lambda: len(recorder.data) == 4, "data_received")
     if recorder.kinds != {bytes}:
-        raise PromiseBroken(f"data_received got {', '.join(kind.__name__ for kind in recorder.kinds)} and not bytes")
+        raise RequirementFailed(
+            f"data_received got {', '.join(kind.__name__ for kind in recorder.kinds)} and not bytes"
+        )
 
 
 async def received_bytes_are_whole_and_in_order(stage: Stage) -> None:
@@ -68,7 +70,7 @@ async def received_bytes_are_whole_and_in_order(stage: Stage) -> None:
     await peer.send(data)
     await stage.wait(lambda: len(recorder.data) >= len(data), f"data_received with {len(data):,} bytes")
     if recorder.data != data:
-        raise PromiseBroken("what data_received got is not what the peer sent")
+        raise RequirementFailed("what data_received got is not what the peer sent")
 
 
 async def end_of_file_is_told_once_then_connection_lost(stage: Stage) -> None:
@@ -81,7 +83,7 @@ async def end_of_file_is_told_once_then_connection_lost(stage: Stage) -> None:
     await stage.passing()
     expect_told(recorder.told, "made", "data", "eof", "lost")
     if recorder.exception is not None:
-        raise PromiseBroken(f"connection_lost got {recorder.exception!r} and not None")
+        raise RequirementFailed(f"connection_lost got {recorder.exception!r} and not None")
     await peer.receive_all()
 
 
@@ -93,11 +95,11 @@ async def eof_received_that_returns_true_leaves_writing_open(stage: Stage) -> No
     await stage.wait(lambda: "eof" in recorder.told, "eof_received")
     await stage.passing()
     if transport.is_closing():
-        raise PromiseBroken("the transport is closing, though eof_received returned True")
+        raise RequirementFailed("the transport is closing, though eof_received returned True")
     transport.write(b"later")
     transport.close()
     if await peer.receive_all() != b"later":
-        raise PromiseBroken("what was written after the end of file did not arrive")
+        raise RequirementFailed("what was written after the end of file did not arrive")
     await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
     expect_told(recorder.told, "made", "eof", "lost")
 
@@ -108,14 +110,14 @@ async def no_data_while_reading_is_paused(stage: Stage) -> None:
     transport, peer = await stage.open(recorder)
     transport.pause_reading()
     if transport.is_reading():
-        raise PromiseBroken("is_reading() is true after pause_reading()")
+        raise RequirementFailed("is_reading() is true after pause_reading()")
     await peer.send(b"held back")
     await stage.passing()
     expect_told(recorder.told, "made")
     transport.resume_reading()
     await stage.wait(lambda: recorder.data == b"held back", "data_received after resume_reading")
     if not transport.is_reading():
-        raise PromiseBroken("is_reading() is false after resume_reading()")
+        raise RequirementFailed("is_reading() is false after resume_reading()")
 
 
 async def reading_can_be_paused_in_connection_made(stage: Stage) -> None:
@@ -145,7 +147,7 @@ async def pausing_and_resuming_again_and_again_changes_nothing(stage: Stage) -> 
     await peer.send(data)
     await stage.wait(lambda: len(recorder.data) >= len(data), f"data_received with {len(data):,} bytes")
     if recorder.data != data:
-        raise PromiseBroken("what data_received got is not what the peer sent")
+        raise RequirementFailed("what data_received got is not what the peer sent")
 
 
 async def end_of_file_while_reading_is_paused_is_told_once_and_after_the_data(stage: Stage) -> None:
@@ -188,7 +190,7 @@ async def a_buffered_protocol_is_received_into(stage: Stage) -> None:
         await stage.wait(lambda recorder=recorder: "lost" in recorder.told, "connection_lost")  # type: ignore[misc]
         expect_told(recorder.told, "made", "data", "eof", "lost")
         if recorder.data != data:
-            raise PromiseBroken(f"what came into buffers of {buffer} bytes is not what the peer sent")
+            raise RequirementFailed(f"what came into buffers of {buffer} bytes is not what the peer sent")
 
 
 async def set_protocol_takes_effect_at_once(stage: Stage) -> None:
@@ -200,7 +202,7 @@ async def set_protocol_takes_effect_at_once(stage: Stage) -> None:
         await peer.send(b"one")
         await stage.wait(lambda first=first: first.data, "data_received")  # type: ignore[misc]
         if [transport.get_protocol()] != [second]:
-            raise PromiseBroken("get_protocol() is not what set_protocol() was given")
+            raise RequirementFailed("get_protocol() is not what set_protocol() was given")
         await peer.send(b"two")
         await stage.wait(lambda second=second: second.data, "data_received of the new protocol")  # type: ignore[misc]
         peer.end()
@@ -208,7 +210,7 @@ async def set_protocol_takes_effect_at_once(stage: Stage) -> None:
         expect_told(first.told, "made", "data")
         expect_told(second.told, "data", "eof", "lost")
         if (first.data, second.data) != (b"one", b"two"):
-            raise PromiseBroken(f"the protocols got {bytes(first.data)!r} and {bytes(second.data)!r}")
+            raise RequirementFailed(f"the protocols got {bytes(first.data)!r} and {bytes(second.data)!r}")
 
 
 async def an_exception_in_data_received_ends_that_connection_alone(stage: Stage) -> None:
@@ -243,7 +245,7 @@ async def callbacks_run_in_the_context_that_opened_the_connection(stage: Stage) 
     opened = await asyncio.create_task(opening())
     await stage.wait(lambda: recorder.data, "data_received")
     if set(seen) != {"inside"} or not opened:
-        raise PromiseBroken(f"the variable was {seen} in the callbacks")
+        raise RequirementFailed(f"the variable was {seen} in the callbacks")
 
 
 READING: Final = (

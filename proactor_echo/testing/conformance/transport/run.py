@@ -1,8 +1,8 @@
-"""The promises that an asyncio stream or datagram transport must keep, tried on any event loop.
+"""The requirements that an asyncio stream or datagram transport must meet, tried on any event loop.
 
-The promises are those of asyncio's documentation ("Transports and Protocols") and of its own transports where that is
-silent. Each is a function named as the promise; it runs on a loop of its own, against peers that are plain sockets in
-threads. What the loop tells its exception handler without being expected to breaks the promise that was tried.
+They are those of asyncio's documentation ("Transports and Protocols") and, where it says nothing, what its own
+transports do. Each is a function named after the requirement. It runs on a loop of its own, against peers that are
+plain sockets in threads. An unexpected call of the loop's exception handler fails the requirement that is being tried.
 """
 
 from __future__ import annotations
@@ -19,20 +19,21 @@ from proactor_echo.testing.conformance.report import Outcome, Report, Result
 from proactor_echo.testing.conformance.transport.accepting import ACCEPTING
 from proactor_echo.testing.conformance.transport.closing import CLOSING
 from proactor_echo.testing.conformance.transport.datagrams import DATAGRAMS
-from proactor_echo.testing.conformance.transport.harness import PromiseBroken, Stage, Untold
+from proactor_echo.testing.conformance.transport.harness import RequirementFailed, Stage, Untold
 from proactor_echo.testing.conformance.transport.known_defects import known_defect
 from proactor_echo.testing.conformance.transport.reading import READING
 from proactor_echo.testing.conformance.transport.writing import WRITING
 
-__all__ = ["PROMISES", "Promise", "check_transport"]
+__all__ = ["PROMISES", "Requirement", "check_transport"]
 
-Promise = Callable[[Stage], Awaitable[None]]
-"""Tries one promise; raises PromiseBroken."""
+Requirement = Callable[[Stage], Awaitable[None]]
+"""A function that tries one requirement, and raises RequirementFailed if it is not met."""
 
-PROMISES: Final[dict[str, Promise]] = {
-    promise.__name__.replace("_", " "): promise for promise in (*READING, *WRITING, *CLOSING, *ACCEPTING, *DATAGRAMS)
+PROMISES: Final[dict[str, Requirement]] = {
+    requirement.__name__.replace("_", " "): requirement
+    for requirement in (*READING, *WRITING, *CLOSING, *ACCEPTING, *DATAGRAMS)
 }
-"""All promises by name."""
+"""All requirements by name."""
 
 
 def check_transport(
@@ -42,11 +43,11 @@ def check_transport(
     only: Iterable[str] | None = None,
     each: Callable[[Result], None] | None = None,
 ) -> Report:
-    """Try every promise of :data:`PROMISES` on loops that ``loop_factory`` makes, and return what was found.
+    """Try every requirement of :data:`PROMISES` on loops that ``loop_factory`` makes, and return what was found.
 
-    ``timeout`` is in seconds, for each promise. ``only`` names the promises to try. ``each`` is called with every
-    result when it is there. A promise that asyncio's own loops are known to break has the outcome ``known`` on them,
-    and its detail names the CPython issue.
+    ``timeout`` is in seconds, for each requirement. ``only`` names the requirements to try. ``each`` is called with
+    every result when it is there. A requirement that asyncio's own loops are known not to meet has the outcome
+    ``known`` on them, and its detail names the CPython issue.
 
     Raises RuntimeError when called while an event loop is running, TypeError or ValueError for a wrong argument.
     """
@@ -56,12 +57,12 @@ def check_transport(
     check_seconds("timeout", timeout)
     check_callable("each", each, optional=True)
     names = PROMISES if only is None else check_names("only", only, list(PROMISES))
-    promises = {name: PROMISES[name] for name in names}
+    requirements = {name: PROMISES[name] for name in names}
     results: list[Result] = []
     subject = ""
-    for name, promise in promises.items():
+    for name, requirement in requirements.items():
         started = time.perf_counter()
-        loop, outcome, detail = _try(promise, loop_factory, timeout)
+        loop, outcome, detail = _try(requirement, loop_factory, timeout)
         subject = f"{type(loop).__module__}.{type(loop).__qualname__}"
         if outcome is Outcome.FAILED and (known := known_defect(name, loop)):
             outcome, detail = Outcome.KNOWN, f"{known}: {detail}"
@@ -80,31 +81,31 @@ def _is_loop_running() -> bool:
 
 
 def _try(
-    promise: Promise, loop_factory: Callable[[], asyncio.AbstractEventLoop], timeout: float
+    requirement: Requirement, loop_factory: Callable[[], asyncio.AbstractEventLoop], timeout: float
 ) -> tuple[asyncio.AbstractEventLoop, Outcome, str]:
-    """Run one promise on a new loop; return the loop, closed, and what came of it."""
+    """Run one requirement on a new loop; return the loop, closed, and what came of it."""
     with warnings.catch_warnings():
-        # A transport that is never closed says so when it is collected; the promise that shows it says so better.
+        # A transport that is never closed warns when it is collected; the requirement's own report says more.
         warnings.simplefilter("ignore", ResourceWarning)
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             loop = runner.get_loop()
-            outcome, detail = runner.run(_on_stage(promise, timeout))
+            outcome, detail = runner.run(_on_stage(requirement, timeout))
         if outcome is not Outcome.OK:
             gc.collect()  # here, where such warnings are ignored
     return loop, outcome, detail
 
 
-async def _on_stage(promise: Promise, timeout: float) -> tuple[Outcome, str]:
+async def _on_stage(requirement: Requirement, timeout: float) -> tuple[Outcome, str]:
     stage = Stage(timeout)
     outcome = Outcome.FAILED
     try:
         async with asyncio.timeout(timeout):
-            await promise(stage)
+            await requirement(stage)
     except TimeoutError:
         detail = f"waited {timeout:g} s for {stage.waiting_for}; told so far: {stage.so_far()}"
         if stage.reports:
             detail += f"; the loop reported: {stage.reports[0]}"
-    except PromiseBroken as exc:
+    except RequirementFailed as exc:
         detail = str(exc)
     except Untold as exc:
         outcome, detail = Outcome.SKIPPED, str(exc)

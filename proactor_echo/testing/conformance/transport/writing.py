@@ -1,6 +1,6 @@
-"""Promises about writing to a stream: everything arrives, and a peer that does not read is felt."""
+"""Requirements about writing to a stream: everything arrives, and a peer that does not read is felt."""
 
-# A promise is a statement, and so is its docstring.
+# A requirement is a statement, and so is its docstring.
 # ruff: noqa: D401
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from proactor_echo.testing.conformance.transport.harness import PromiseBroken, Stage, bytes_to_send
+from proactor_echo.testing.conformance.transport.harness import RequirementFailed, Stage, bytes_to_send
 from proactor_echo.testing.conformance.transport.reading import expect_told
 
 __all__ = ["WRITING"]
@@ -32,7 +32,7 @@ async def written_bytes_arrive_whole_and_in_order(stage: Stage) -> None:
             transport.write((bytes, bytearray, memoryview)[number % 3](piece))
     transport.write(data[place:])
     if await reading != data:
-        raise PromiseBroken("what the peer received is not what was written")
+        raise RequirementFailed("what the peer received is not what was written")
 
 
 async def a_large_write_arrives_whole(stage: Stage) -> None:
@@ -41,7 +41,7 @@ async def a_large_write_arrives_whole(stage: Stage) -> None:
     data = bytes_to_send(8 << 20)
     transport.write(data)
     if await peer.receive(len(data)) != data:
-        raise PromiseBroken("what the peer received is not what was written")
+        raise RequirementFailed("what the peer received is not what was written")
 
 
 async def writing_nothing_sends_nothing(stage: Stage) -> None:
@@ -53,7 +53,7 @@ async def writing_nothing_sends_nothing(stage: Stage) -> None:
     transport.writelines([b"", b""])
     transport.write(b"x")
     if await peer.receive(1) != b"x":
-        raise PromiseBroken("what the peer received is not what was written")
+        raise RequirementFailed("what the peer received is not what was written")
     expect_told(recorder.told, "made")
 
 
@@ -66,7 +66,7 @@ async def what_is_not_bytes_cannot_be_written(stage: Stage) -> None:
             transport.write(wrong)
         except TypeError:
             continue
-        raise PromiseBroken(f"write({wrong!r}) did not raise TypeError")
+        raise RequirementFailed(f"write({wrong!r}) did not raise TypeError")
     transport.write(b"x")
     await peer.receive(1)
 
@@ -83,14 +83,14 @@ async def writing_is_paused_when_the_buffer_is_full_and_resumed_when_it_is_not(s
         stage.waiting_for = "pause_writing"
         while recorder.told.count("pause") < pauses:
             if written > _MOST:
-                raise PromiseBroken(f"pause_writing was not called after {written:,} bytes that nobody read")
+                raise RequirementFailed(f"pause_writing was not called after {written:,} bytes that nobody read")
             transport.write(piece)
             written += len(piece)
             size = transport.get_write_buffer_size()
             if recorder.told.count("pause") < pauses:
                 await asyncio.sleep(0)
         if size <= 1 << 17:
-            raise PromiseBroken(f"paused with {size:,} bytes, below the high mark of {1 << 17:,}")
+            raise RequirementFailed(f"paused with {size:,} bytes, below the high mark of {1 << 17:,}")
         transport.write(piece)
         written += len(piece)
         await stage.passing()
@@ -101,9 +101,9 @@ async def writing_is_paused_when_the_buffer_is_full_and_resumed_when_it_is_not(s
     expect_told(recorder.told, *told)
     await stage.passing()
     if size := transport.get_write_buffer_size():
-        raise PromiseBroken(f"everything was received, and get_write_buffer_size() is {size:,}")
+        raise RequirementFailed(f"everything was received, and get_write_buffer_size() is {size:,}")
     if received != piece * (written // len(piece)):
-        raise PromiseBroken("what the peer received is not what was written")
+        raise RequirementFailed("what the peer received is not what was written")
 
 
 async def write_buffer_limits_are_what_they_were_set_to(stage: Stage) -> None:
@@ -116,12 +116,12 @@ async def write_buffer_limits_are_what_they_were_set_to(stage: Stage) -> None:
     ):
         transport.set_write_buffer_limits(**options)
         if (limits := transport.get_write_buffer_limits()) != expected:
-            raise PromiseBroken(f"after set_write_buffer_limits({options}) the limits are {limits}, not {expected}")
+            raise RequirementFailed(f"after set_write_buffer_limits({options}) the limits are {limits}, not {expected}")
     try:
         transport.set_write_buffer_limits(high=1, low=2)
     except ValueError:
         return
-    raise PromiseBroken("set_write_buffer_limits(high=1, low=2) did not raise ValueError")
+    raise RequirementFailed("set_write_buffer_limits(high=1, low=2) did not raise ValueError")
 
 
 async def with_a_high_mark_of_0_writing_is_paused_by_any_byte_left(stage: Stage) -> None:
@@ -131,7 +131,7 @@ async def with_a_high_mark_of_0_writing_is_paused_by_any_byte_left(stage: Stage)
     transport.set_write_buffer_limits(high=0)
     written = await stage.fill(transport)
     if "pause" not in recorder.told:
-        raise PromiseBroken(f"pause_writing was not called after {written:,} bytes that nobody read")
+        raise RequirementFailed(f"pause_writing was not called after {written:,} bytes that nobody read")
     await peer.receive(written)
     await stage.wait(lambda: recorder.told[-1] == "resume", "resume_writing")
     expect_told(recorder.told, "made", *["pause", "resume"] * recorder.told.count("pause"))
@@ -142,7 +142,7 @@ async def write_eof_sends_the_rest_then_the_end_and_reading_goes_on(stage: Stage
     recorder = stage.recorder()
     transport, peer = await stage.open(recorder, small=True)
     if not transport.can_write_eof():
-        raise PromiseBroken("can_write_eof() is false")
+        raise RequirementFailed("can_write_eof() is false")
     data = bytes_to_send(1 << 20)
     transport.write(data)
     transport.write_eof()
@@ -152,15 +152,15 @@ async def write_eof_sends_the_rest_then_the_end_and_reading_goes_on(stage: Stage
     except RuntimeError:
         pass
     else:
-        raise PromiseBroken("write() after write_eof() did not raise RuntimeError")
+        raise RequirementFailed("write() after write_eof() did not raise RuntimeError")
     if await peer.receive_all() != data:
-        raise PromiseBroken("what the peer received before the end is not what was written")
+        raise RequirementFailed("what the peer received before the end is not what was written")
     await peer.send(b"answer")
     peer.end()
     await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
     expect_told([word for word in recorder.told if word not in ("pause", "resume")], "made", "data", "eof", "lost")
     if recorder.data != b"answer":
-        raise PromiseBroken(f"data_received got {bytes(recorder.data)!r} after write_eof()")
+        raise RequirementFailed(f"data_received got {bytes(recorder.data)!r} after write_eof()")
 
 
 async def writing_works_from_every_callback(stage: Stage) -> None:
@@ -176,7 +176,7 @@ async def writing_works_from_every_callback(stage: Stage) -> None:
     await peer.receive(7)
     peer.end()
     if (last := await peer.receive_all()) != b"bye":
-        raise PromiseBroken(f"written in eof_received: b'bye'; the peer received {last!r}")
+        raise RequirementFailed(f"written in eof_received: b'bye'; the peer received {last!r}")
 
 
 WRITING: Final = (
