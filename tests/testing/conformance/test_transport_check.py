@@ -141,7 +141,7 @@ def loop_with(mistake: Callable[[Any], asyncio.BaseProtocol]) -> Callable[[], as
     ("mistake", "requirement", "detail"),
     [
         (LosesTwice, "connection lost comes once and never from inside close", "not made, lost, lost"),
-        (NeverLoses, "writing after the end is harmless", "waited 1 s for connection_lost; told so far: made"),
+        (NeverLoses, "writing after the end is harmless", "waited 1 s for connection_lost; events so far: made"),
         (LosesWithAnError, "connection lost comes once and never from inside close", "connection_lost got OSError"),
         (HandsOutBytearrays, "data received gets bytes", "data_received got bytearray and not bytes"),
         (DropsAByte, "connection made comes first and once", "waited 1 s for data_received with all bytes"),
@@ -152,7 +152,11 @@ def loop_with(mistake: Callable[[Any], asyncio.BaseProtocol]) -> Callable[[], as
             "writing is paused when the buffer is full and resumed when it is not",
             "pause_writing was not called after",
         ),
-        (NeverResumes, "with a high mark of 0 writing is paused by any byte left", "s for resume_writing; told so far"),
+        (
+            NeverResumes,
+            "with a high mark of 0 writing is paused by any byte left",
+            "s for resume_writing; events so far",
+        ),
         (Complains, "data received gets bytes", "the loop reported: something is wrong"),
     ],
 )

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from proactor_echo.testing.conformance.transport.harness import RequirementFailed, Stage, Untold, bytes_to_send
-from proactor_echo.testing.conformance.transport.reading import expect_reset, expect_told
+from proactor_echo.testing.conformance.transport.harness import Harness, NotObservable, RequirementFailed, bytes_to_send
+from proactor_echo.testing.conformance.transport.reading import expect_events, expect_reset
 
 __all__ = ["CLOSING"]
 
@@ -16,10 +16,10 @@ _MUCH: Final = 8 << 20
 """Far more bytes than small system buffers hold."""
 
 
-async def close_sends_what_is_buffered_first(stage: Stage) -> None:
+async def close_sends_what_is_buffered_first(harness: Harness) -> None:
     """Every byte, then the end; connection_lost(None) follows."""
-    recorder = stage.recorder()
-    transport, peer = await stage.open(recorder, small=True)
+    recorder = harness.recorder()
+    transport, peer = await harness.open(recorder, small=True)
     data = bytes_to_send(_MUCH)
     transport.write(data)
     transport.close()
@@ -27,143 +27,143 @@ async def close_sends_what_is_buffered_first(stage: Stage) -> None:
         raise RequirementFailed("is_closing() is false after close()")
     if await peer.receive_all() != data:
         raise RequirementFailed("what the peer received before the end is not what was written")
-    await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
+    await harness.wait(lambda: "lost" in recorder.events, "connection_lost")
     if recorder.exception is not None:
         raise RequirementFailed(f"connection_lost got {recorder.exception!r} and not None")
 
 
-async def connection_lost_comes_once_and_never_from_inside_close(stage: Stage) -> None:
+async def connection_lost_comes_once_and_never_from_inside_close(harness: Harness) -> None:
     """However often close and abort are called."""
-    recorder = stage.recorder()
-    transport, peer = await stage.open(recorder)
+    recorder = harness.recorder()
+    transport, peer = await harness.open(recorder)
     transport.close()
     transport.close()
-    expect_told(recorder.told, "made")
+    expect_events(recorder.events, "made")
     transport.abort()
-    expect_told(recorder.told, "made")
-    await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
+    expect_events(recorder.events, "made")
+    await harness.wait(lambda: "lost" in recorder.events, "connection_lost")
     transport.close()
     transport.abort()
     await peer.receive_rest()
-    await stage.passing()
-    expect_told(recorder.told, "made", "lost")
+    await harness.settle()
+    expect_events(recorder.events, "made", "lost")
     if recorder.exception is not None:
         raise RequirementFailed(f"connection_lost got {recorder.exception!r} and not None")
 
 
-async def nothing_is_received_after_close(stage: Stage) -> None:
+async def nothing_is_received_after_close(harness: Harness) -> None:
     """Not even what was on its way."""
-    recorder = stage.recorder()
-    transport, peer = await stage.open(recorder, small=True)
+    recorder = harness.recorder()
+    transport, peer = await harness.open(recorder, small=True)
     transport.write(bytes_to_send(_MUCH))  # so that closing takes its time
     transport.close()
     await peer.send(b"too late")
-    await stage.passing()
+    await harness.settle()
     if recorder.data:
         raise RequirementFailed(f"data_received got {bytes(recorder.data)!r} after close()")
 
 
-async def writing_after_the_end_is_harmless(stage: Stage) -> None:
+async def writing_after_the_end_is_harmless(harness: Harness) -> None:
     """After close() and after connection_lost, once and often: nothing is raised and nothing sent."""
-    recorder = stage.recorder()
-    transport, peer = await stage.open(recorder)
+    recorder = harness.recorder()
+    transport, peer = await harness.open(recorder)
     transport.close()
     transport.write(b"too late")
-    await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
+    await harness.wait(lambda: "lost" in recorder.events, "connection_lost")
     for _ in range(10):
         transport.write(b"too late")
     if received := await peer.receive_all():
         raise RequirementFailed(f"the peer received {received!r}, written after close()")
 
 
-async def abort_drops_what_is_buffered(stage: Stage) -> None:
+async def abort_drops_what_is_buffered(harness: Harness) -> None:
     """The connection ends at once, with connection_lost(None), though the peer does not read."""
-    recorder = stage.recorder()
-    transport, peer = await stage.open(recorder, small=True)
-    written = await stage.fill(transport)
+    recorder = harness.recorder()
+    transport, peer = await harness.open(recorder, small=True)
+    written = await harness.fill(transport)
     transport.abort()
     if not transport.is_closing():
         raise RequirementFailed("is_closing() is false after abort()")
-    await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
+    await harness.wait(lambda: "lost" in recorder.events, "connection_lost")
     if recorder.exception is not None:
         raise RequirementFailed(f"connection_lost got {recorder.exception!r} and not None")
     if await peer.receive_rest() >= written:
         raise RequirementFailed("all that was buffered was sent")
-    expect_told([word for word in recorder.told if word not in ("pause", "resume")], "made", "lost")
+    expect_events([word for word in recorder.events if word not in ("pause", "resume")], "made", "lost")
 
 
-async def abort_ends_a_close_that_cannot_end(stage: Stage) -> None:
+async def abort_ends_a_close_that_cannot_end(harness: Harness) -> None:
     """A peer that does not read keeps close() waiting, and nothing else."""
-    recorder = stage.recorder()
-    transport, peer = await stage.open(recorder, small=True)
-    written = await stage.fill(transport)
+    recorder = harness.recorder()
+    transport, peer = await harness.open(recorder, small=True)
+    written = await harness.fill(transport)
     transport.close()
-    await stage.passing()
-    if "lost" in recorder.told:
+    await harness.settle()
+    if "lost" in recorder.events:
         if await peer.receive_rest() == written:
-            raise Untold("the system took all that was written, though nobody read it")
+            raise NotObservable("the system took all that was written, though nobody read it")
         raise RequirementFailed("connection_lost came before what was written could be sent")
     transport.abort()
-    await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
-    await stage.passing()
-    expect_told([word for word in recorder.told if word not in ("pause", "resume")], "made", "lost")
+    await harness.wait(lambda: "lost" in recorder.events, "connection_lost")
+    await harness.settle()
+    expect_events([word for word in recorder.events if word not in ("pause", "resume")], "made", "lost")
 
 
-async def close_works_while_reading_is_paused(stage: Stage) -> None:
+async def close_works_while_reading_is_paused(harness: Harness) -> None:
     """The peer sees the end, the protocol connection_lost."""
-    recorder = stage.recorder()
-    transport, peer = await stage.open(recorder)
-    await stage.passing()
+    recorder = harness.recorder()
+    transport, peer = await harness.open(recorder)
+    await harness.settle()
     transport.pause_reading()
     transport.write(b"bye")
     transport.close()
     if await peer.receive_all() != b"bye":
         raise RequirementFailed("what was written before close() did not arrive")
-    await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
-    expect_told(recorder.told, "made", "lost")
+    await harness.wait(lambda: "lost" in recorder.events, "connection_lost")
+    expect_events(recorder.events, "made", "lost")
 
 
-async def a_reset_ends_a_connection_that_is_being_written_to(stage: Stage) -> None:
+async def a_reset_ends_a_connection_that_is_being_written_to(harness: Harness) -> None:
     """What is buffered is dropped; connection_lost gets the error, once."""
-    recorder = stage.recorder()
-    transport, peer = await stage.open(recorder, small=True)
+    recorder = harness.recorder()
+    transport, peer = await harness.open(recorder, small=True)
     transport.write(bytes_to_send(_MUCH))
-    await stage.passing()
+    await harness.settle()
     peer.reset()
-    await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
+    await harness.wait(lambda: "lost" in recorder.events, "connection_lost")
     transport.write(b"too late")
-    await stage.passing()
+    await harness.settle()
     expect_reset(recorder)
 
 
-async def a_connection_can_be_closed_and_aborted_in_every_callback(stage: Stage) -> None:
+async def a_connection_can_be_closed_and_aborted_in_every_callback(harness: Harness) -> None:
     """connection_lost follows, once, and nothing else."""
     for ending in ("close", "abort"):
         for callback in ("on_made", "on_data"):
-            recorder = stage.recorder()
+            recorder = harness.recorder()
             setattr(recorder, callback, lambda recorder=recorder, ending=ending: getattr(recorder.transport, ending)())
-            _, peer = await stage.open(recorder, first=b"data")
-            await stage.wait(lambda recorder=recorder: "lost" in recorder.told, "connection_lost")  # type: ignore[misc]
+            _, peer = await harness.open(recorder, first=b"data")
+            await harness.wait(lambda recorder=recorder: "lost" in recorder.events, "connection_lost")  # type: ignore[misc]
             await peer.receive_rest()
-            expect_told(recorder.told, "made", *(["data"] if callback == "on_data" else []), "lost")
+            expect_events(recorder.events, "made", *(["data"] if callback == "on_data" else []), "lost")
 
 
-async def the_socket_is_closed_after_connection_lost(stage: Stage) -> None:
+async def the_socket_is_closed_after_connection_lost(harness: Harness) -> None:
     """No descriptor stays open."""
-    recorder = stage.recorder()
-    transport, _ = await stage.open(recorder)
+    recorder = harness.recorder()
+    transport, _ = await harness.open(recorder)
     sock: Any = transport.get_extra_info("socket")
     transport.close()
-    await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
-    await stage.passing()
+    await harness.wait(lambda: "lost" in recorder.events, "connection_lost")
+    await harness.settle()
     if sock.fileno() != -1:
         raise RequirementFailed("the socket is still open")
 
 
-async def get_extra_info_knows_the_socket_and_both_addresses(stage: Stage) -> None:
+async def get_extra_info_knows_the_socket_and_both_addresses(harness: Harness) -> None:
     """Also after the end; what is unknown is the default."""
-    recorder = stage.recorder()
-    transport, peer = await stage.open(recorder)
+    recorder = harness.recorder()
+    transport, peer = await harness.open(recorder)
     expected = {"peername": peer.sock.getsockname(), "sockname": peer.sock.getpeername()}
     if transport.get_extra_info("socket").getsockname() != expected["sockname"]:
         raise RequirementFailed("get_extra_info('socket') is another socket")
@@ -174,7 +174,7 @@ async def get_extra_info_knows_the_socket_and_both_addresses(stage: Stage) -> No
                 raise RequirementFailed(f"get_extra_info({name!r}) is {got!r} and not {value!r}")
         if transport.get_extra_info("no such thing", 5) != 5 or transport.get_extra_info("no such thing") is not None:
             raise RequirementFailed("get_extra_info of an unknown name is not the default")
-        await stage.wait(lambda: "lost" in recorder.told, "connection_lost")
+        await harness.wait(lambda: "lost" in recorder.events, "connection_lost")
 
 
 CLOSING: Final = (

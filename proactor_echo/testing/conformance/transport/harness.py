@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar, cast
 
 from proactor_echo.testing.conformance.transport.recorders import DatagramRecorder, Recorder
 
-__all__ = ["Peer", "RequirementFailed", "Stage", "Untold", "bytes_to_send", "reset", "resets_are_shown"]
+__all__ = ["Harness", "NotObservable", "Peer", "RequirementFailed", "bytes_to_send", "reset", "resets_are_shown"]
 
 T = TypeVar("T")
 
@@ -29,15 +29,15 @@ class RequirementFailed(Exception):  # noqa: N818 (it says what happened)
     """A requirement was not met; the text says what was expected and what happened."""
 
 
-class Untold(Exception):  # noqa: N818 (it is no error)
+class NotObservable(Exception):  # noqa: N818 (it is no error)
     """The system does not show what the requirement is about; the text says so."""
 
 
-class Stage:
+class Harness:
     """One event loop, one requirement, and everything that must be closed at its end."""
 
-    def __init__(self, patience: float) -> None:
-        self.patience = patience
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.loop.set_exception_handler(self._report)
         self.waiting_for: str = "its own end"
@@ -45,7 +45,7 @@ class Stage:
         self.reports: list[str] = []
         """The calls of the loop's exception handler. One that is left here at the end fails the requirement."""
         self.recorders: list[Any] = []
-        self._news = asyncio.Event()
+        self._event = asyncio.Event()
         self._transports: list[asyncio.BaseTransport] = []
         self._peers: list[Peer] = []
         self._servers: list[asyncio.Server] = []
@@ -53,14 +53,14 @@ class Stage:
     # -- actors --------------------------------------------------------------------------------------------------------
 
     def recorder(self, kind: Callable[..., Any] = Recorder, **options: Any) -> Any:
-        """Make a protocol that writes down what it is told."""
-        recorder = kind(self._news.set, **options)
+        """Make a protocol that records its callbacks."""
+        recorder = kind(self._event.set, **options)
         self.recorders.append(recorder)
         return recorder
 
     def datagram_recorder(self) -> DatagramRecorder:
-        """Make a datagram protocol that writes down what it is told."""
-        recorder = DatagramRecorder(self._news.set)
+        """Make a datagram protocol that records its callbacks."""
+        recorder = DatagramRecorder(self._event.set)
         self.recorders.append(recorder)
         return recorder
 
@@ -98,7 +98,7 @@ class Stage:
         """Connect a peer to a server."""
         self.waiting_for = "the server to take a connection"
         return self._peer(
-            await self.in_thread(lambda: socket.create_connection(address, timeout=self.patience), "connecting")
+            await self.in_thread(lambda: socket.create_connection(address, timeout=self.timeout), "connecting")
         )
 
     async def open_datagrams(
@@ -120,14 +120,14 @@ class Stage:
     # -- time ----------------------------------------------------------------------------------------------------------
 
     async def wait(self, condition: Callable[[], object], what: str) -> None:
-        """Wait until a protocol was told something that makes the condition true."""
+        """Wait until a callback of a recorder, or a report of the loop, makes the condition true."""
         self.waiting_for = what
         while not condition():
-            self._news.clear()
-            await self._news.wait()
+            self._event.clear()
+            await self._event.wait()
 
-    async def passing(self) -> None:
-        """Let so much happen that what is going to happen elsewhere has happened: round trips on another connection."""
+    async def settle(self) -> None:
+        """Give the loop time to deliver what it is going to deliver: five round trips on another connection."""
         probe = self.recorder()
         transport, peer = await self.open(probe)
         for count in range(1, 6):
@@ -136,7 +136,7 @@ class Stage:
             transport.write(b"!")
             await peer.receive(1)
         transport.abort()
-        await self.wait(lambda: "lost" in probe.told, "the end of a probe on another connection")
+        await self.wait(lambda: "lost" in probe.events, "the end of a probe on another connection")
         self.recorders.remove(probe)
 
     async def fill(self, transport: asyncio.WriteTransport) -> int:
@@ -151,7 +151,7 @@ class Stage:
                 transport.write(piece)
                 written += len(piece)
             before = transport.get_write_buffer_size()
-            await self.passing()
+            await self.settle()
             left = transport.get_write_buffer_size()
         return written
 
@@ -163,17 +163,17 @@ class Stage:
             raise RequirementFailed(f"{what}: {type(exc).__name__}: {exc}") from exc
 
     async def take_report(self, naming: str) -> None:
-        """Wait until the loop told its exception handler about what is expected; the report is then done with."""
+        """Wait for an expected call of the loop's exception handler, and drop its report."""
         await self.wait(lambda: any(naming in report for report in self.reports), f"a report that names {naming!r}")
-        self.forgive(naming)
+        self.drop_reports(naming)
 
-    def forgive(self, naming: str) -> None:
+    def drop_reports(self, naming: str) -> None:
         """Drop reports that name this, so that they do not fail the requirement."""
         self.reports = [report for report in self.reports if naming not in report]
 
     def so_far(self) -> str:
-        """Return what all protocols were told, for a message."""
-        return "; ".join(", ".join(recorder.told) or "nothing" for recorder in self.recorders) or "nothing"
+        """Return the events of all recorders, for a message."""
+        return "; ".join(", ".join(recorder.events) or "nothing" for recorder in self.recorders) or "nothing"
 
     def close(self) -> None:
         """End everything."""
@@ -186,7 +186,7 @@ class Stage:
                 cast("asyncio.WriteTransport", transport).abort()
 
     def _peer(self, sock: socket.socket) -> Peer:
-        sock.settimeout(self.patience)
+        sock.settimeout(self.timeout)
         peer = Peer(self, sock)
         self._peers.append(peer)
         return peer
@@ -195,21 +195,21 @@ class Stage:
         exception = context.get("exception")
         detail = f": {type(exception).__name__}: {exception}" if exception is not None else ""
         self.reports.append(f"{context.get('message')}{detail}")
-        self._news.set()
+        self._event.set()
 
 
 class Peer:
     """The other end: a blocking socket, each call in a thread."""
 
-    def __init__(self, stage: Stage, sock: socket.socket) -> None:
-        self._stage = stage
+    def __init__(self, harness: Harness, sock: socket.socket) -> None:
+        self._harness = harness
         self.sock = sock
         self.address: tuple[str, int] = sock.getsockname()
 
     async def send(self, data: bytes) -> None:
         """Send all of it."""
-        self._stage.waiting_for = f"the transport to take {len(data):,} bytes"
-        await self._stage.in_thread(lambda: self.sock.sendall(data), "the peer could not send")
+        self._harness.waiting_for = f"the transport to take {len(data):,} bytes"
+        await self._harness.in_thread(lambda: self.sock.sendall(data), "the peer could not send")
 
     async def receive(self, size: int) -> bytes:
         """Receive so many bytes."""
@@ -234,13 +234,13 @@ class Peer:
                     count += len(data)
             return count
 
-        self._stage.waiting_for = "the peer to see the connection's end"
-        return await self._stage.in_thread(work, "the peer should see the connection's end")
+        self._harness.waiting_for = "the peer to see the connection's end"
+        return await self._harness.in_thread(work, "the peer should see the connection's end")
 
     async def datagram(self) -> tuple[bytes, Any]:
         """Receive a datagram and where it came from."""
-        self._stage.waiting_for = "a datagram to reach the peer"
-        return await self._stage.in_thread(lambda: self.sock.recvfrom(1 << 16), "the peer should receive a datagram")
+        self._harness.waiting_for = "a datagram to reach the peer"
+        return await self._harness.in_thread(lambda: self.sock.recvfrom(1 << 16), "the peer should receive a datagram")
 
     def send_datagram(self, data: bytes, address: tuple[Any, ...]) -> None:
         """Send a datagram, which does not block."""
@@ -271,8 +271,8 @@ class Peer:
                 received.extend(data)
 
         wanted = "the end of the stream" if size is None else f"{size:,} bytes"
-        self._stage.waiting_for = f"the peer to receive {wanted}"
-        await self._stage.in_thread(work, f"the peer should receive {wanted}, {len(received):,} bytes came")
+        self._harness.waiting_for = f"the peer to receive {wanted}"
+        await self._harness.in_thread(work, f"the peer should receive {wanted}, {len(received):,} bytes came")
         return bytes(received)
 
 

@@ -1,4 +1,4 @@
-"""Protocols that write down, in order, what a transport tells them."""
+"""Protocols that record, in order, the callbacks that a transport makes."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["BufferedRecorder", "DatagramRecorder", "Recorder"]
 
 
 class Recorder(asyncio.Protocol):
-    """Writes down ``made``, ``data`` (once for several in a row), ``eof``, ``lost``, ``pause`` and ``resume``."""
+    """Records ``made``, ``data`` (once for several in a row), ``eof``, ``lost``, ``pause`` and ``resume``."""
 
-    def __init__(self, news: Callable[[], None], *, keep_open: bool = False) -> None:
-        self._news = news
+    def __init__(self, on_event: Callable[[], None], *, keep_open: bool = False) -> None:
+        self._on_event = on_event
         self._keep_open = keep_open  # what eof_received returns
-        self.told: list[str] = []
+        self.events: list[str] = []
         self.data: bytearray = bytearray()
         self.kinds: set[type] = set()
         self.exception: BaseException | None = None
@@ -26,7 +26,7 @@ class Recorder(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note it."""
         self.transport = transport
-        self._tell("made")
+        self._record("made")
         if self.on_made is not None:
             self.on_made()
 
@@ -34,59 +34,59 @@ class Recorder(asyncio.Protocol):
         """Note it."""
         self.kinds.add(type(data))
         self.data += data
-        if self.told[-1:] != ["data"]:
-            self.told.append("data")
-        self._news()
+        if self.events[-1:] != ["data"]:
+            self.events.append("data")
+        self._on_event()
         if self.on_data is not None:
             self.on_data()
 
     def eof_received(self) -> bool:
         """Note it."""
-        self._tell("eof")
+        self._record("eof")
         return self._keep_open
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Note it."""
         self.exception = exc
-        self._tell("lost")
+        self._record("lost")
 
     def pause_writing(self) -> None:
         """Note it."""
-        self._tell("pause")
+        self._record("pause")
 
     def resume_writing(self) -> None:
         """Note it."""
-        self._tell("resume")
+        self._record("resume")
 
-    def _tell(self, what: str) -> None:
-        self.told.append(what)
-        self._news()
+    def _record(self, what: str) -> None:
+        self.events.append(what)
+        self._on_event()
 
 
 class BufferedRecorder(asyncio.BufferedProtocol):
     """The same for a protocol that is received into: a new buffer of ``size`` bytes each time."""
 
-    def __init__(self, news: Callable[[], None], *, size: int = 1 << 16) -> None:
-        self._record = Recorder(news)
+    def __init__(self, on_event: Callable[[], None], *, size: int = 1 << 16) -> None:
+        self._recorder = Recorder(on_event)
         self._size = size
         self._buffer = bytearray()
-        self.told: list[str] = self._record.told
-        self.data: bytearray = self._record.data
+        self.events: list[str] = self._recorder.events
+        self.data: bytearray = self._recorder.data
         self.on_made: Callable[[], None] | None = None
 
     @property
     def transport(self) -> Any:
         """The transport, once there is one."""
-        return self._record.transport
+        return self._recorder.transport
 
     @property
     def exception(self) -> BaseException | None:
         """What ``connection_lost`` got."""
-        return self._record.exception
+        return self._recorder.exception
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note it."""
-        self._record.connection_made(transport)
+        self._recorder.connection_made(transport)
 
     def get_buffer(self, sizehint: int) -> bytearray:
         """Hand out a buffer that was never used before."""
@@ -95,23 +95,23 @@ class BufferedRecorder(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         """Note what is in the buffer."""
-        self._record.data_received(bytes(self._buffer[:nbytes]))
+        self._recorder.data_received(bytes(self._buffer[:nbytes]))
 
     def eof_received(self) -> bool:
         """Note it."""
-        return self._record.eof_received()
+        return self._recorder.eof_received()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Note it."""
-        self._record.connection_lost(exc)
+        self._recorder.connection_lost(exc)
 
 
 class DatagramRecorder(asyncio.DatagramProtocol):
-    """Writes down ``made``, ``datagram``, ``error``, ``lost``, ``pause`` and ``resume``."""
+    """Records ``made``, ``datagram``, ``error``, ``lost``, ``pause`` and ``resume``."""
 
-    def __init__(self, news: Callable[[], None]) -> None:
-        self._news = news
-        self.told: list[str] = []
+    def __init__(self, on_event: Callable[[], None]) -> None:
+        self._on_event = on_event
+        self.events: list[str] = []
         self.received: list[tuple[bytes, Any]] = []
         self.errors: list[Exception] = []
         self.exception: BaseException | None = None
@@ -126,33 +126,33 @@ class DatagramRecorder(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note it."""
         self.transport = transport
-        self._tell("made")
+        self._record("made")
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         """Note it."""
         self.received.append((data, addr))
-        self._tell("datagram")
+        self._record("datagram")
         if self.on_datagram is not None:
             self.on_datagram()
 
     def error_received(self, exc: Exception) -> None:
         """Note it."""
         self.errors.append(exc)
-        self._tell("error")
+        self._record("error")
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Note it."""
         self.exception = exc
-        self._tell("lost")
+        self._record("lost")
 
     def pause_writing(self) -> None:
         """Note it."""
-        self._tell("pause")
+        self._record("pause")
 
     def resume_writing(self) -> None:
         """Note it."""
-        self._tell("resume")
+        self._record("resume")
 
-    def _tell(self, what: str) -> None:
-        self.told.append(what)
-        self._news()
+    def _record(self, what: str) -> None:
+        self.events.append(what)
+        self._on_event()

@@ -19,14 +19,14 @@ from proactor_echo.testing.conformance.report import Outcome, Report, Result
 from proactor_echo.testing.conformance.transport.accepting import ACCEPTING
 from proactor_echo.testing.conformance.transport.closing import CLOSING
 from proactor_echo.testing.conformance.transport.datagrams import DATAGRAMS
-from proactor_echo.testing.conformance.transport.harness import RequirementFailed, Stage, Untold
+from proactor_echo.testing.conformance.transport.harness import Harness, NotObservable, RequirementFailed
 from proactor_echo.testing.conformance.transport.known_defects import known_defect
 from proactor_echo.testing.conformance.transport.reading import READING
 from proactor_echo.testing.conformance.transport.writing import WRITING
 
 __all__ = ["PROMISES", "Requirement", "check_transport"]
 
-Requirement = Callable[[Stage], Awaitable[None]]
+Requirement = Callable[[Harness], Awaitable[None]]
 """A function that tries one requirement, and raises RequirementFailed if it is not met."""
 
 PROMISES: Final[dict[str, Requirement]] = {
@@ -89,33 +89,33 @@ def _try(
         warnings.simplefilter("ignore", ResourceWarning)
         with asyncio.Runner(loop_factory=loop_factory) as runner:
             loop = runner.get_loop()
-            outcome, detail = runner.run(_on_stage(requirement, timeout))
+            outcome, detail = runner.run(_try_in_harness(requirement, timeout))
         if outcome is not Outcome.OK:
             gc.collect()  # here, where such warnings are ignored
     return loop, outcome, detail
 
 
-async def _on_stage(requirement: Requirement, timeout: float) -> tuple[Outcome, str]:
-    stage = Stage(timeout)
+async def _try_in_harness(requirement: Requirement, timeout: float) -> tuple[Outcome, str]:
+    harness = Harness(timeout)
     outcome = Outcome.FAILED
     try:
         async with asyncio.timeout(timeout):
-            await requirement(stage)
+            await requirement(harness)
     except TimeoutError:
-        detail = f"waited {timeout:g} s for {stage.waiting_for}; told so far: {stage.so_far()}"
-        if stage.reports:
-            detail += f"; the loop reported: {stage.reports[0]}"
+        detail = f"waited {timeout:g} s for {harness.waiting_for}; events so far: {harness.so_far()}"
+        if harness.reports:
+            detail += f"; the loop reported: {harness.reports[0]}"
     except RequirementFailed as exc:
         detail = str(exc)
-    except Untold as exc:
+    except NotObservable as exc:
         outcome, detail = Outcome.SKIPPED, str(exc)
     except Exception as exc:  # raised by the loop or the transport
-        detail = f"{type(exc).__name__}: {exc}; told so far: {stage.so_far()}"
+        detail = f"{type(exc).__name__}: {exc}; events so far: {harness.so_far()}"
     else:
-        outcome = Outcome.FAILED if stage.reports else Outcome.OK
-        detail = f"the loop reported: {stage.reports[0]}" if stage.reports else ""
+        outcome = Outcome.FAILED if harness.reports else Outcome.OK
+        detail = f"the loop reported: {harness.reports[0]}" if harness.reports else ""
     finally:
-        stage.close()
+        harness.close()
     for _ in range(10):  # for what was aborted to come back
         await asyncio.sleep(0)
     return outcome, detail
