@@ -1,4 +1,4 @@
-"""What a check of an echo server is: its settings, its outcome, and how it says that something is wrong."""
+"""What a check of an echo server consists of: its settings, its outcome, and the exceptions that say what is wrong."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import NamedTuple, TypeVar
 
 __all__ = ["CheckFailed", "Checked", "Skipped"]
 
-Site = TypeVar("Site")
+Target = TypeVar("Target")
 
 
-class Plan(NamedTuple):
-    """How thorough to be: see :func:`check_echo`."""
+class Settings(NamedTuple):
+    """The limits and sizes of a run: see :func:`check_echo`."""
 
     timeout: float
     quiet: float
@@ -34,5 +34,5 @@ class Skipped(Exception):  # noqa: N818 (it is no error)
     """A check cannot be tried from here; the text says why."""
 
 
-Check = tuple[str, Callable[[Site], Awaitable[Checked]]]
+Check = tuple[str, Callable[[Target], Awaitable[Checked]]]
 """The name of a check, and what does it."""

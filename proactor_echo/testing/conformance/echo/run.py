@@ -15,7 +15,7 @@ from typing import Any, Final
 from proactor_echo.arguments import check_address, check_callable, check_flag, check_names, check_seconds, check_whole
 from proactor_echo.errors import classify
 from proactor_echo.sockets.addresses import format_address, parse_host_port
-from proactor_echo.testing.conformance.echo.case import Check, Checked, CheckFailed, Plan, Site, Skipped
+from proactor_echo.testing.conformance.echo.case import Check, Checked, CheckFailed, Settings, Skipped, Target
 from proactor_echo.testing.conformance.report import Outcome, Report, Result
 
 __all__ = ["check_echo"]
@@ -41,8 +41,8 @@ async def check_echo(
     of its addresses that takes a connection is checked. ``udp`` checks datagrams (RFC 862, "UDP Based Echo Service")
     instead of the stream.
 
-    ``timeout`` is in seconds: no wait for the server is longer, and no check takes more than 12 times as long. For
-    ``quiet`` seconds nothing must come where nothing is owed; the run takes a few times this. ``size`` is the bytes of
+    ``timeout`` is in seconds: no wait for the server is longer, and no check takes more than 12 times as long. Where
+    nothing more may come, the check waits ``quiet`` seconds; the run takes a few times this. ``size`` is the bytes of
     the large transfer over TCP; where nothing is read at first, four times as many are sent. So many ``clients``
     (connections, or datagram sockets) are to be served at once. ``only`` names the checks to make. ``each`` is called
     with every result when it is there.
@@ -63,21 +63,21 @@ async def check_echo(
     check_whole("size", size, least=1, unit="bytes")
     check_whole("clients", clients, least=1)
     check_callable("each", each, optional=True)
-    plan = Plan(timeout, quiet, size, clients)
+    settings = Settings(timeout, quiet, size, clients)
     if udp:
         from proactor_echo.testing.conformance.echo import udp_checks as datagrams
 
-        datagram_checks = _chosen(datagrams.CHECKS, only)
-        datagram_site = await datagrams.DatagramSite.open(host, port, plan)
-        return await _run_all("udp", datagram_site.address, datagram_checks, datagram_site, plan, each)
+        udp_checks = _chosen(datagrams.CHECKS, only)
+        udp_target = await datagrams.UdpTarget.open(host, port, settings)
+        return await _run_all("udp", udp_target.address, udp_checks, udp_target, settings, each)
     from proactor_echo.testing.conformance.echo import tcp_checks as stream
 
     checks = _chosen(stream.CHECKS, only)
-    async with await stream.StreamSite.open(host, port, plan) as site:
-        return await _run_all("tcp", site.address, checks, site, plan, each)
+    async with await stream.TcpTarget.open(host, port, settings) as target:
+        return await _run_all("tcp", target.address, checks, target, settings, each)
 
 
-def _chosen(checks: Sequence[Check[Site]], only: Iterable[str] | None) -> Sequence[Check[Site]]:
+def _chosen(checks: Sequence[Check[Target]], only: Iterable[str] | None) -> Sequence[Check[Target]]:
     if only is None:
         return checks
     by_name = dict(checks)
@@ -87,9 +87,9 @@ def _chosen(checks: Sequence[Check[Site]], only: Iterable[str] | None) -> Sequen
 async def _run_all(
     protocol: str,
     address: tuple[Any, ...],
-    checks: Sequence[Check[Site]],
-    site: Site,
-    plan: Plan,
+    checks: Sequence[Check[Target]],
+    target: Target,
+    settings: Settings,
     each: Callable[[Result], None] | None,
 ) -> Report:
     results: list[Result] = []
@@ -97,21 +97,21 @@ async def _run_all(
         if results and results[0].name == "answers" and results[0].outcome is Outcome.FAILED:
             result = Result(name, Outcome.SKIPPED, "not tried, since it does not echo at all")
         else:
-            result = await _run(name, check, site, plan)
+            result = await _run(name, check, target, settings)
         results.append(result)
         if each is not None:
             each(result)
     return Report(f"{protocol} {format_address(address)}", tuple(results))
 
 
-async def _run(name: str, check: Callable[[Site], Awaitable[Checked]], site: Site, plan: Plan) -> Result:
+async def _run(name: str, check: Callable[[Target], Awaitable[Checked]], target: Target, settings: Settings) -> Result:
     started = time.perf_counter()
     outcome = Outcome.OK
     numbers: Mapping[str, float] = {}
-    limit = plan.timeout * _LONGEST
+    limit = settings.timeout * _LONGEST
     try:
         async with asyncio.timeout(limit):
-            detail, numbers = await check(site)
+            detail, numbers = await check(target)
     except CheckFailed as exc:
         outcome, detail = Outcome.FAILED, str(exc)
     except Skipped as exc:

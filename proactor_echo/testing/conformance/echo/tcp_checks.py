@@ -12,33 +12,33 @@ from collections.abc import Coroutine
 from typing import Any, Final
 
 from proactor_echo.testing.conformance.echo.case import Check, Checked, CheckFailed
-from proactor_echo.testing.conformance.echo.tcp_client import StreamClient, StreamSite
+from proactor_echo.testing.conformance.echo.tcp_client import TcpClient, TcpTarget
 from proactor_echo.testing.conformance.payloads import EVERY_BYTE
 
-__all__ = ["CHECKS", "StreamSite"]
+__all__ = ["CHECKS", "TcpTarget"]
 
 _PIECE: Final = 1 << 16
 
 
-async def answers(site: StreamSite) -> Checked:
+async def answers(target: TcpTarget) -> Checked:
     """Send one line, ended as a terminal would end it, and get it back."""
-    async with await site.connect() as client:
+    async with await target.connect() as client:
         await client.echo([b"echo\r\n"])
     return Checked("one line came back")
 
 
-async def every_byte_value(site: StreamSite) -> Checked:
+async def every_byte_value(target: TcpTarget) -> Checked:
     """Send all byte values, and every kind of newline: none may be changed, added or left out."""
     data = EVERY_BYTE + bytes(reversed(range(256))) + EVERY_BYTE
-    async with await site.connect() as client:
+    async with await target.connect() as client:
         await client.echo([data])
     return Checked("all 256 values, CR and LF in every order", {"bytes": len(data)})
 
 
-async def byte_by_byte(site: StreamSite) -> Checked:
+async def byte_by_byte(target: TcpTarget) -> Checked:
     """Send single bytes, each after the last came back: a server must not wait for a line or for more."""
     data = bytes(random.Random(862).sample(range(256), 100))
-    async with await site.connect() as client:
+    async with await target.connect() as client:
         started = time.perf_counter()
         for place in range(len(data)):
             await client.send(data[place : place + 1])
@@ -47,44 +47,44 @@ async def byte_by_byte(site: StreamSite) -> Checked:
     return Checked(f"{len(data)} bytes, each on its own", {"bytes": len(data), "round_trip_s": round(each, 6)})
 
 
-async def order(site: StreamSite) -> Checked:
+async def order(target: TcpTarget) -> Checked:
     """Send small numbered pieces without waiting; they must come back in this order."""
     pieces = [b"%d," % number for number in range(2000)]
-    async with await site.connect() as client:
+    async with await target.connect() as client:
         await client.echo(pieces)
     return Checked(f"{len(pieces):,} small writes in their order", {"writes": len(pieces)})
 
 
-async def large(site: StreamSite) -> Checked:
+async def large(target: TcpTarget) -> Checked:
     """Send a lot, reading at the same time."""
-    data = random.Random(862).randbytes(site.plan.size)
-    async with await site.connect() as client:
+    data = random.Random(862).randbytes(target.settings.size)
+    async with await target.connect() as client:
         started = time.perf_counter()
         await client.echo([data[start : start + _PIECE] for start in range(0, len(data), _PIECE)])
         seconds = time.perf_counter() - started
     return Checked(f"{len(data):,} bytes", {"bytes": len(data), "bytes_per_second": round(len(data) / seconds)})
 
 
-async def half_close(site: StreamSite) -> Checked:
-    """Send, end our side at once; every byte owed must come, then the server's end."""
-    data = random.Random(7).randbytes(min(100_000, site.plan.size))
-    async with await site.connect() as client:
+async def half_close(target: TcpTarget) -> Checked:
+    """Send, end our side at once (half-close); every byte must still come back, then the server's end."""
+    data = random.Random(7).randbytes(min(100_000, target.settings.size))
+    async with await target.connect() as client:
         await client.echo([data], then_end=True)
     return Checked(f"{len(data):,} bytes after our end, then its end", {"bytes": len(data)})
 
 
-async def nothing_sent(site: StreamSite) -> Checked:
+async def nothing_sent(target: TcpTarget) -> Checked:
     """Connect and end our side; the server must end its side, having sent nothing."""
-    async with await site.connect() as client:
+    async with await target.connect() as client:
         client.end()
         await client.expect_end()
     return Checked("no data, and a clean end")
 
 
-async def slow_reading(site: StreamSite) -> Checked:
+async def slow_reading(target: TcpTarget) -> Checked:
     """Send without reading until the server takes no more, or has taken all; then read all of it."""
-    data = random.Random(9).randbytes(site.plan.size * 4)  # more than the systems between us hold
-    async with await site.connect(receive_buffer=_PIECE) as client:
+    data = random.Random(9).randbytes(target.settings.size * 4)  # more than the systems between us hold
+    async with await target.connect(receive_buffer=_PIECE) as client:
         sending = asyncio.create_task(
             client.send_pieces([data[start : start + _PIECE] for start in range(0, len(data), _PIECE)])
         )
@@ -92,7 +92,7 @@ async def slow_reading(site: StreamSite) -> Checked:
             seen = -1
             while not sending.done() and client.sent != seen:
                 seen = client.sent
-                await asyncio.wait({sending}, timeout=site.plan.quiet)
+                await asyncio.wait({sending}, timeout=target.settings.quiet)
             taken = client.sent
             await client.expect(data)
             await sending
@@ -102,14 +102,14 @@ async def slow_reading(site: StreamSite) -> Checked:
     return Checked(f"{took} unread, then {len(data):,} came back", {"bytes": len(data), "unread": taken})
 
 
-async def simultaneous(site: StreamSite) -> Checked:
+async def simultaneous(target: TcpTarget) -> Checked:
     """Hold connections open together; each must get its own bytes, none may wait for another to end."""
-    count = site.plan.clients
-    clients: list[StreamClient] = []
+    count = target.settings.clients
+    clients: list[TcpClient] = []
     try:
         for number in range(count):
             try:
-                clients.append(await site.connect())
+                clients.append(await target.connect())
             except (CheckFailed, OSError) as exc:
                 raise CheckFailed(f"{number} of {count} connections were open, then {exc}") from exc
         for turn in range(3):
@@ -124,30 +124,30 @@ async def simultaneous(site: StreamSite) -> Checked:
     return Checked(f"{count} connections, each its own bytes", {"connections": count})
 
 
-async def after_resets(site: StreamSite) -> Checked:
+async def after_resets(target: TcpTarget) -> Checked:
     """Reset connections in the middle of the traffic; one that was open, and a new one, must be served on."""
     count = 5
-    async with await site.connect() as honest:
+    async with await target.connect() as honest:
         for _ in range(count):
-            async with await site.connect() as bad:
+            async with await target.connect() as bad:
                 await bad.send(b"x")
                 bad.reset()
         await honest.echo([b"still here\r\n"], name="a connection that was open")
-    async with await site.connect() as late:
+    async with await target.connect() as late:
         await late.echo([b"me too\r\n"], name="a new connection")
     return Checked(f"others are served after {count} clients reset", {"connections": count + 2})
 
 
-async def unsolicited(site: StreamSite) -> Checked:
+async def unsolicited(target: TcpTarget) -> Checked:
     """Send nothing, then one line: nothing may come before it, and nothing but it."""
-    async with await site.connect() as client:
-        await client.expect_silence(site.plan.quiet, "before anything was sent")
+    async with await target.connect() as client:
+        await client.expect_silence(target.settings.quiet, "before anything was sent")
         await client.echo([b"echo\r\n"])
-        await client.expect_silence(site.plan.quiet, "after everything had come back")
-    return Checked(f"nothing but the echo, watched for {2 * site.plan.quiet:g} s")
+        await client.expect_silence(target.settings.quiet, "after everything had come back")
+    return Checked(f"nothing but the echo, watched for {2 * target.settings.quiet:g} s")
 
 
-CHECKS: Final[tuple[Check[StreamSite], ...]] = (
+CHECKS: Final[tuple[Check[TcpTarget], ...]] = (
     ("answers", answers),
     ("every byte value", every_byte_value),
     ("byte by byte", byte_by_byte),

@@ -1,4 +1,4 @@
-"""The client of the echo check over TCP: a socket, and waits that end with a sentence."""
+"""The client of the echo check over TCP: a socket with bounded waits; each failure is one sentence."""
 
 from __future__ import annotations
 
@@ -12,51 +12,50 @@ from typing import Any, Final, Self, TypeVar
 
 from proactor_echo.errors import ConnectFailed, classify
 from proactor_echo.sockets.addresses import AddressInfo, format_address, resolve
-from proactor_echo.testing.conformance.echo.case import CheckFailed, Plan
+from proactor_echo.testing.conformance.echo.case import CheckFailed, Settings
 
-__all__ = ["StreamClient", "StreamSite"]
+__all__ = ["TcpClient", "TcpTarget"]
 
 _READ: Final = 1 << 18
 
 T = TypeVar("T")
 
 
-class StreamSite:
+class TcpTarget:
     """The server that is checked.
 
-    The connection that showed that it is there is the first to be handed out, so that a server for one client is not
-    robbed of it.
+    The connection that showed that it is there is also the first that a check gets: a server may serve one client only.
     """
 
-    def __init__(self, info: AddressInfo, plan: Plan, first: socket.socket) -> None:
+    def __init__(self, info: AddressInfo, settings: Settings, first: socket.socket) -> None:
         self._info = info
         self._first: socket.socket | None = first
-        self.plan = plan
+        self.settings = settings
         self.address: tuple[Any, ...] = info[4]
 
     @classmethod
-    async def open(cls, host: str, port: int, plan: Plan) -> Self:
+    async def open(cls, host: str, port: int, settings: Settings) -> Self:
         """Connect to the first address that takes it. Raises ConnectFailed, with what each address said."""
         errors: list[OSError] = []
         said: list[str] = []
         for info in await resolve(host, port):
             try:
-                return cls(info, plan, await _open(info, plan))
+                return cls(info, settings, await _open(info, settings))
             except OSError as exc:
                 errors.append(exc)
-                said.append(f"{format_address(info[4])}: {_reason(exc, plan)}")
+                said.append(f"{format_address(info[4])}: {_reason(exc, settings)}")
         raise ConnectFailed(f"cannot connect: {'; '.join(said)}", errors=errors, errno=errors[-1].errno)
 
-    async def connect(self, *, receive_buffer: int | None = None) -> StreamClient:
+    async def connect(self, *, receive_buffer: int | None = None) -> TcpClient:
         """Open a connection. Raises CheckFailed. ``receive_buffer`` is the size of the system's, in bytes."""
         sock, self._first = self._first, None
         if sock is not None and receive_buffer is not None:
             sock.close()
             sock = None
         try:
-            return StreamClient(sock or await _open(self._info, self.plan, receive_buffer), self.plan)
+            return TcpClient(sock or await _open(self._info, self.settings, receive_buffer), self.settings)
         except OSError as exc:
-            raise CheckFailed(f"a connection failed: {_reason(exc, self.plan)}") from exc
+            raise CheckFailed(f"a connection failed: {_reason(exc, self.settings)}") from exc
 
     async def __aenter__(self) -> Self:
         return self
@@ -66,12 +65,12 @@ class StreamSite:
             self._first.close()
 
 
-class StreamClient:
+class TcpClient:
     """One connection. Every wait is bounded, and raises CheckFailed with what was expected and what came."""
 
-    def __init__(self, sock: socket.socket, plan: Plan) -> None:
+    def __init__(self, sock: socket.socket, settings: Settings) -> None:
         self._sock = sock
-        self._plan = plan
+        self._settings = settings
         self._early = b""  # received beyond what was expected so far
         self.sent: int = 0
         """Bytes that the system has taken from us."""
@@ -166,22 +165,22 @@ class StreamClient:
     async def _within(self, work: Awaitable[T], so_far: str) -> T:
         """Wait for work as long as a wait may take; the sentence of a failure begins with ``so_far``."""
         try:
-            async with asyncio.timeout(self._plan.timeout):
+            async with asyncio.timeout(self._settings.timeout):
                 return await work
         except TimeoutError:
-            raise CheckFailed(f"{so_far} nothing for {self._plan.timeout:g} s") from None
+            raise CheckFailed(f"{so_far} nothing for {self._settings.timeout:g} s") from None
         except OSError as exc:
             raise CheckFailed(f"{so_far} the connection was lost: {classify(exc).text}") from exc
 
 
-async def _open(info: AddressInfo, plan: Plan, receive_buffer: int | None = None) -> socket.socket:
+async def _open(info: AddressInfo, settings: Settings, receive_buffer: int | None = None) -> socket.socket:
     sock = socket.socket(info[0], info[1])
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        async with asyncio.timeout(plan.timeout):
+        async with asyncio.timeout(settings.timeout):
             await asyncio.get_running_loop().sock_connect(sock, info[4])
     except BaseException:
         sock.close()
@@ -189,8 +188,8 @@ async def _open(info: AddressInfo, plan: Plan, receive_buffer: int | None = None
     return sock
 
 
-def _reason(exc: OSError, plan: Plan) -> str:
-    return f"no answer within {plan.timeout:g} s" if isinstance(exc, TimeoutError) else classify(exc).text
+def _reason(exc: OSError, settings: Settings) -> str:
+    return f"no answer within {settings.timeout:g} s" if isinstance(exc, TimeoutError) else classify(exc).text
 
 
 def _first_difference(data: bytes, got: int, piece: bytes) -> str:

@@ -12,10 +12,10 @@ import time
 from typing import Any, Final
 
 from proactor_echo.testing.conformance.echo.case import Check, Checked, CheckFailed, Skipped
-from proactor_echo.testing.conformance.echo.udp_client import DatagramClient, DatagramSite
+from proactor_echo.testing.conformance.echo.udp_client import UdpClient, UdpTarget
 from proactor_echo.testing.conformance.payloads import EVERY_BYTE
 
-__all__ = ["CHECKS", "DatagramSite"]
+__all__ = ["CHECKS", "UdpTarget"]
 
 #: UDP over IPv4 carries no more: 65,535 less the headers of IPv4 (20 bytes) and UDP (8).
 _LARGEST: Final = 65507
@@ -24,66 +24,66 @@ _LARGEST: Final = 65507
 _SIZES: Final = (1, 2, 3, 64, 511, 512, 513, 1024, 1400, 1472, 1473, 4096, 8191, 8192, 8193, 9216, 16384, 32768)
 
 
-async def answers(site: DatagramSite) -> Checked:
+async def answers(target: UdpTarget) -> Checked:
     """Send one datagram and get it back."""
-    async with site.client() as client:
+    async with target.client() as client:
         await client.echo(b"echo\r\n")
     return Checked("one datagram came back")
 
 
-async def every_byte_value(site: DatagramSite) -> Checked:
+async def every_byte_value(target: UdpTarget) -> Checked:
     """Send all byte values, and every kind of newline: none may be changed, added or left out."""
-    async with site.client() as client:
+    async with target.client() as client:
         await client.echo(EVERY_BYTE)
     return Checked("all 256 values, CR and LF in every order", {"bytes": len(EVERY_BYTE)})
 
 
-async def empty(site: DatagramSite) -> Checked:
+async def empty(target: UdpTarget) -> Checked:
     """Send a datagram without a byte in it; it is answered by another one."""
-    async with site.client() as client:
+    async with target.client() as client:
         await client.echo(b"")
         await client.echo(b"after the empty one")
     return Checked("an empty datagram is answered by one")
 
 
-async def sizes(site: DatagramSite) -> Checked:
+async def sizes(target: UdpTarget) -> Checked:
     """Send datagrams of many sizes."""
-    async with site.client() as client:
+    async with target.client() as client:
         for size in _SIZES:
             await _echo_of(client, size)
     return Checked(f"{len(_SIZES)} sizes from {_SIZES[0]} to {_SIZES[-1]:,} bytes", {"datagrams": len(_SIZES)})
 
 
-async def largest(site: DatagramSite) -> Checked:
+async def largest(target: UdpTarget) -> Checked:
     """Send the largest datagram that IPv4 carries."""
-    async with site.client() as client:
+    async with target.client() as client:
         await _echo_of(client, _LARGEST)
     return Checked(f"{_LARGEST:,} bytes", {"bytes": _LARGEST})
 
 
-async def one_answer(site: DatagramSite) -> Checked:
+async def one_answer(target: UdpTarget) -> Checked:
     """Send different datagrams one after the other; when all is quiet, each must have had one answer and no more."""
     count = 40
-    async with site.client() as client:
+    async with target.client() as client:
         started = time.perf_counter()
         for number in range(count):
             await client.echo(b"datagram %d" % number)
         each = (time.perf_counter() - started) / count
-        await client.expect_silence(site.plan.quiet, f"after {count} datagrams had {count} answers")
+        await client.expect_silence(target.settings.quiet, f"after {count} datagrams had {count} answers")
         numbers = {"datagrams": count, "sent_again": client.sent_again, "round_trip_s": round(each, 6)}
     return Checked(f"{count} datagrams, {count} answers", numbers)
 
 
-async def burst(site: DatagramSite) -> Checked:
+async def burst(target: UdpTarget) -> Checked:
     """Send some at once, without waiting: what comes back must have been sent, each once. UDP may lose some."""
     sent = {b"burst %d" % number for number in range(16)}
-    async with site.client() as client:
+    async with target.client() as client:
         for data in sent:
             await client.send(data)
         came: list[bytes] = []
-        while len(came) < len(sent) and (answer := await client.next_answer(site.plan.quiet)) is not None:
+        while len(came) < len(sent) and (answer := await client.next_answer(target.settings.quiet)) is not None:
             came.append(answer)
-        await client.expect_silence(site.plan.quiet, f"after {len(came)} answers to {len(sent)} datagrams")
+        await client.expect_silence(target.settings.quiet, f"after {len(came)} answers to {len(sent)} datagrams")
     if strange := [data for data in came if data not in sent]:
         raise CheckFailed(f"{strange[0][:16]!r} came, which was not sent")
     if twice := len(came) - len(set(came)):
@@ -93,10 +93,10 @@ async def burst(site: DatagramSite) -> Checked:
     return Checked(f"{len(came)} of {len(sent)} came back", {"datagrams": len(sent), "answers": len(came)})
 
 
-async def simultaneous(site: DatagramSite) -> Checked:
+async def simultaneous(target: UdpTarget) -> Checked:
     """Send from many sockets at once; each must get its own datagram and no other."""
-    count = site.plan.clients
-    clients = [site.client() for _ in range(count)]
+    count = target.settings.clients
+    clients = [target.client() for _ in range(count)]
     try:
         async with asyncio.TaskGroup() as group:
             for number, client in enumerate(clients):
@@ -109,15 +109,15 @@ async def simultaneous(site: DatagramSite) -> Checked:
     return Checked(f"{count} sockets, each its own datagram", {"sockets": count})
 
 
-async def unsolicited(site: DatagramSite) -> Checked:
+async def unsolicited(target: UdpTarget) -> Checked:
     """Send one datagram, get it back, and nothing more may come."""
-    async with site.client() as client:
+    async with target.client() as client:
         await client.echo(b"echo\r\n")
-        await client.expect_silence(site.plan.quiet, "after the one answer")
-    return Checked(f"nothing but the echo, watched for {site.plan.quiet:g} s")
+        await client.expect_silence(target.settings.quiet, "after the one answer")
+    return Checked(f"nothing but the echo, watched for {target.settings.quiet:g} s")
 
 
-CHECKS: Final[tuple[Check[DatagramSite], ...]] = (
+CHECKS: Final[tuple[Check[UdpTarget], ...]] = (
     ("answers", answers),
     ("every byte value", every_byte_value),
     ("empty datagram", empty),
@@ -130,7 +130,7 @@ CHECKS: Final[tuple[Check[DatagramSite], ...]] = (
 )
 
 
-async def _echo_of(client: DatagramClient, size: int) -> None:
+async def _echo_of(client: UdpClient, size: int) -> None:
     data: Any = random.Random(size).randbytes(size)
     try:
         await client.echo(data)

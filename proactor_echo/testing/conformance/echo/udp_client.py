@@ -1,4 +1,4 @@
-"""The client of the echo check over UDP: a socket, waits that end with a sentence, and patience with loss."""
+"""The client of the echo check over UDP: a socket with bounded waits, which sends again what may have been lost."""
 
 from __future__ import annotations
 
@@ -8,52 +8,52 @@ from typing import Any, Final, Self
 
 from proactor_echo.errors import ConnectFailed, classify
 from proactor_echo.sockets.addresses import AddressInfo, format_address, resolve
-from proactor_echo.testing.conformance.echo.case import CheckFailed, Plan
+from proactor_echo.testing.conformance.echo.case import CheckFailed, Settings
 
-__all__ = ["DatagramClient", "DatagramSite"]
+__all__ = ["UdpClient", "UdpTarget"]
 
 #: UDP may lose a datagram, or its answer, without anybody being wrong: it is sent so many times in all.
 _TRIES: Final = 3
 
 
-class DatagramSite:
+class UdpTarget:
     """The server that is checked."""
 
-    def __init__(self, info: AddressInfo, plan: Plan) -> None:
+    def __init__(self, info: AddressInfo, settings: Settings) -> None:
         self._info = info
-        self.plan = plan
+        self.settings = settings
         self.address: tuple[Any, ...] = info[4]
 
     @classmethod
-    async def open(cls, host: str, port: int, plan: Plan) -> Self:
+    async def open(cls, host: str, port: int, settings: Settings) -> Self:
         """Choose the first address that does not refuse. Raises ConnectFailed.
 
-        Only a connected socket is told everywhere that nobody listens (an ICMP message). Silence refuses nothing: the
-        first check will tell.
+        That nobody listens (an ICMP message) is reported on every system to a connected socket only. An address that
+        says nothing is taken: the first check shows whether it answers.
         """
         errors: list[OSError] = []
         said: list[str] = []
         for info in await resolve(host, port, type=socket.SOCK_DGRAM):
             try:
-                await _knock(info, plan)
+                await _probe(info, settings)
             except OSError as exc:
                 errors.append(exc)
                 said.append(f"{format_address(info[4])}: {classify(exc).text}")
             else:
-                return cls(info, plan)
+                return cls(info, settings)
         raise ConnectFailed(f"cannot reach it over UDP: {'; '.join(said)}", errors=errors, errno=errors[-1].errno)
 
-    def client(self) -> DatagramClient:
+    def client(self) -> UdpClient:
         """Make a client with a port of its own."""
-        return DatagramClient(self._info, self.plan)
+        return UdpClient(self._info, self.settings)
 
 
-class DatagramClient:
+class UdpClient:
     """One socket, not connected, so that an answer from a wrong address is seen."""
 
-    def __init__(self, info: AddressInfo, plan: Plan) -> None:
+    def __init__(self, info: AddressInfo, settings: Settings) -> None:
         self._address: tuple[Any, ...] = info[4]
-        self._plan = plan
+        self._settings = settings
         self._late: list[bytes] = []
         self.sent_again: int = 0
         """How many datagrams had to be sent again, since no answer came."""
@@ -68,20 +68,22 @@ class DatagramClient:
 
     async def echo(self, data: bytes) -> None:
         """Send a datagram until it is answered, three times at most, and compare. Raises CheckFailed."""
-        patience = self._plan.timeout / _TRIES
+        timeout = self._settings.timeout / _TRIES
         for attempt in range(_TRIES):
             await self.send(data)
-            answer = await self.next_answer(patience)
+            answer = await self.next_answer(timeout)
             while answer is not None and answer in self._late:  # to a try that was taken for lost
                 self._late.remove(answer)
-                answer = await self.next_answer(patience)
+                answer = await self.next_answer(timeout)
             if answer is not None:
                 self.sent_again += attempt
                 self._late += [data] * attempt
                 if answer != data:
                     raise CheckFailed(_difference(data, answer))
                 return
-        raise CheckFailed(f"a datagram of {_size(data)} had no answer, sent {_TRIES} times in {self._plan.timeout:g} s")
+        raise CheckFailed(
+            f"a datagram of {_size(data)} had no answer, sent {_TRIES} times in {self._settings.timeout:g} s"
+        )
 
     async def send(self, data: bytes) -> None:
         """Send a datagram. Raises OSError for one the system does not send."""
@@ -119,14 +121,14 @@ class DatagramClient:
         self.close()
 
 
-async def _knock(info: AddressInfo, plan: Plan) -> None:
+async def _probe(info: AddressInfo, settings: Settings) -> None:
     """Send a datagram from a connected socket; raise OSError if the answer is that nobody is there."""
     loop = asyncio.get_running_loop()
     with socket.socket(info[0], info[1]) as sock:
         sock.setblocking(False)
         sock.connect(info[4])
         try:
-            async with asyncio.timeout(plan.quiet):
+            async with asyncio.timeout(settings.quiet):
                 await loop.sock_sendall(sock, b"echo\r\n")
                 await loop.sock_recvfrom(sock, 1 << 16)
         except TimeoutError:
