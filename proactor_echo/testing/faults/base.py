@@ -1,12 +1,11 @@
-"""What every fault has, and what it works on: pieces of a stream, and datagrams.
+"""The base classes of faults, and what they work on: pieces of a stream, and datagrams.
 
 A piece is some bytes, or the end of the stream, and the time at which it may leave. An effect changes, splits, delays
-or swallows pieces; several effects are a chain. Where an effect does something is decided by the number of bytes that
-have passed it, not by how they were cut into pieces.
+or drops pieces; several effects are a chain. Where an effect does something depends on the number of bytes that have
+passed through it, not on how they were cut into pieces.
 
-A datagram has a due time; an effect loses, copies, changes, delays or holds it. Whether the n-th datagram is hit, and
-how, is drawn from the fault's seed, the client's number and n, so that neither the clock nor other datagrams have a
-say in it.
+A datagram has a due time; an effect drops, copies, changes, delays or holds it. Whether the n-th datagram is hit, and
+how, is drawn from the fault's seed, the client's number and n. It depends on neither the clock nor other datagrams.
 
 Time is a number in the piece or the datagram, so all of it can be tested without waiting.
 """
@@ -128,11 +127,11 @@ class StreamEffect:
     timer: tuple[float, End] | None = None
 
     def start(self, now: float) -> Iterator[Piece]:
-        """Yield what leaves before anything has arrived."""
+        """Yield what leaves before any byte has arrived."""
         return iter(())
 
-    def passing(self, piece: Piece) -> Iterator[Piece]:
-        """Yield what becomes of a piece."""
+    def apply(self, piece: Piece) -> Iterator[Piece]:
+        """Yield what leaves instead of a piece: nothing, the piece, a changed one, or several."""
         yield piece
 
 
@@ -159,14 +158,14 @@ class Datagram:
 class DatagramEffect:
     """What a fault does to one direction."""
 
-    def passing(self, datagram: Datagram) -> list[Datagram]:
-        """Note that a datagram passes unharmed; return what leaves because of it, in this order."""
+    def skip(self, datagram: Datagram) -> list[Datagram]:
+        """Let a datagram through that is not hit; return what leaves because of it, in this order."""
         return [datagram]
 
-    def hit(self, datagram: Datagram, random: Random) -> list[Datagram]:
-        """Return what becomes of a datagram that is hit."""
+    def apply(self, datagram: Datagram, random: Random) -> list[Datagram]:
+        """Return what leaves instead of a datagram that is hit."""
         raise NotImplementedError
 
-    def forget(self) -> list[Datagram]:
-        """Return the datagrams that are held back, when the fault is removed."""
+    def release(self) -> list[Datagram]:
+        """Return the datagrams that are held back; called when the fault is removed."""
         return []

@@ -52,7 +52,7 @@ class _StreamLatencyEffect(StreamEffect):
         self._jitter = jitter
         self._random = random
 
-    def passing(self, piece: Piece) -> Iterator[Piece]:
+    def apply(self, piece: Piece) -> Iterator[Piece]:
         """Hold."""
         wait = self._delay + self._random.uniform(-self._jitter, self._jitter)
         piece.holds[self] = piece.due + max(0.0, wait)
@@ -66,7 +66,7 @@ class _DatagramLatencyEffect(DatagramEffect):
         self._delay = delay
         self._jitter = jitter
 
-    def hit(self, datagram: Datagram, random: Random) -> list[Datagram]:
+    def apply(self, datagram: Datagram, random: Random) -> list[Datagram]:
         """Delay it."""
         datagram.due += max(0.0, self._delay + random.uniform(-self._jitter, self._jitter))
         return [datagram]
@@ -99,7 +99,7 @@ class _StreamCorruptEffect(StreamEffect):
         self._random = random
         self._until_next = self._draw()
 
-    def passing(self, piece: Piece) -> Iterator[Piece]:
+    def apply(self, piece: Piece) -> Iterator[Piece]:
         """Change the bytes whose turn it is."""
         if self._until_next < len(piece.data):
             data = bytearray(piece.data)
@@ -125,7 +125,7 @@ class _DatagramCorruptEffect(DatagramEffect):
     def __init__(self, rate: float) -> None:
         self._rate = rate
 
-    def hit(self, datagram: Datagram, random: Random) -> list[Datagram]:
+    def apply(self, datagram: Datagram, random: Random) -> list[Datagram]:
         """Change a share of its bytes, one at least; an empty one stays as it is."""
         data = bytearray(datagram.data)
         if data:

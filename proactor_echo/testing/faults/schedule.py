@@ -1,4 +1,4 @@
-"""Faults that are switched on: their seeds, whom they hit, and how they are switched off again."""
+"""Faults that are switched on: their seeds, which connections and datagrams they hit, how they are switched off."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def stream_effect(active: ActiveFault[StreamFault], number: int, direction: Dire
     return active.fault.stream_effect(Random(f"{active.seed}/{number}/{direction}"))
 
 
-class DatagramDice:
+class DatagramSampler:
     """Decides which datagrams of one client, in one direction, a fault hits."""
 
     def __init__(self, active: ActiveFault[DatagramFault], client: int, direction: Direction) -> None:
@@ -76,8 +76,8 @@ class DatagramDice:
         self._name = f"{active.seed}/{client}/{direction}"
         self._number = 0
 
-    def throw(self) -> Random | None:
-        """Return where chance comes from for the next datagram if it is hit, ``None`` if it is not."""
+    def draw(self) -> Random | None:
+        """Return the random numbers for the next datagram if it is hit, ``None`` if it is not."""
         self._number += 1
         random = Random(f"{self._name}/{self._number}")
         if random.random() >= self._active.fault.probability:
@@ -92,7 +92,7 @@ class ActiveFaults(Generic[F]):
     def __init__(self, seed: int) -> None:
         #: The number from which faults without a seed of their own get theirs.
         self.seed = seed
-        #: Every fault there ever was; for whoever wants to repeat the run.
+        #: Every fault that was ever switched on, so that a run can be repeated.
         self.history: list[ActiveFault[F]] = []
 
     def add(self, fault: F, removed: Callable[[ActiveFault[F]], None]) -> ActiveFault[F]:

@@ -47,7 +47,7 @@ class _BandwidthEffect(StreamEffect):
         self._portion = max(1, int(rate / 100))
         self._free = -math.inf
 
-    def passing(self, piece: Piece) -> Iterator[Piece]:
+    def apply(self, piece: Piece) -> Iterator[Piece]:
         """Hold each portion until the line has carried it."""
         if piece.end:
             yield piece
@@ -89,7 +89,7 @@ class _SliceEffect(StreamEffect):
         self._left = 0
         self._next = -math.inf
 
-    def passing(self, piece: Piece) -> Iterator[Piece]:
+    def apply(self, piece: Piece) -> Iterator[Piece]:
         """Cut, and hold each piece until the gap after the one before it is over."""
         if piece.end:
             yield piece
@@ -127,7 +127,7 @@ class _CoalesceEffect(StreamEffect):
         self._delay = delay
         self._until = -math.inf
 
-    def passing(self, piece: Piece) -> Iterator[Piece]:
+    def apply(self, piece: Piece) -> Iterator[Piece]:
         """Hold until the while that the first piece began is over."""
         if piece.end:
             self._until = -math.inf
@@ -164,7 +164,7 @@ class _StallEffect(StreamEffect):
         self._duration = duration
         self._until: float | None = None
 
-    def passing(self, piece: Piece) -> Iterator[Piece]:
+    def apply(self, piece: Piece) -> Iterator[Piece]:
         """Hold what is past the place."""
         before = min(self._left, len(piece.data))
         self._left -= before
@@ -191,7 +191,7 @@ class Silent(StreamFault):
 class _SilentEffect(StreamEffect):
     """Silent: nothing leaves."""
 
-    def passing(self, piece: Piece) -> Iterator[Piece]:
+    def apply(self, piece: Piece) -> Iterator[Piece]:
         """Throw it away."""
         return iter(())
 
@@ -268,7 +268,7 @@ class _EndEffect(StreamEffect):
         if self._left == 0:
             yield Piece(now, end=self._end)
 
-    def passing(self, piece: Piece) -> Iterator[Piece]:
+    def apply(self, piece: Piece) -> Iterator[Piece]:
         """Let through what may pass, then end."""
         if self._left is None:
             yield piece
@@ -301,7 +301,7 @@ class _SlowCloseEffect(StreamEffect):
     def __init__(self, delay: float) -> None:
         self._delay = delay
 
-    def passing(self, piece: Piece) -> Iterator[Piece]:
+    def apply(self, piece: Piece) -> Iterator[Piece]:
         """Hold the end."""
         if piece.end:
             piece.holds[self] = piece.due + self._delay

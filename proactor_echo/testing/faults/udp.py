@@ -23,7 +23,7 @@ class Loss(DatagramFault):
 class _LossEffect(DatagramEffect):
     """Loss: it is gone."""
 
-    def hit(self, datagram: Datagram, random: Random) -> list[Datagram]:
+    def apply(self, datagram: Datagram, random: Random) -> list[Datagram]:
         """Lose it."""
         return []
 
@@ -52,7 +52,7 @@ class _DuplicateEffect(DatagramEffect):
         self._copies = copies
         self._gap = gap
 
-    def hit(self, datagram: Datagram, random: Random) -> list[Datagram]:
+    def apply(self, datagram: Datagram, random: Random) -> list[Datagram]:
         """Repeat it."""
         return [Datagram(datagram.due + number * self._gap, datagram.data) for number in range(self._copies + 1)]
 
@@ -82,18 +82,18 @@ class _ReorderEffect(DatagramEffect):
         self._timeout = timeout
         self._held: dict[Datagram, int] = {}
 
-    def hit(self, datagram: Datagram, random: Random) -> list[Datagram]:
+    def apply(self, datagram: Datagram, random: Random) -> list[Datagram]:
         """Hold it; it counts as passed for those that are held already."""
         freed = self._count(datagram.due)
         datagram.due += self._timeout
         self._held[datagram] = self._depth
         return [datagram, *freed]
 
-    def passing(self, datagram: Datagram) -> list[Datagram]:
+    def skip(self, datagram: Datagram) -> list[Datagram]:
         """Let it pass, and free those that have been overtaken often enough."""
         return [datagram, *self._count(datagram.due)]
 
-    def forget(self) -> list[Datagram]:
+    def release(self) -> list[Datagram]:
         """Free all."""
         held, self._held = list(self._held), {}
         return held
@@ -133,7 +133,7 @@ class _TruncateEffect(DatagramEffect):
     def __init__(self, size: int) -> None:
         self._size = size
 
-    def hit(self, datagram: Datagram, random: Random) -> list[Datagram]:
+    def apply(self, datagram: Datagram, random: Random) -> list[Datagram]:
         """Cut it short."""
         datagram.data = datagram.data[: self._size]
         return [datagram]

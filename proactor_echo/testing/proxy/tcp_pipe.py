@@ -103,7 +103,7 @@ class Pipe:
         pieces: Iterable[Piece] = [piece]
         for key, effect in list(self._effects.items()):
             self._worked(key)
-            pieces = [out for arrived in pieces for out in effect.passing(arrived)]
+            pieces = [out for arrived in pieces for out in effect.apply(arrived)]
         self._enqueue(pieces)
 
     def _enqueue(self, pieces: Iterable[Piece]) -> None:

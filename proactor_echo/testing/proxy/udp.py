@@ -14,7 +14,7 @@ from proactor_echo.sockets.addresses import Address, format_address, resolve
 from proactor_echo.sockets.binding import open_socket
 from proactor_echo.sockets.options import SocketOptions
 from proactor_echo.testing.faults.base import DatagramFault
-from proactor_echo.testing.faults.schedule import ActiveFault, ActiveFaults, DatagramDice, Direction
+from proactor_echo.testing.faults.schedule import ActiveFault, ActiveFaults, DatagramSampler, Direction
 from proactor_echo.testing.proxy.udp_pipe import DatagramPipe
 from proactor_echo.testing.proxy.waiting import Waiters
 
@@ -204,7 +204,7 @@ class _Client:
     def add(self, active: ActiveFault[DatagramFault]) -> None:
         for direction, pipe in self.pipes.items():
             if active.works(direction):
-                pipe.add(active, DatagramDice(active, self._number, direction))
+                pipe.add(active, DatagramSampler(active, self._number, direction))
 
     def remove(self, active: ActiveFault[DatagramFault]) -> None:
         for pipe in self.pipes.values():

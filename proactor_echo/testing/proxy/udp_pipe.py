@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Callable
 
 from proactor_echo.testing.faults.base import Datagram, DatagramFault
-from proactor_echo.testing.faults.schedule import ActiveFault, DatagramDice
+from proactor_echo.testing.faults.schedule import ActiveFault, DatagramSampler
 
 __all__ = ["DatagramPipe"]
 
@@ -19,20 +19,20 @@ class DatagramPipe:
         self._send = send
         self._moved = moved
         self._loop = asyncio.get_running_loop()
-        self._faults: dict[ActiveFault[DatagramFault], DatagramDice] = {}
+        self._faults: dict[ActiveFault[DatagramFault], DatagramSampler] = {}
         self._waiting: list[tuple[float, int, Datagram]] = []
         self._rank = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def add(self, active: ActiveFault[DatagramFault], dice: DatagramDice) -> None:
+    def add(self, active: ActiveFault[DatagramFault], sampler: DatagramSampler) -> None:
         """Let a fault work on what arrives from now on."""
-        self._faults[active] = dice
+        self._faults[active] = sampler
 
     def remove(self, active: ActiveFault[DatagramFault]) -> None:
         """Take a fault away; datagrams that it made wait for others leave, those that are late stay late."""
-        dice = self._faults.pop(active, None)
-        if dice is not None:
-            for datagram in dice.effect.forget():
+        sampler = self._faults.pop(active, None)
+        if sampler is not None:
+            for datagram in sampler.effect.release():
                 datagram.due = self._loop.time()
                 self._schedule(datagram)
             self._leave()
@@ -40,15 +40,15 @@ class DatagramPipe:
     def arrived(self, data: bytes) -> None:
         """Take a datagram in."""
         datagrams = [Datagram(self._loop.time(), data)]
-        for dice in self._faults.values():
+        for sampler in self._faults.values():
             following: list[Datagram] = []
             for datagram in datagrams:
                 if datagram.rank:  # held back before, and freed now: it has been through the rest
                     following.append(datagram)
-                elif random := dice.throw():
-                    following += dice.effect.hit(datagram, random)
+                elif random := sampler.draw():
+                    following += sampler.effect.apply(datagram, random)
                 else:
-                    following += dice.effect.passing(datagram)
+                    following += sampler.effect.skip(datagram)
             datagrams = following
         for datagram in datagrams:
             self._schedule(datagram)

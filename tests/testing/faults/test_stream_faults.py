@@ -21,9 +21,9 @@ def through(effect: StreamEffect, pieces: Iterable[tuple[float, bytes]], end: fl
     """Send pieces, each with its time, and an end of file through an effect."""
     out = list(effect.start(0.0))
     for time, data in pieces:
-        out += effect.passing(Piece(time, data))
+        out += effect.apply(Piece(time, data))
     if end is not None:
-        out += effect.passing(Piece(end, end=End.EOF))
+        out += effect.apply(Piece(end, end=End.EOF))
     return out
 
 
@@ -192,7 +192,7 @@ def test_corruption_changes_the_share_it_says_and_every_changed_byte() -> None:
 
 def test_holds_of_several_effects_add_up_and_can_be_taken_back() -> None:
     late, stalled = effect_of(faults.Latency(1.0)), effect_of(faults.Stall(5.0))
-    (piece,) = [out for first in late.passing(Piece(2.0, b"a")) for out in stalled.passing(first)]
+    (piece,) = [out for first in late.apply(Piece(2.0, b"a")) for out in stalled.apply(first)]
     assert piece.due == 8.0
     del piece.holds[stalled]
     assert piece.due == 3.0
