@@ -36,11 +36,9 @@ class Latency(StreamFault, DatagramFault):
         check_seconds("jitter", self.jitter, zero=True)
 
     def stream_effect(self, random: Random) -> StreamEffect:
-        """Delay every piece."""
         return _StreamLatencyEffect(self.delay, self.jitter, random)
 
     def datagram_effect(self) -> DatagramEffect:
-        """Delay every datagram by itself."""
         return _DatagramLatencyEffect(self.delay, self.jitter)
 
 
@@ -53,7 +51,6 @@ class _StreamLatencyEffect(StreamEffect):
         self._random = random
 
     def apply(self, piece: Piece) -> Iterator[Piece]:
-        """Hold."""
         wait = self._delay + self._random.uniform(-self._jitter, self._jitter)
         piece.holds[self] = piece.due + max(0.0, wait)
         yield piece
@@ -67,7 +64,6 @@ class _DatagramLatencyEffect(DatagramEffect):
         self._jitter = jitter
 
     def apply(self, datagram: Datagram, random: Random) -> list[Datagram]:
-        """Delay it."""
         datagram.due += max(0.0, self._delay + random.uniform(-self._jitter, self._jitter))
         return [datagram]
 
@@ -83,11 +79,9 @@ class Corrupt(StreamFault, DatagramFault):
         check_number("rate", self.rate, above=0, most=1)
 
     def stream_effect(self, random: Random) -> StreamEffect:
-        """Change bytes at places drawn beforehand."""
         return _StreamCorruptEffect(self.rate, random)
 
     def datagram_effect(self) -> DatagramEffect:
-        """Change bytes of each datagram."""
         return _DatagramCorruptEffect(self.rate)
 
 

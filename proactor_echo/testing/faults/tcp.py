@@ -35,7 +35,6 @@ class Bandwidth(StreamFault):
         check_number("rate", self.rate, above=0, most=math.inf)
 
     def stream_effect(self, random: Random) -> StreamEffect:
-        """Send in portions of a hundredth of a second."""
         return _BandwidthEffect(self.rate)
 
 
@@ -74,7 +73,6 @@ class Slice(StreamFault):
         check_range("size", self.size, 1)
 
     def stream_effect(self, random: Random) -> StreamEffect:
-        """Cut at places drawn beforehand."""
         return _SliceEffect(*bounds(self.size), self.gap, random)
 
 
@@ -116,7 +114,6 @@ class Coalesce(StreamFault):
         check_seconds("delay", self.delay, zero=True)
 
     def stream_effect(self, random: Random) -> StreamEffect:
-        """Gather."""
         return _CoalesceEffect(self.delay)
 
 
@@ -152,7 +149,6 @@ class Stall(StreamFault):
         check_seconds("duration", self.duration, zero=True, optional=True)
 
     def stream_effect(self, random: Random) -> StreamEffect:
-        """Hold back."""
         return _StallEffect(self.after_bytes, math.inf if self.duration is None else self.duration)
 
 
@@ -184,7 +180,6 @@ class Silent(StreamFault):
     """Accept, take everything and say nothing: what comes this way is thrown away, an end of file included."""
 
     def stream_effect(self, random: Random) -> StreamEffect:
-        """Swallow."""
         return _SilentEffect()
 
 
@@ -192,7 +187,6 @@ class _SilentEffect(StreamEffect):
     """Silent: nothing leaves."""
 
     def apply(self, piece: Piece) -> Iterator[Piece]:
-        """Throw it away."""
         return iter(())
 
 
@@ -207,7 +201,6 @@ class Limit(StreamFault):
         check_range("after_bytes", self.after_bytes, 0)
 
     def stream_effect(self, random: Random) -> StreamEffect:
-        """Count, then end."""
         return _EndEffect(End.CLOSE, random.randint(*bounds(self.after_bytes)), None)
 
 
@@ -241,7 +234,6 @@ class Reset(_After):
     """
 
     def stream_effect(self, random: Random) -> StreamEffect:
-        """Count, then reset."""
         return self._cut_off(End.RESET, random)
 
 
@@ -250,7 +242,6 @@ class HalfClose(_After):
     """Say end of file this way early, ``after_bytes`` or ``after`` seconds; the other direction goes on."""
 
     def stream_effect(self, random: Random) -> StreamEffect:
-        """Count, then end this direction."""
         return self._cut_off(End.EOF, random)
 
 
@@ -291,7 +282,6 @@ class SlowClose(StreamFault):
         check_seconds("delay", self.delay, zero=True)
 
     def stream_effect(self, random: Random) -> StreamEffect:
-        """Delay the end."""
         return _SlowCloseEffect(self.delay)
 
 
@@ -302,7 +292,6 @@ class _SlowCloseEffect(StreamEffect):
         self._delay = delay
 
     def apply(self, piece: Piece) -> Iterator[Piece]:
-        """Hold the end."""
         if piece.end:
             piece.holds[self] = piece.due + self._delay
         yield piece

@@ -16,7 +16,6 @@ class Loss(DatagramFault):
     """Lose datagrams: ``Loss(probability=0.1)`` loses a tenth of them."""
 
     def datagram_effect(self) -> DatagramEffect:
-        """Lose."""
         return _LossEffect()
 
 
@@ -24,7 +23,6 @@ class _LossEffect(DatagramEffect):
     """Loss: it is gone."""
 
     def apply(self, datagram: Datagram, random: Random) -> list[Datagram]:
-        """Lose it."""
         return []
 
 
@@ -41,7 +39,6 @@ class Duplicate(DatagramFault):
         check_whole("copies", self.copies, least=1)
 
     def datagram_effect(self) -> DatagramEffect:
-        """Repeat."""
         return _DuplicateEffect(self.copies, self.gap)
 
 
@@ -53,7 +50,6 @@ class _DuplicateEffect(DatagramEffect):
         self._gap = gap
 
     def apply(self, datagram: Datagram, random: Random) -> list[Datagram]:
-        """Repeat it."""
         return [Datagram(datagram.due + number * self._gap, datagram.data) for number in range(self._copies + 1)]
 
 
@@ -70,7 +66,6 @@ class Reorder(DatagramFault):
         check_whole("depth", self.depth, least=1)
 
     def datagram_effect(self) -> DatagramEffect:
-        """Hold back until others have passed."""
         return _ReorderEffect(self.depth, self.timeout)
 
 
@@ -94,7 +89,6 @@ class _ReorderEffect(DatagramEffect):
         return [datagram, *self._count(datagram.due)]
 
     def release(self) -> list[Datagram]:
-        """Free all."""
         held, self._held = list(self._held), {}
         return held
 
@@ -123,7 +117,6 @@ class Truncate(DatagramFault):
         check_whole("size", self.size, unit="bytes")
 
     def datagram_effect(self) -> DatagramEffect:
-        """Cut short."""
         return _TruncateEffect(self.size)
 
 
@@ -134,6 +127,5 @@ class _TruncateEffect(DatagramEffect):
         self._size = size
 
     def apply(self, datagram: Datagram, random: Random) -> list[Datagram]:
-        """Cut it short."""
         datagram.data = datagram.data[: self._size]
         return [datagram]

@@ -24,14 +24,12 @@ class Recorder(asyncio.Protocol):
         self.on_data: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note it."""
         self.transport = transport
         self._record("made")
         if self.on_made is not None:
             self.on_made()
 
     def data_received(self, data: bytes) -> None:
-        """Note it."""
         self.kinds.add(type(data))
         self.data += data
         if self.events[-1:] != ["data"]:
@@ -41,21 +39,17 @@ class Recorder(asyncio.Protocol):
             self.on_data()
 
     def eof_received(self) -> bool:
-        """Note it."""
         self._record("eof")
         return self._keep_open
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Note it."""
         self.exception = exc
         self._record("lost")
 
     def pause_writing(self) -> None:
-        """Note it."""
         self._record("pause")
 
     def resume_writing(self) -> None:
-        """Note it."""
         self._record("resume")
 
     def _record(self, what: str) -> None:
@@ -85,7 +79,6 @@ class BufferedRecorder(asyncio.BufferedProtocol):
         return self._recorder.exception
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note it."""
         self._recorder.connection_made(transport)
 
     def get_buffer(self, sizehint: int) -> bytearray:
@@ -94,15 +87,12 @@ class BufferedRecorder(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Note what is in the buffer."""
         self._recorder.data_received(bytes(self._buffer[:nbytes]))
 
     def eof_received(self) -> bool:
-        """Note it."""
         return self._recorder.eof_received()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Note it."""
         self._recorder.connection_lost(exc)
 
 
@@ -124,33 +114,27 @@ class DatagramRecorder(asyncio.DatagramProtocol):
         return [data for data, _ in self.received]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Note it."""
         self.transport = transport
         self._record("made")
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        """Note it."""
         self.received.append((data, addr))
         self._record("datagram")
         if self.on_datagram is not None:
             self.on_datagram()
 
     def error_received(self, exc: Exception) -> None:
-        """Note it."""
         self.errors.append(exc)
         self._record("error")
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Note it."""
         self.exception = exc
         self._record("lost")
 
     def pause_writing(self) -> None:
-        """Note it."""
         self._record("pause")
 
     def resume_writing(self) -> None:
-        """Note it."""
         self._record("resume")
 
     def _record(self, what: str) -> None:
