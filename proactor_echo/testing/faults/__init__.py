@@ -17,7 +17,6 @@ Nothing here does any I/O or looks at a clock.
 from typing import TYPE_CHECKING
 
 from proactor_echo._lazy import lazy_names
-from proactor_echo.sockets.addresses import Address
 from proactor_echo.testing.faults.base import DatagramFault, Fault, StreamFault, Towards
 from proactor_echo.testing.faults.both import Corrupt, Latency
 from proactor_echo.testing.faults.tcp import (
@@ -35,6 +34,7 @@ from proactor_echo.testing.faults.tcp import (
 from proactor_echo.testing.faults.udp import Duplicate, Loss, Reorder, Truncate
 
 if TYPE_CHECKING:
+    from proactor_echo.sockets.addresses import Address
     from proactor_echo.testing.proxy import fault_proxy, udp_fault_proxy
 
 __all__ = [
@@ -63,7 +63,10 @@ __all__ = [
     "udp_fault_proxy",
 ]
 
-_HOMES = {"proactor_echo.testing.proxy": "fault_proxy udp_fault_proxy"}  # the proxies import the faults
+_HOMES = {
+    "proactor_echo.sockets.addresses": "Address",  # imports asyncio
+    "proactor_echo.testing.proxy": "fault_proxy udp_fault_proxy",  # the proxies import the faults
+}
 
 if not TYPE_CHECKING:  # a type checker would take every name for there
     __getattr__, __dir__ = lazy_names(globals(), _HOMES)
