@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl as tls
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
@@ -21,7 +20,7 @@ from proactor_echo.sockets.options import SocketOptions
 from proactor_echo.testing.faults.schedule import ActiveFault
 from proactor_echo.testing.proxy.tcp import FaultProxy
 from proactor_echo.testing.proxy.udp import UdpFaultProxy
-from proactor_echo.testing.servers import TcpTestServer, UdpTestServer
+from proactor_echo.testing.servers import ServerTls, TcpTestServer, UdpTestServer
 from proactor_echo.wire import Codec
 
 __all__ = [
@@ -156,7 +155,7 @@ class TcpServerFactory:
         *,
         protocol_factory: Callable[[], FramedProtocol] | None = None,
         codec: Codec | None = None,
-        ssl: tls.SSLContext | None = None,
+        ssl: ServerTls | None = None,
         options: SocketOptions | None = None,
         host: str = "127.0.0.1",
         **settings: Any,
@@ -164,7 +163,8 @@ class TcpServerFactory:
         """Serve ``handler``, a coroutine function that gets a Connection, or protocols, or else echo.
 
         ``codec``     how bytes become frames.
-        ``ssl``       a server's context for TLS; faults work on what is encrypted.
+        ``ssl``       for TLS: True, or a server's certificate, of :mod:`~proactor_echo.testing.certificates`, or a
+                      server's context; faults work on what is encrypted.
         ``settings``  further ones of :func:`~proactor_echo.serve_tcp`.
         """
         server = await TcpTestServer.serve(

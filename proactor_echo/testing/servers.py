@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl as tls
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from proactor_echo.arguments import check_factory, check_handler, check_made
@@ -17,11 +18,15 @@ from proactor_echo.net.udp import UdpServer, serve_udp
 from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol
 from proactor_echo.sockets.options import SocketOptions
+from proactor_echo.testing import certificates
 from proactor_echo.testing.proxy.tcp import FaultProxy
 from proactor_echo.testing.proxy.udp import UdpFaultProxy
 from proactor_echo.wire import Codec
 
-__all__ = ["TcpTestServer", "UdpTestServer"]
+__all__ = ["ServerTls", "TcpTestServer", "UdpTestServer"]
+
+#: Whether and how a server for tests speaks TLS.
+ServerTls = bool | certificates.Certificate | tls.SSLContext
 
 #: Seconds that connections get, at the end of a test, to end by themselves: the news may still be under way.
 GRACE = 0.5
@@ -41,6 +46,7 @@ class TcpTestServer(FaultProxy):
         self.server = server
         #: Exceptions of the handler.
         self.handler_errors: list[Exception] = []
+        self._tls = False
 
     @classmethod
     async def serve(
@@ -49,7 +55,7 @@ class TcpTestServer(FaultProxy):
         *,
         protocol_factory: Callable[[], FramedProtocol] | None = None,
         codec: Codec | None = None,
-        ssl: tls.SSLContext | None = None,
+        ssl: ServerTls | None = None,
         options: SocketOptions | None = None,
         host: str = "127.0.0.1",
         seed: int = 0,
@@ -57,6 +63,8 @@ class TcpTestServer(FaultProxy):
     ) -> TcpTestServer:
         """Start a server with this handler or protocol, or else an echo server.
 
+        ``ssl`` is True or a certificate for a server that speaks TLS with a certificate of
+        :mod:`~proactor_echo.testing.certificates`, or a context of yours.
         ``settings`` are further ones of :func:`~proactor_echo.serve_tcp`. Raises :class:`~proactor_echo.BindError`.
         """
         errors: list[Exception] = []
@@ -72,12 +80,13 @@ class TcpTestServer(FaultProxy):
             host,
             protocol_factory=None if protocol_factory is None else _watched_protocol(protocol_factory, errors),
             codec=codec,
-            ssl=ssl,
+            ssl=_for_serving(ssl),
             options=options,
             **settings,
         )
         made = cls(server, seed)
         made.handler_errors = errors
+        made._tls = ssl not in (None, False)
         try:
             await made._listen(host, 0)
         except BaseException:
@@ -89,6 +98,24 @@ class TcpTestServer(FaultProxy):
     def stats(self) -> ServerStats:
         """The server's counters."""
         return self.server.stats
+
+    @property
+    def ca_file(self) -> Path:
+        """The file of the authority that has signed the certificates for tests. Raises ValueError without TLS."""
+        self._check_tls()
+        return certificates.CA_FILE
+
+    def client_context(self, certificate: certificates.Certificate | None = None) -> tls.SSLContext:
+        """Return a context with which a client trusts this server, and shows ``certificate`` if one is given.
+
+        Raises ValueError without TLS.
+        """
+        self._check_tls()
+        return certificates.client_context(certificate)
+
+    def _check_tls(self) -> None:
+        if not self._tls:
+            raise ValueError(f"{self} does not speak TLS: make it with ssl=True, or use the fixture tls_echo_server")
 
     async def left_open(self) -> list[str]:
         """Tell which clients have not closed their connection, after giving them a moment."""
@@ -146,6 +173,13 @@ class UdpTestServer(UdpFaultProxy):
         """Close; what is held back is dropped."""
         await super().close()
         await self.server.close()
+
+
+def _for_serving(ssl: ServerTls | None) -> tls.SSLContext | None:
+    """Return what serve_tcp() takes."""
+    if isinstance(ssl, bool):
+        return certificates.server_context() if ssl else None
+    return certificates.server_context(ssl) if isinstance(ssl, certificates.Certificate) else ssl
 
 
 def _watched(handler: Handler, errors: list[Exception]) -> Handler:

@@ -6,6 +6,7 @@ import asyncio
 import ssl as tls
 import threading
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
 from proactor_echo.net.stats import DatagramStats, ServerStats
@@ -15,12 +16,13 @@ from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.rfc862 import EchoDatagramProtocol
 from proactor_echo.sockets.addresses import Address
 from proactor_echo.sockets.options import SocketOptions
+from proactor_echo.testing.certificates import Certificate
 from proactor_echo.testing.faults import DatagramFault, Fault, StreamFault
 from proactor_echo.testing.faults.schedule import ActiveFault
 from proactor_echo.testing.proxy.tcp import FaultProxy
 from proactor_echo.testing.proxy.udp import UdpFaultProxy
 from proactor_echo.testing.resources import Resources
-from proactor_echo.testing.servers import TcpTestServer, UdpTestServer
+from proactor_echo.testing.servers import ServerTls, TcpTestServer, UdpTestServer
 from proactor_echo.wire import Codec
 
 __all__ = [
@@ -225,6 +227,15 @@ class TcpServerThread(_Streams[TcpTestServer]):
         return self._thread.call(lambda: self._server.stats)
 
     @property
+    def ca_file(self) -> Path:
+        """The file of the authority that has signed its certificate; see TcpTestServer."""
+        return self._server.ca_file
+
+    def client_context(self, certificate: Certificate | None = None) -> tls.SSLContext:
+        """Return what a client connects to it with; see TcpTestServer."""
+        return self._server.client_context(certificate)
+
+    @property
     def handler_errors(self) -> list[Exception]:
         """Exceptions that left the handler; those still in the list at the end of the test fail it."""
         return self._server.handler_errors
@@ -276,7 +287,7 @@ class ServerThreadFactory:
         *,
         protocol_factory: Callable[[], FramedProtocol] | None = None,
         codec: Codec | None = None,
-        ssl: tls.SSLContext | None = None,
+        ssl: ServerTls | None = None,
         options: SocketOptions | None = None,
         host: str = "127.0.0.1",
         **settings: Any,

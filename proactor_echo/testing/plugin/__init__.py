@@ -38,6 +38,18 @@ def tcp_echo_server(request: pytest.FixtureRequest, _proactor_echo_resources: Re
 
 
 @pytest.fixture
+def tls_echo_server(request: pytest.FixtureRequest, _proactor_echo_resources: Resources) -> TcpTestServer:
+    """Give a TCP echo server that speaks TLS with a certificate for tests: a TcpTestServer.
+
+    ``tls_echo_server.client_context()`` is what a client needs, or ``.ca_file``.
+    """
+    from proactor_echo.testing.plugin.runners import fixture_for
+
+    server: TcpTestServer = fixture_for(request, "tls_server")
+    return server
+
+
+@pytest.fixture
 def udp_echo_server(request: pytest.FixtureRequest, _proactor_echo_resources: Resources) -> UdpTestServer:
     """Give a UDP echo server on a free port of 127.0.0.1, closed after the test: a UdpTestServer."""
     from proactor_echo.testing.plugin.runners import fixture_for

@@ -29,6 +29,12 @@ async def tcp_server(request: pytest.FixtureRequest) -> TcpTestServer:
     return await resources_of(request).tcp_server()
 
 
+@pytest.fixture(name="_proactor_echo_tls_server_anyio")
+async def tls_server(request: pytest.FixtureRequest) -> TcpTestServer:
+    """Start the ready TLS server."""
+    return await resources_of(request).tcp_server(ssl=True)
+
+
 @pytest.fixture(name="_proactor_echo_udp_server_anyio")
 async def udp_server(request: pytest.FixtureRequest) -> UdpTestServer:
     """Start the ready UDP server."""

@@ -32,6 +32,10 @@ def _fixtures(scope: Any) -> dict[str, object]:
     async def tcp_server(request: pytest.FixtureRequest) -> TcpTestServer:
         return await resources_of(request).tcp_server()
 
+    @pytest_asyncio.fixture(loop_scope=scope, name=f"_proactor_echo_tls_server_{scope}")
+    async def tls_server(request: pytest.FixtureRequest) -> TcpTestServer:
+        return await resources_of(request).tcp_server(ssl=True)
+
     @pytest_asyncio.fixture(loop_scope=scope, name=f"_proactor_echo_udp_server_{scope}")
     async def udp_server(request: pytest.FixtureRequest) -> UdpTestServer:
         return await resources_of(request).udp_server()

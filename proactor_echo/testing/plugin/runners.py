@@ -34,6 +34,7 @@ __all__ = [
 #: The fixtures that a test can ask for and that live in its event loop.
 ASYNCHRONOUS = (
     "tcp_echo_server",
+    "tls_echo_server",
     "udp_echo_server",
     "tcp_server_factory",
     "udp_server_factory",
