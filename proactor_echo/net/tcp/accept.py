@@ -1,30 +1,45 @@
-"""Accepting on our own event loops, which have the pipeline built in: no tasks, only callbacks.
+"""The accept pipeline of a server: connections taken from listening sockets, whatever goes wrong.
 
-What :mod:`~proactor_echo.net.stock.accept` says about throttling, errors and closing holds here too. The loop goes on
-after every error by itself; here its trouble is counted and told once.
+:class:`BaseAcceptPipeline` is what a server asks of one, and what does not depend on how connections are accepted. It
+owns the slots of ``max_connections``. :class:`NativeAcceptPipeline` accepts on our own event loops, which have the
+accepting built in: no tasks, only callbacks. On any other loop it is
+:class:`~proactor_echo.net.stock.accept.StockAcceptPipeline`.
+
+Throttling. While ``max_connections`` are served nothing new is accepted; clients wait in the listen backlog, are not
+dropped, and are taken when somebody leaves. A connection that arrives when the last slot has just gone, from an accept
+that was already outstanding, is held until there is one. (An accept does not take its slot before it has a connection:
+the last slot would then wait for a client of one listener while another listener has one.)
 """
 
 from __future__ import annotations
 
+import abc
+import asyncio
+import logging
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from proactor_echo.errors import classify
-from proactor_echo.net.loop_api import AcceptPipeline, NativeLoop
-from proactor_echo.net.stock.accept import handed_over, logger
+from proactor_echo.net.loop_api import AcceptPipeline, native
 from proactor_echo.net.tcp.accept_log import Trouble
+from proactor_echo.sockets.addresses import format_address
 
-__all__ = ["NativeAcceptPipeline"]
+__all__ = ["BaseAcceptPipeline", "NativeAcceptPipeline"]
+
+logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
 
-class NativeAcceptPipeline:
-    """The same as :class:`~proactor_echo.net.stock.accept.Acceptor`, on ``accept_connections`` of one of our loops."""
+class BaseAcceptPipeline(abc.ABC):
+    """Accept from ``listeners`` and call ``connected(sock, address)`` for each connection.
+
+    At most ``max_connections`` are handed over at once: call :meth:`leave` when one of them has ended. ``failed`` is
+    called for each accept error, ``refused`` for each connection that arrived too late to be handed over. ``accepts``
+    bounds the accepts of a listener that wait with the kernel, where there are such.
+    """
 
     def __init__(
         self,
-        loop: NativeLoop,
         listeners: Sequence[socket.socket],
         connected: Callable[[socket.socket, Any], None],
         *,
@@ -33,47 +48,105 @@ class NativeAcceptPipeline:
         failed: Callable[[BaseException], None] = lambda error: None,
         refused: Callable[[], None] = lambda: None,
     ) -> None:
-        self._loop = loop
         self._listeners = list(listeners)
         self._connected = connected
         self._failed = failed
         self._refused = refused
         self._accepts = accepts
-        self._room = max_connections
-        self._waiting: deque[tuple[socket.socket, Any]] = deque()  # accepted when the last place had just gone
-        self._pipelines: deque[AcceptPipeline] = deque()
+        self._max_connections = max_connections
+        self._slots = max_connections  # those that are free; None: there is no limit
+        self._waiting: deque[tuple[socket.socket, Any]] = deque()  # accepted when the last slot had just gone
         self._closing = False
 
+    @abc.abstractmethod
     def start(self) -> None:
-        """Post the accepts."""
-        for listener in self._listeners:
-            trouble = Trouble(listener)
-            self._pipelines.append(
-                self._loop.accept_connections(listener, self._arrived, self._reporter(trouble), most=self._accepts)
-            )
+        """Begin to accept."""
+
+    @abc.abstractmethod
+    def _pause(self) -> None:
+        """Accept no more until :meth:`_resume`: there is no slot. May be called when it is paused already."""
+
+    @abc.abstractmethod
+    def _resume(self) -> None:
+        """Accept again: there is a slot."""
 
     def leave(self) -> None:
-        """Give back the place of a connection that has ended."""
-        if self._room is None:
+        """Give back the slot of a connection that has ended."""
+        if self._slots is None:
             return
-        self._room += 1
+        self._slots += 1
         if self._closing:
             return
-        if self._waiting:
-            self._hand_over(*self._waiting.popleft())
-        elif self._room == 1:
-            self._pipelines.rotate()  # or the first listener would always have the place
-            for pipeline in self._pipelines:
-                pipeline.start()
+        while self._waiting and self._slots:
+            if not self._hand_over(*self._waiting.popleft()):
+                self._slots += 1
+        if self._slots == 1:
+            self._resume()
 
     def stop(self) -> None:
-        """Accept no more, from this moment on."""
+        """Accept no more, from this moment on; what has arrived and has no slot is refused."""
         self._closing = True
-        for pipeline in self._pipelines:
-            pipeline.close()
         while self._waiting:
             self._waiting.popleft()[0].close()
             self._refused()
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """Accept no more, and close the listeners and whatever arrived while doing so."""
+
+    # -- what the two ways of accepting report -------------------------------------------------------------------
+
+    def _arrived(self, sock: socket.socket, address: Any) -> None:
+        """Hand a connection over, hold it until there is a slot, or refuse it, since the server is closing."""
+        if self._closing:
+            sock.close()
+            self._refused()
+        elif self._slots == 0:
+            self._waiting.append((sock, address))
+            self._pause()  # a listener may have come back from a pause of its own
+        elif not self._hand_over(sock, address):
+            self.leave()
+
+    def _hand_over(self, sock: socket.socket, address: Any) -> bool:
+        """Take a slot and serve; whether that began. When not, that is logged and the socket closed."""
+        if self._slots is not None:
+            self._slots -= 1
+            if not self._slots:
+                self._pause()
+        try:
+            self._connected(sock, address)
+        except BaseException as error:
+            sock.close()
+            if isinstance(error, SystemExit | KeyboardInterrupt):
+                raise
+            logger.error("serving a connection from %s could not begin", format_address(address), exc_info=error)
+            return False
+        return True
+
+    def _accept_failed(self, trouble: Trouble, error: BaseException, pause: float) -> None:
+        self._failed(error)
+        trouble.report(error, pause)
+
+
+class NativeAcceptPipeline(BaseAcceptPipeline):
+    """Accepting by ``accept_connections`` of the running loop, one of ours. It goes on after every error by itself."""
+
+    _pipelines: tuple[AcceptPipeline, ...] = ()
+
+    def start(self) -> None:
+        """Have the loop accept."""
+        loop = native(asyncio.get_running_loop())
+        assert loop is not None
+        for listener in self._listeners:
+            self._pipelines += (
+                loop.accept_connections(listener, self._arrived, self._reporter(Trouble(listener)), most=self._accepts),
+            )
+
+    def stop(self) -> None:
+        """Accept no more, from this moment on."""
+        super().stop()
+        for pipeline in self._pipelines:
+            pipeline.close()
 
     async def close(self) -> None:
         """Accept no more, and close the listeners and whatever arrived while doing so."""
@@ -81,34 +154,18 @@ class NativeAcceptPipeline:
         for listener in self._listeners:
             listener.close()
 
-    def _arrived(self, sock: socket.socket, address: Any) -> None:
-        if self._closing:
-            sock.close()
-            self._refused()
-        elif self._room == 0:
-            self._waiting.append((sock, address))
-            self._stop_pipelines()  # one may have come back from a pause of its own
-        else:
-            self._hand_over(sock, address)
-
-    def _hand_over(self, sock: socket.socket, address: Any) -> None:
-        if self._room is not None:
-            self._room -= 1
-            if self._room == 0:
-                self._stop_pipelines()
-        if not handed_over(self._connected, sock, address):
-            self.leave()
-
-    def _stop_pipelines(self) -> None:
+    def _pause(self) -> None:
         for pipeline in self._pipelines:
             pipeline.stop()
 
+    def _resume(self) -> None:
+        # Another one first each time, or the first listener would always have the slot.
+        self._pipelines = (*self._pipelines[1:], *self._pipelines[:1])
+        for pipeline in self._pipelines:
+            pipeline.start()
+
     def _reporter(self, trouble: Trouble) -> Callable[[BaseException, float], None]:
         def report(error: BaseException, pause: float) -> None:
-            self._failed(error)
-            if pause:
-                trouble.report(error, pause)
-            else:
-                logger.info("%s: accepting a connection failed: %s", trouble.where, classify(error).text)
+            self._accept_failed(trouble, error, pause)
 
         return report

@@ -7,6 +7,7 @@ import logging
 import math
 import socket
 
+from proactor_echo.errors import classify
 from proactor_echo.sockets import accept_errors
 from proactor_echo.sockets.addresses import format_address
 
@@ -44,6 +45,9 @@ class Trouble:
 
     def report(self, error: BaseException, pause: float) -> None:
         """Log why accepting is paused, unless that has been said and nothing has been well for long since then."""
+        if not pause:
+            logger.info("%s: accepting a connection failed: %s", self.where, classify(error).text)
+            return
         now = asyncio.get_running_loop().time()
         if self._healed and now - self._last >= CALM:
             why = getattr(error, "strerror", None) or repr(error)

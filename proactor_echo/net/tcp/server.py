@@ -23,8 +23,8 @@ from proactor_echo.arguments import (
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
 from proactor_echo.net.loop_api import native
 from proactor_echo.net.stats import DrainReport, ServerStats
-from proactor_echo.net.stock.accept import Acceptor
-from proactor_echo.net.tcp.accept import NativeAcceptPipeline
+from proactor_echo.net.stock.accept import StockAcceptPipeline
+from proactor_echo.net.tcp.accept import BaseAcceptPipeline, NativeAcceptPipeline
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.net.tcp.session import Handler, Session, SessionOwner
@@ -126,7 +126,7 @@ async def serve_tcp(
         return made
 
     loop = native(asyncio.get_running_loop())
-    open_accepted = loop.open_accepted if loop and not ssl else None  # TLS begins with a handshake, so with a task
+    open_accepted = loop.open_accepted if loop and not ssl else None  # why not: see Session
     factory = protocol if handler is None else connection
 
     def session(owner: SessionOwner, sock: socket.socket, address: Any) -> Session:
@@ -250,19 +250,9 @@ class Server:
 
     def _make_acceptor(
         self, listeners: Sequence[socket.socket], accepts: int, max_connections: int | None
-    ) -> Acceptor | NativeAcceptPipeline:
-        loop = native(self._loop)
-        if loop is None:
-            return Acceptor(
-                listeners,
-                self._accepted,
-                accepts=accepts,
-                max_connections=max_connections,
-                failed=self._accept_failed,
-                refused=self._refused,
-            )
-        return NativeAcceptPipeline(
-            loop,
+    ) -> BaseAcceptPipeline:
+        pipeline = StockAcceptPipeline if native(self._loop) is None else NativeAcceptPipeline
+        return pipeline(
             listeners,
             self._accepted,
             accepts=accepts,

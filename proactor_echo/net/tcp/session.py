@@ -42,8 +42,12 @@ class SessionOwner(Protocol):
 class Session:
     """Serve the connection of ``sock``, with the handler if there is one.
 
-    ``open_accepted`` gives a socket its transport here and now, as our own loops can: then a task is needed for a
-    handler alone. None makes the connection in a task, by the loop's own coroutine.
+    There are two ways to the same connection, and :func:`serve_tcp` chooses between them once, for all its sessions:
+
+    * ``open_accepted`` gives the socket its transport here and now, as our own loops can. There is a task only where
+      there is a handler to run.
+    * None: a task awaits the loop's own coroutine, ``connect_accepted_socket``, and then runs the handler. It is for
+      loops that have nothing else, and for TLS, whose handshake somebody has to wait for.
     """
 
     __slots__ = (

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from proactor_echo.net.loop_api import is_proactor
-from proactor_echo.net.stock.accept import Acceptor
+from proactor_echo.net.stock.accept import StockAcceptPipeline
 from proactor_echo.sockets.binding import listen_tcp
 from proactor_echo.sockets.options import SocketOptions
 
@@ -29,7 +29,7 @@ class Listener:
         self._closing: set[asyncio.Task[None]] = set()
         #: What it is bound to.
         self.address: tuple[Any, ...] = sock.getsockname()
-        self._acceptor: Acceptor | None = None
+        self._acceptor: StockAcceptPipeline | None = None
         self._accept()
 
     @classmethod
@@ -75,7 +75,7 @@ class Listener:
             await asyncio.wait(self._closing)
 
     def _accept(self) -> None:
-        self._acceptor = Acceptor([self._socket], self._connected)
+        self._acceptor = StockAcceptPipeline([self._socket], self._connected)
         self._acceptor.start()
 
     def _stop_listening(self) -> None:
