@@ -49,7 +49,8 @@ class StreamProtocol(asyncio.Protocol):
     _tls = False
     _resetting = False
     _end_told = False
-    _peer = ""
+    _peer = ""  # see `peer`
+    _address: Any = None
     _owner: Owner | None = None
     _socket: socket.socket | None = None
     _closer: StallTimer | None = None
@@ -144,12 +145,15 @@ class StreamProtocol(asyncio.Protocol):
     @property
     def peer(self) -> str:
         """The peer's address as text: ``127.0.0.1:50001``, ``[::1]:50001``."""
+        if not self._peer and self._address:
+            self._peer = format_address(self._address)
         return self._peer
 
     @property
     def local(self) -> str:
         """Our own address as text."""
-        return _address(self._transport, "sockname") if self._transport else ""
+        address = self._transport.get_extra_info("sockname") if self._transport else None
+        return format_address(address) if address else ""
 
     @property
     def transport(self) -> asyncio.Transport:
@@ -158,14 +162,14 @@ class StreamProtocol(asyncio.Protocol):
 
     # -- for whoever made the protocol, before and while it is connected -----------------------------------------
 
-    def own(self, owner: Owner | None, sock: socket.socket | None = None, *, peer: str = "") -> None:
+    def own(self, owner: Owner | None, sock: socket.socket | None = None, address: Any = None) -> None:
         """Tell ``owner`` about the connection's beginning and end; close ``sock`` when it has ended.
 
-        ``peer`` is the peer's address as it was accepted: a socket that was reset since does not know it any more.
+        ``address`` is the peer's as it was accepted: a socket that was reset since does not know it any more.
         """
         self._owner = owner
         self._socket = sock
-        self._peer = peer
+        self._address = address
 
     def limit_idle(self, seconds: float) -> None:
         """End the connection once nothing passed either way for so many seconds."""
@@ -188,8 +192,7 @@ class StreamProtocol(asyncio.Protocol):
 
     def crashed(self, error: BaseException) -> None:
         """End this connection because of an exception in the code that serves it, with one log record."""
-        who = self._peer or "connection"
-        logger.error("%s: serving the connection failed; it is closed", who, exc_info=error)
+        logger.error("%s: serving the connection failed; it is closed", self.peer or "connection", exc_info=error)
         self.cut(DisconnectReason.HANDLER_FAILED, error)
 
     def without_own(self, error: BaseException) -> BaseException | None:
@@ -217,7 +220,8 @@ class StreamProtocol(asyncio.Protocol):
         """Start the connection (called by the event loop)."""
         self._transport = cast("asyncio.Transport", transport)
         self._tls = transport.get_extra_info("sslcontext") is not None
-        self._peer = self._peer or _address(transport, "peername")
+        if self._address is None:
+            self._address = transport.get_extra_info("peername")
         if self._lifecycle.state is not ConnectionState.OPENING:
             self._transport.abort()  # closed before it was there
             return
@@ -247,7 +251,9 @@ class StreamProtocol(asyncio.Protocol):
         self._idle = self._closer = None  # they know us too: cycles would be left to the garbage collector
         self.disconnect = disconnect = self._ending.disconnect(exc)
         self._close_socket()
-        logger.log(log_level(disconnect), "%s: %s", self._peer or "connection", disconnect.text)
+        level = log_level(disconnect)
+        if logger.isEnabledFor(level):
+            logger.log(level, "%s: %s", self.peer or "connection", disconnect.text)
         self._call(self.connection_closed, disconnect)
         if self._closers is not None:
             wake(self._closers)
@@ -311,7 +317,7 @@ class StreamProtocol(asyncio.Protocol):
         if self._lifecycle.can_send:
             return
         if self.disconnect is not None or self._ending.is_forced:
-            raise self._ending.sign(lost_error(self._peer, self.disconnect or self._ending.disconnect(None)))
+            raise self._ending.sign(lost_error(self.peer, self.disconnect or self._ending.disconnect(None)))
         if self._lifecycle.state is ConnectionState.OUR_EOF:
             raise ProtocolStateError("cannot send after send_eof(), which told the peer that nothing more comes")
         raise ProtocolStateError(f"cannot send: the connection is {self._lifecycle.state}")
@@ -381,8 +387,3 @@ class Owner(Protocol):
 
     def connection_closed(self, protocol: Any, disconnect: Disconnect) -> None:
         """Count it out."""
-
-
-def _address(transport: asyncio.BaseTransport, name: str) -> str:
-    address = transport.get_extra_info(name)
-    return format_address(address) if address else ""

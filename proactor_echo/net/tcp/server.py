@@ -27,7 +27,7 @@ from proactor_echo.net.stock.accept import StockAcceptPipeline
 from proactor_echo.net.tcp.accept import BaseAcceptPipeline, NativeAcceptPipeline
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.protocol import FramedProtocol
-from proactor_echo.net.tcp.session import Handler, Session, SessionOwner
+from proactor_echo.net.tcp.session import Handler, Service, Session
 from proactor_echo.sockets.addresses import format_address, port_of
 from proactor_echo.sockets.binding import adopt_listeners, listen_tcp
 from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
@@ -126,23 +126,16 @@ async def serve_tcp(
         return made
 
     loop = native(asyncio.get_running_loop())
-    open_accepted = loop.open_accepted if loop and not ssl else None  # why not: see Session
-    factory = protocol if handler is None else connection
-
-    def session(owner: SessionOwner, sock: socket.socket, address: Any) -> Session:
-        return Session(
-            owner,
-            sock,
-            address,
-            open_accepted=open_accepted,
-            factory=factory,
-            handler=handler,
-            ssl=ssl,
-            options=options,
-            idle_timeout=idle_timeout,
-        )
-
-    return Server(listeners, session, drain=drain, accepts=accepts, max_connections=max_connections)
+    open_accepted = loop.open_accepted if loop and not ssl else None  # why not: see Service
+    service = Service(
+        open_accepted=open_accepted,
+        factory=protocol if handler is None else connection,
+        handler=handler,
+        ssl=ssl,
+        options=options,
+        idle_timeout=idle_timeout,
+    )
+    return Server(listeners, service, drain=drain, accepts=accepts, max_connections=max_connections)
 
 
 class Server:
@@ -155,14 +148,14 @@ class Server:
     def __init__(
         self,
         listeners: Sequence[socket.socket],
-        session: Callable[[SessionOwner, socket.socket, Any], Session],
+        service: Service,
         *,
         drain: float,
         accepts: int,
         max_connections: int | None,
     ) -> None:
         self._addresses = [sock.getsockname() for sock in listeners]
-        self._make_session = session
+        self._service = service
         self._drain = drain
         self._loop = asyncio.get_running_loop()
         self._sessions: set[Session] = set()
@@ -265,15 +258,12 @@ class Server:
 
     def _accepted(self, sock: socket.socket, address: Any) -> None:
         self._total.accepted += 1
-        session = self._make_session(self, sock, address)
+        session = Session(self, self._service, sock, address)
         self._sessions.add(session)
-        self._empty.clear()
         try:
             session.start()
         except BaseException:  # the acceptor closes the socket, and frees the place
-            self._sessions.discard(session)
-            if not self._sessions:
-                self._empty.set()
+            self._forget(session)
             raise
 
     def _accept_failed(self, error: BaseException) -> None:
@@ -296,9 +286,12 @@ class Server:
             self._total.disconnects[DisconnectReason.TLS_HANDSHAKE] += 1
         elif session.protocol is None:
             self._total.refused += 1
-        self._sessions.discard(session)
+        self._forget(session)
         self._acceptor.leave()
-        if not self._sessions:
+
+    def _forget(self, session: Session) -> None:
+        self._sessions.discard(session)
+        if self._closing is not None and not self._sessions:
             self._empty.set()
 
     # -- closing -------------------------------------------------------------------------------------------------
@@ -358,6 +351,7 @@ class Server:
     async def _all_ended(self, within: float) -> None:
         """Wait until no session is left, for ``within`` seconds at most."""
         if self._sessions:
+            self._empty.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within):
                     await self._empty.wait()

@@ -39,10 +39,10 @@ class SessionOwner(Protocol):
         """Note that connection and handler have ended."""
 
 
-class Session:
-    """Serve the connection of ``sock``, with the handler if there is one.
+class Service:
+    """What all sessions of a server have in common, chosen once, when the server is made.
 
-    There are two ways to the same connection, and :func:`serve_tcp` chooses between them once, for all its sessions:
+    There are two ways to the same connection:
 
     * ``open_accepted`` gives the socket its transport here and now, as our own loops can. There is a task only where
       there is a handler to run.
@@ -50,28 +50,10 @@ class Session:
       loops that have nothing else, and for TLS, whose handshake somebody has to wait for.
     """
 
-    __slots__ = (
-        "_address",
-        "_factory",
-        "_handler",
-        "_idle_timeout",
-        "_open_accepted",
-        "_options",
-        "_owner",
-        "_peer",
-        "_socket",
-        "_ssl",
-        "_task",
-        "handled",
-        "handshake_failed",
-        "protocol",
-    )
+    __slots__ = ("factory", "handler", "idle_timeout", "open_accepted", "options", "ssl")
 
     def __init__(
         self,
-        owner: SessionOwner,
-        sock: socket.socket,
-        address: Any,
         *,
         open_accepted: Callable[[FramedProtocol, socket.socket, Any], object] | None,
         factory: Callable[[], FramedProtocol],
@@ -80,6 +62,29 @@ class Session:
         options: SocketOptions,
         idle_timeout: float | None,
     ) -> None:
+        self.open_accepted = open_accepted
+        self.factory = factory
+        self.handler = handler
+        self.ssl = ssl
+        self.options = options
+        self.idle_timeout = idle_timeout
+
+
+class Session:
+    """Serve the connection of ``sock`` as ``service`` says, with the handler if there is one."""
+
+    __slots__ = (
+        "_address",
+        "_owner",
+        "_service",
+        "_socket",
+        "_task",
+        "handled",
+        "handshake_failed",
+        "protocol",
+    )
+
+    def __init__(self, owner: SessionOwner, service: Service, sock: socket.socket, address: Any) -> None:
         #: The connection, once it has been made.
         self.protocol: FramedProtocol | None = None
         #: Whether the task, and the handler in it, has ended.
@@ -87,31 +92,25 @@ class Session:
         #: Whether there is no connection because the client did not get through the TLS handshake.
         self.handshake_failed: bool = False
         self._owner = owner
+        self._service = service
         self._socket = sock
         self._address = address
-        self._peer = format_address(address) if address else "connection"
-        self._open_accepted = open_accepted
-        self._factory = factory
-        self._handler = handler
-        self._ssl = ssl
-        self._options = options
-        self._idle_timeout = idle_timeout
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Make the connection and run the handler."""
-        if self._open_accepted is None:
+        service = self._service
+        if service.open_accepted is None:
             self._run_task(self._run())
             return
         try:
-            self._set_options()
-            self._open_accepted(self._make_protocol(None), self._socket, self._address)
+            service.open_accepted(self._make_protocol(None), self._socket, self._address)
         except Exception as error:
             self._not_made(error)
             self._finished()
         else:
-            if self._handler is not None and isinstance(self.protocol, Connection):
-                self._run_task(self._handle(self._handler, self.protocol))
+            if service.handler is not None and isinstance(self.protocol, Connection):
+                self._run_task(self._handle(service.handler, self.protocol))
             else:
                 self._finished()
 
@@ -131,13 +130,17 @@ class Session:
         if self._task is not None:
             self._task.cancel()
 
+    @property
+    def _peer(self) -> str:
+        return format_address(self._address) if self._address else "connection"
+
     # -- told by the protocol ------------------------------------------------------------------------------------
 
     def connection_opened(self, protocol: FramedProtocol) -> None:
         """Note that the connection has been made."""
         self.protocol = protocol
-        if self._idle_timeout is not None:
-            protocol.limit_idle(self._idle_timeout)
+        if self._service.idle_timeout is not None:
+            protocol.limit_idle(self._service.idle_timeout)
 
     def connection_closed(self, protocol: FramedProtocol, disconnect: Disconnect) -> None:
         """Note that the connection has ended."""
@@ -159,28 +162,28 @@ class Session:
         except Exception as error:
             self._not_made(error)
             return
-        if self._handler is not None and isinstance(self.protocol, Connection):
-            await self._handle(self._handler, self.protocol)
+        handler = self._service.handler
+        if handler is not None and isinstance(self.protocol, Connection):
+            await self._handle(handler, self.protocol)
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
-        self._set_options()
+        service = self._service
         protocol = self._make_protocol(self._socket if is_proactor(loop) else None)
         try:
-            await loop.connect_accepted_socket(lambda: protocol, self._socket, ssl=self._ssl)
+            await loop.connect_accepted_socket(lambda: protocol, self._socket, ssl=service.ssl)
         except OSError:
-            self.handshake_failed = self._ssl is not None and self.protocol is None
+            self.handshake_failed = service.ssl is not None and self.protocol is None
             raise
-        if not self._options.nodelay and protocol.disconnect is None:
-            self._options.apply_stream(self._socket)  # asyncio turns TCP_NODELAY on there
-
-    def _set_options(self) -> None:
-        if not ACCEPTED_INHERIT:
-            self._options.apply_stream(self._socket)
+        if not service.options.nodelay and protocol.disconnect is None:
+            service.options.apply_stream(self._socket)  # asyncio turns TCP_NODELAY on there
 
     def _make_protocol(self, sock: socket.socket | None) -> FramedProtocol:
-        protocol = self._factory()
-        protocol.own(self, sock, peer=self._peer)
+        service = self._service
+        if not ACCEPTED_INHERIT:
+            service.options.apply_stream(self._socket)
+        protocol = service.factory()
+        protocol.own(self, sock, self._address)
         return protocol
 
     def _not_made(self, error: Exception) -> None:
@@ -239,10 +242,12 @@ class Session:
     def _finished(self) -> None:
         """Note that setting up and the handler have ended; the connection may go on."""
         self.handled = True
-        if self.protocol is None:
+        protocol = self.protocol
+        if protocol is None:
             self._socket.close()
-        if not self.open:
-            self._owner.session_ended(self)
+        elif protocol.disconnect is None:
+            return
+        self._owner.session_ended(self)
 
 
 def _cancelled_from_outside() -> bool:
