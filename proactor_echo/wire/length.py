@@ -246,9 +246,18 @@ class _LengthDecoder(SizedDecoder):
         return self._strip, value + self._beyond
 
     def decode_chunk(self, data: bytes, frames: list[bytes]) -> None:
-        position = self.resume(data, frames) if self.pending or self._left else 0
+        size = len(data)
+        if self.pending or self._left:
+            position = self.resume(data, frames)
+        else:
+            position = 0
+            if size >= self._longest_header:
+                (value,) = self._read(data, 0)
+                if value + self._beyond == size and self._lowest <= value <= self._highest:
+                    frames.append(data[self._strip :])  # one frame: what a peer sends that waits for each answer
+                    return
         _, position = self._walk(data, position, frames)
-        if position < len(data):
+        if position < size:
             self.pending += data[position:]
 
     def skim(self, data: bytes) -> tuple[int, int]:

@@ -45,7 +45,7 @@ from typing import Final
 
 from proactor_echo.errors import ProtocolStateError
 
-__all__ = ["TRANSITIONS", "ConnectionState", "Event", "Lifecycle"]
+__all__ = ["MAY_RECEIVE", "MAY_SEND", "TRANSITIONS", "ConnectionState", "Event", "Lifecycle", "next_state"]
 
 
 class ConnectionState(enum.StrEnum):
@@ -100,9 +100,25 @@ TRANSITIONS: Final[Mapping[tuple[ConnectionState, Event], ConnectionState]] = Ma
 )
 """What each event makes of each state."""
 
+MAY_RECEIVE: Final = frozenset((_S.OPEN, _S.OUR_EOF))
+"""The states in which the peer may still send."""
+MAY_SEND: Final = frozenset((_S.OPEN, _S.PEER_EOF))
+"""The states in which we may still send."""
+
+
+def next_state(state: ConnectionState, event: Event) -> ConnectionState:
+    """Return what ``event`` makes of ``state``.
+
+    Raises :class:`~proactor_echo.errors.ProtocolStateError` if it is not allowed in this state.
+    """
+    after = TRANSITIONS.get((state, event))
+    if after is None:
+        raise ProtocolStateError(f"{_WORDS[event]} is not possible while the connection is {_WORDS_FOR[state]}")
+    return after
+
+
 _NEXT: Final = {
-    cause: (after, after in (_S.OPEN, _S.OUR_EOF), after in (_S.OPEN, _S.PEER_EOF), after is _S.CLOSED)
-    for cause, after in TRANSITIONS.items()
+    cause: (after, after in MAY_RECEIVE, after in MAY_SEND, after is _S.CLOSED) for cause, after in TRANSITIONS.items()
 }
 """The same, with what may be done in the new state, receive and send, and whether it is the end."""
 

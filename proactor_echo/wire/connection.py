@@ -1,0 +1,352 @@
+"""What a connection of frames is, apart from any socket, clock and event loop: :class:`FramedStream`.
+
+It holds everything that is known about one connection: the decoder and the encoder, the state out of
+:mod:`proactor_echo.wire.lifecycle`, the first cause of its end, and the counters. It does no I/O. Whoever owns a
+transport tells it what has happened, writes the bytes that it returns, and asks it what may be done.
+
+Its methods are of four kinds:
+
+1. **What has happened below**, told by the owner of the transport in the order of events:
+   :meth:`~FramedStream.connected`, :meth:`~FramedStream.feed`, :meth:`~FramedStream.feed_eof`,
+   :meth:`~FramedStream.lost`.
+2. **What the application wants**: :meth:`~FramedStream.encode`, :meth:`~FramedStream.encode_many`,
+   :meth:`~FramedStream.send_eof`, :meth:`~FramedStream.close`, :meth:`~FramedStream.abort`, :meth:`~FramedStream.note`.
+   They change the state or return bytes; to carry it out is for the owner of the transport.
+3. **Questions**: ``state``, ``can_receive``, ``can_send``, ``is_closing``, ``failure``, ``disconnect``,
+   :attr:`~FramedStream.buffered`, :attr:`~FramedStream.stats`. Those that are asked for every message are plain
+   attributes, for reading only. (The counters may be added to, by whoever passes frames on without looking at them.)
+4. **Errors**: :meth:`~FramedStream.cannot_send`, :meth:`~FramedStream.lost_error`,
+   :meth:`~FramedStream.end_of_stream`, :meth:`~FramedStream.sign`, :meth:`~FramedStream.without_own`. Every exception
+   that is raised because the connection has ended knows whose it is, so a program with several connections can tell.
+
+**The first cause.** What follows from an end is not the reason for it: a reset after our abort, an error while closing.
+So the first cause stays, with one exception. A wish to close that could not be carried out in good order gives way to
+what was in the way.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+from typing import Final, TypeVar
+
+from proactor_echo.errors import (
+    Disconnect,
+    Disconnected,
+    DisconnectReason,
+    EndOfStream,
+    FramingError,
+    ProactorEchoError,
+    ProtocolStateError,
+    classify,
+)
+from proactor_echo.escaping import escaped
+from proactor_echo.wire.codec import BytesLike, Codec, Decoder, as_bytes
+from proactor_echo.wire.lifecycle import MAY_RECEIVE, MAY_SEND, ConnectionState, Event, next_state
+from proactor_echo.wire.raw import RawCodec
+
+__all__ = ["ConnectionStats", "FramedStream"]
+
+E = TypeVar("E", bound=ProactorEchoError)
+
+
+@dataclasses.dataclass(slots=True)
+class ConnectionStats:
+    """What passed over one connection."""
+
+    bytes_in: int = 0
+    bytes_out: int = 0
+    frames_in: int = 0
+    frames_out: int = 0
+
+    def add(self, other: "ConnectionStats") -> None:
+        """Add the traffic of another connection."""
+        self.bytes_in += other.bytes_in
+        self.bytes_out += other.bytes_out
+        self.frames_in += other.frames_in
+        self.frames_out += other.frames_out
+
+    def as_dict(self) -> dict[str, object]:
+        """Return plain numbers and strings, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+class FramedStream:
+    """One connection of frames, without its socket.
+
+    :param codec: how bytes become frames. Another may be set until :meth:`connected`.
+    :param peer: what errors call the other side.
+    """
+
+    __slots__ = (
+        "_decoder",
+        "_peer_ended",
+        "_reason",
+        "_words",
+        "bytes_in",
+        "bytes_out",
+        "can_receive",
+        "can_send",
+        "codec",
+        "disconnect",
+        "failure",
+        "frames_in",
+        "frames_out",
+        "is_closing",
+        "peer",
+        "state",
+    )
+
+    def __init__(self, codec: Codec, peer: str = "") -> None:
+        self.codec: Codec = codec
+        self.peer: str = peer
+        self.state: ConnectionState = ConnectionState.OPENING
+        """Where the connection is in its life."""
+        self.can_receive: bool = False
+        """Whether the peer may still send: OPEN and OUR_EOF."""
+        self.can_send: bool = False
+        """Whether we may still send: OPEN and PEER_EOF."""
+        self.is_closing: bool = False
+        """Whether it was closed or aborted here, or is lost: nobody handles frames any more."""
+        self.failure: FramingError | None = None
+        """What is wrong with the bytes of the peer, if something is: nothing is decoded after it."""
+        self.disconnect: Disconnect | None = None
+        """Why the connection ended; None while it has not."""
+        self.bytes_in: int = 0
+        self.bytes_out: int = 0
+        self.frames_in: int = 0
+        self.frames_out: int = 0
+        self._decoder: Decoder = _NO_DECODER
+        self._peer_ended = False
+        # Of the cause only the words are kept. The error itself leads, by its traceback, to the frames of whoever
+        # raised it and so to the connection: a cycle, which would keep all that has been received from being freed.
+        self._reason: DisconnectReason | None = None
+        self._words = ""
+
+    def __repr__(self) -> str:
+        return f"<FramedStream {self.peer or 'unconnected'} {self.state}>"
+
+    # -- 1. what has happened below ------------------------------------------------------------------------------
+
+    def connected(self) -> None:
+        """Open the connection. What the codec's ``decoder()`` raises goes to the caller, and the state has changed."""
+        self._happened(Event.CONNECTED)
+        decoder = self.codec.decoder()
+        kind = type(decoder)
+        usual = kind.feed is Decoder.feed and kind.eof is Decoder.eof
+        self._decoder = decoder if usual else _Fed(decoder)
+
+    def feed(self, data: BytesLike) -> list[bytes]:
+        """Take the bytes that have come; return the frames that are complete with them, which may be none.
+
+        Bytes that come when nothing may come are ignored. When the codec does not allow them, :attr:`failure` is set
+        and the frames before it are returned: handling those, and then ending the connection, is for the caller. What
+        else a codec of the application's own raises goes to the caller.
+        """
+        frames: list[bytes] = []
+        if not self.can_receive or self.failure is not None:
+            return frames
+        if type(data) is not bytes:
+            data = as_bytes(data)  # asyncio's own proactor transport has a bytearray
+        self.bytes_in += len(data)
+        try:
+            self._decoder.decode_chunk(data, frames)  # what feed() does around it is done here
+        except FramingError as error:
+            self._failed(error)
+        self.frames_in += len(frames)
+        return frames
+
+    def feed_eof(self) -> list[bytes]:
+        """Take the peer's end of file; return the frames that are complete by that. A second one changes nothing.
+
+        :attr:`failure` is set when it came inside a frame; what else is raised is as for :meth:`feed`.
+        """
+        frames: list[bytes] = []
+        if not self.can_receive:
+            return frames
+        self._peer_ended = True
+        self._happened(Event.PEER_EOF)
+        if self.failure is None:
+            try:
+                self._decoder.decode_end(frames)
+            except FramingError as error:
+                self._failed(error)
+        self.frames_in += len(frames)
+        return frames
+
+    def lost(self, error: BaseException | None = None) -> Disconnect:
+        """Close the connection, which has ended with ``error`` or in good order; return why, by the first cause."""
+        self._happened(Event.LOST)
+        self.is_closing = True
+        self.disconnect = disconnect = self._judged(error)
+        return disconnect
+
+    # -- 2. what the application wants ---------------------------------------------------------------------------
+
+    def encode(self, frame: BytesLike) -> bytes:
+        """Return the bytes that carry a frame, which counts as sent.
+
+        Raises :class:`~proactor_echo.errors.FramingError` for a frame that the codec cannot carry, and what
+        :meth:`cannot_send` says when nothing may be sent.
+        """
+        if not self.can_send:
+            raise self.cannot_send()
+        encoded = self.codec.encode(frame)
+        self.frames_out += 1
+        return encoded
+
+    def encode_many(self, frames: Sequence[BytesLike]) -> bytes:
+        """Return the bytes that carry several frames; raises as :meth:`encode` does, and then none counts as sent."""
+        if not self.can_send:
+            raise self.cannot_send()
+        encoded = self.codec.encode_many(frames)
+        self.frames_out += len(frames)
+        return encoded
+
+    def send_eof(self) -> bool:
+        """Send no more. Return whether an end of file is to be sent for it: not when sending was over before.
+
+        Raises :class:`~proactor_echo.errors.ProtocolStateError` while the connection is opening.
+        """
+        if self.state is ConnectionState.OPENING:
+            raise ProtocolStateError("cannot send an end of file: the connection is opening")
+        if not self.can_send:
+            return False
+        self._happened(Event.SEND_EOF)
+        return True
+
+    def close(
+        self, reason: DisconnectReason = DisconnectReason.LOCAL_CLOSE, error: BaseException | None = None
+    ) -> bool:
+        """End the connection in good order. Return whether that is new: not when it was closing or closed before."""
+        self.note(reason, error)
+        if self.is_closing:
+            return False
+        self.is_closing = True
+        self._happened(Event.CLOSE)
+        return True
+
+    def abort(self, reason: DisconnectReason, error: BaseException | None = None) -> bool:
+        """End the connection at once. Return whether that is new: not when it had ended before."""
+        self.note(reason, error, forced=True)
+        if self.state is ConnectionState.CLOSED:
+            return False
+        self.is_closing = True
+        self._happened(Event.ABORT)
+        return True
+
+    def note(self, reason: DisconnectReason, error: BaseException | None = None, *, forced: bool = False) -> None:
+        """Note that the connection is about to end for ``reason``; ``forced`` when not all that is unsent will be."""
+        if self._reason is None or (forced and self._reason is DisconnectReason.LOCAL_CLOSE):
+            self._reason = reason
+            self._words = f"{reason}: {escaped(str(error))}" if error is not None else str(reason)
+
+    # -- 3. questions --------------------------------------------------------------------------------------------
+
+    @property
+    def buffered(self) -> int:
+        """How many bytes of an unfinished frame are held."""
+        return self._decoder.buffered
+
+    @property
+    def decoder(self) -> Decoder:
+        """What finds the frames; for whoever passes them on as they came: see :meth:`Decoder.skim`."""
+        return self._decoder
+
+    @property
+    def stats(self) -> ConnectionStats:
+        """The counters, as they are now."""
+        return ConnectionStats(self.bytes_in, self.bytes_out, self.frames_in, self.frames_out)
+
+    # -- 4. errors -----------------------------------------------------------------------------------------------
+
+    def cannot_send(self) -> ProactorEchoError:
+        """Return the exception for whoever wants to send when nothing may be sent."""
+        if self.disconnect is not None or self._reason not in (None, DisconnectReason.LOCAL_CLOSE):
+            return self.lost_error(self.disconnect or self._judged(None))
+        if self.state is ConnectionState.OUR_EOF:
+            return ProtocolStateError("cannot send after send_eof(), which told the peer that nothing more comes")
+        return ProtocolStateError(f"cannot send: the connection is {self.state}")
+
+    def lost_error(self, disconnect: Disconnect) -> Disconnected:
+        """Return the exception for whoever still wants to use the connection, which ended like this."""
+        text = f"{self.peer}: {disconnect.text}"
+        return self.sign(Disconnected(text, reason=disconnect.reason, number=disconnect.number))
+
+    def end_of_stream(self) -> EndOfStream:
+        """Return the exception for whoever wants a frame after the last one."""
+        return self.sign(EndOfStream(f"{self.peer}: no more frames"))
+
+    def sign(self, error: E) -> E:
+        """Mark ``error`` as raised because this connection has ended, and return it."""
+        error.ending = self
+        return error
+
+    def without_own(self, error: BaseException) -> BaseException | None:
+        """Return what is left of ``error`` when what :meth:`sign` has marked is taken out; None when that is all.
+
+        Out of a group, as :class:`asyncio.TaskGroup` raises it, only the marked errors are taken, however deep.
+        """
+        if isinstance(error, BaseExceptionGroup):
+            return error.split(lambda each: self._is_own(each))[1]  # noqa: PLW0108 - split() refuses a bound method
+        return None if self._is_own(error) else error
+
+    # -- below: how the pieces above do it -----------------------------------------------------------------------
+
+    def _happened(self, event: Event) -> None:
+        state = self.state = next_state(self.state, event)
+        self.can_receive = state in MAY_RECEIVE
+        self.can_send = state in MAY_SEND
+
+    def _failed(self, error: FramingError) -> None:
+        self._decoder._fail(error, [])  # it holds nothing any more; the frames before the error are the caller's
+        self.failure = copy.copy(error)  # which has no traceback, and so leads nowhere
+
+    def _judged(self, error: BaseException | None) -> Disconnect:
+        """Judge by what was noted and by what the transport says."""
+        reason = self._reason
+        if reason is not None and reason is not DisconnectReason.LOCAL_CLOSE:
+            return Disconnect(reason, None, self._words)
+        if error is not None:
+            return classify(error)
+        return _END_OF_FILE if self._peer_ended else _LOCAL_CLOSE
+
+    def _is_own(self, error: BaseException) -> bool:
+        return isinstance(error, ProactorEchoError) and error.ending is self
+
+
+_END_OF_FILE, _LOCAL_CLOSE = (
+    Disconnect(reason, None, str(reason)) for reason in (DisconnectReason.END_OF_FILE, DisconnectReason.LOCAL_CLOSE)
+)
+
+
+class _Fed(Decoder):
+    """A decoder of the application's own that has a ``feed()`` or ``eof()`` of its own too."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__()
+        self._own = decoder
+
+    @property
+    def buffered(self) -> int:
+        return self._own.buffered
+
+    def skim(self, data: bytes) -> tuple[int, int]:
+        return self._own.skim(data)
+
+    def decode_chunk(self, data: bytes, frames: list[bytes]) -> None:
+        try:
+            frames += self._own.feed(data)
+        except FramingError as error:
+            frames += error.frames
+            raise
+
+    def decode_end(self, frames: list[bytes]) -> None:
+        try:
+            frames += self._own.eof()
+        except FramingError as error:
+            frames += error.frames
+            raise
+
+
+_NO_DECODER: Final = RawCodec().decoder()
+"""That of a connection which is not open yet; it holds nothing."""
