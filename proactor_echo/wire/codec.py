@@ -1,10 +1,10 @@
-"""What a codec and a decoder are, the codec without frames, and what all decoders have in common.
+"""The base classes of codecs and decoders.
 
 A :class:`Codec` is a description: how long frames may be and what goes around their payload. It has no memory, so one
 object serves any number of connections, both ways. A :class:`Decoder` is the memory of one stream: it is made by
 :meth:`Codec.decoder`, takes the bytes as they arrive, in pieces of any size, and hands out payloads.
 
-Three promises hold for every codec of this package, and are worth keeping for a codec of your own:
+Every codec of this package meets three requirements; a codec of your own should meet them too:
 
 * ``decode(encode(x)) == x``; a payload for which that cannot hold is refused by ``encode``;
 * the frames do not depend on how the stream was cut into pieces;
@@ -39,7 +39,7 @@ class Codec(ABC):
     canonical: bool = False
     """Whether bytes that hold whole frames and nothing else are what encoding their payloads again would give.
 
-    Then whoever passes frames on unchanged, as echo does, may pass on the bytes. False is always right.
+    Then a program that passes frames on unchanged, as echo does, may pass on the bytes. False is always right.
     """
 
     @abstractmethod
@@ -69,7 +69,7 @@ class Decoder(ABC):
         self.pending: bytearray = bytearray()
         """The bytes of an unfinished frame, as they came."""
         self.skipped = 0
-        """How many frames were passed over because they were too long."""
+        """How many frames were discarded because they were too long."""
         self._error: FramingError | None = None
         self._over = False  # after an error or the end
 
@@ -79,11 +79,11 @@ class Decoder(ABC):
         return len(self.pending)
 
     def feed(self, data: BytesLike) -> list[bytes]:
-        """Take the next bytes of the stream; return the payloads that are complete with them, which may be none.
+        """Decode the next bytes of the stream; return the payloads that are complete with them, which may be none.
 
         Raises :class:`~proactor_echo.errors.FramingError` when the bytes are not what the codec allows. The payloads
-        that were complete before the error are in the exception's ``frames``. The place of the next frame is not known
-        any more, so every later call raises the same again. After :meth:`eof` it raises
+        that were complete before the error are in the exception's ``frames``. Where the next frame begins is not known
+        any more, so every later call raises the same error again. After :meth:`eof` it raises
         :class:`~proactor_echo.errors.ProtocolStateError`.
         """
         if type(data) is not bytes:
@@ -99,16 +99,17 @@ class Decoder(ABC):
         return frames
 
     def skim(self, data: bytes) -> tuple[int, int]:
-        """Pass over the whole frames that ``data`` begins with: return how many they are, and where the last one ends.
+        """Count the whole frames that ``data`` begins with; return how many they are, and where the last one ends.
 
-        It is for whoever passes frames on as they came (see :attr:`Codec.canonical`) and need not see them. They count
-        as read; what stands behind them is still to be fed. Never raises. ``(0, 0)`` is always right, for "not looked
-        at": so it is in the middle of a frame, and in decoders that would have to cut the frames out all the same.
+        It is for programs that pass frames on as they came (see :attr:`Codec.canonical`) and do not look into them.
+        The frames that were counted are decoded; give :meth:`feed` only what follows them. Never raises. ``(0, 0)``
+        is always right, and means "use feed() for all of it": in the middle of a frame, and for codecs where counting
+        is as expensive as decoding.
         """
         return 0, 0
 
     def eof(self) -> list[bytes]:
-        """Say that the stream has ended; return the payloads that are complete by that, which is almost always none.
+        """Mark the end of the stream; return the payloads that are complete by that, which is almost always none.
 
         Raises :class:`~proactor_echo.errors.FrameTruncated` when the stream ended inside a frame. Its ``partial`` holds
         the bytes of that frame, with their header, as they came. A second call changes nothing.
@@ -129,16 +130,16 @@ class Decoder(ABC):
     def decode_chunk(self, data: bytes, frames: list[bytes]) -> None:
         """Append to ``frames`` every payload that is complete with ``data``, and keep the rest in ``pending``.
 
-        Appending at once, rather than returning a list, is what saves the frames before an error.
+        It appends, and does not return a list, so that the frames before an error are not lost.
         """
 
     def decode_end(self, frames: list[bytes]) -> None:
-        """Deal with what is left at the end of the stream."""
+        """Handle the bytes that are left at the end of the stream; raises FrameTruncated if there are any."""
         if self.pending:
             raise truncated(bytes(self.pending))
 
     def _fail(self, error: FramingError, frames: list[bytes]) -> None:
-        """Remember an error: without the frames, so that nobody gets them twice, and without a traceback's locals."""
+        """Keep a copy of the error for later calls: without the frames, which came once, and without a traceback."""
         self._error = copy.copy(error)
         error.frames = frames
         self._over = True
@@ -147,11 +148,11 @@ class Decoder(ABC):
     def _refuse(self) -> None:
         if self._error is not None:
             raise copy.copy(self._error)
-        raise ProtocolStateError("the decoder was told that the stream has ended, and cannot be fed any more")
+        raise ProtocolStateError("feed() was called after eof(): the decoder of a stream that has ended takes no more")
 
 
 class PartialFrame(bytes):
-    """What was left of a frame when the stream ended: a codec made with ``partial="deliver"`` hands it out.
+    """A last frame without its delimiter: a codec made with ``partial="deliver"`` returns it when the stream ends.
 
     It compares and behaves as ``bytes`` do; ``isinstance(frame, PartialFrame)`` tells it from a whole frame.
     """
@@ -189,6 +190,6 @@ def truncated(partial: bytes) -> FrameTruncated:
 
 
 def check_limit(max_frame_length: int, on_too_long: str) -> None:
-    """Check the longest payload and what becomes of a longer one, which most codecs are told."""
+    """Check ``max_frame_length`` and ``on_too_long``, which most codecs have."""
     check_whole("max_frame_length", max_frame_length, unit="bytes")
     check_choice("on_too_long", on_too_long, ("raise", "skip"))

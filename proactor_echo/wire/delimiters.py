@@ -1,16 +1,16 @@
 r"""Frames that end with a delimiter, and lines.
 
-Which delimiter ends a frame? The one that is complete first, and of two that are complete with the same byte the
-longer one, so ``\r\n`` beside ``\n`` takes its ``\r`` along. That can be decided at every byte without knowing the next
-one: no frame waits for bytes that a peer who waits for an answer will not send, and it does not matter how the stream
-was cut. It has a price: a delimiter that contains another one anywhere but at its end would never be found (``\r\n``
-beside ``\r``: the ``\r`` ends the frame), so such a set is refused.
+Which delimiter ends a frame? The one that is complete first; of two that are complete with the same byte the longer
+one. So with ``\r\n`` and ``\n``, a ``\r`` before ``\n`` belongs to the delimiter. This can be decided at every byte
+without knowing the next one: no frame waits for bytes that a peer who waits for an answer will not send, and it does
+not matter how the stream was cut. The price: a delimiter that contains another one anywhere but at its end would never
+be found (``\r\n`` beside ``\r``: the ``\r`` ends the frame), so such a set is refused.
 
 In a set that is accepted, the delimiter that is complete first has also begun first, and the search can be left to
 :meth:`bytes.split` or one regular expression.
 
-An unfinished frame is searched once: of what was searched before, only as many bytes are looked at again as a delimiter
-can have begun in.
+The bytes of an unfinished frame are searched once. Only its last bytes, in which a delimiter can have begun, are
+searched again together with what follows.
 """
 
 import re
@@ -37,15 +37,16 @@ DEFAULT_MAX_LINE_LENGTH: Final = 1 << 16
 """64 KiB, asyncio's limit for ``StreamReader.readline``."""
 
 MOST_DELIMITER_BYTES: Final = 128
-"""What all delimiters of a codec may have together. Each byte of a stream that is made of near-misses is compared with
-up to so many, so this bounds what a peer can cost; a MIME boundary, the longest in use, has 74 (RFC 2046)."""
+"""Bytes in all delimiters of a codec together. Each byte of a stream that is made of near-misses is compared with up to
+so many, so this bounds the CPU time a peer can use. A MIME boundary, the longest in use, has 74 (RFC 2046)."""
 
 
 class DelimiterCodec(Codec):
-    """Frames that end with one of several delimiters; the first is the one that ``encode`` writes.
+    r"""Frames that end with one of several delimiters; the first is the one that ``encode`` writes.
 
-    A payload whose last bytes and the first delimiter's would be taken for a delimiter together is written with another
-    one. So whatever a decoder hands out can be encoded, except a last frame that had no delimiter.
+    If the end of a payload and the first delimiter together would be read as another delimiter, ``encode`` writes the
+    next one: with the delimiters ``\n`` and ``\r\n``, the payload ``a\r`` is written ``a\r\r\n``. So whatever a decoder
+    returns can be encoded, except a last frame that had no delimiter.
 
     :param delimiters: one or more, of 128 bytes together at most; none of them empty, none hidden by another one (see
         the module's documentation).
@@ -53,7 +54,7 @@ class DelimiterCodec(Codec):
         ``encode`` brings its own.
     :param max_frame_length: the longest payload, in bytes, as the user gets it, so with its delimiter if that is left
         on.
-    :param on_too_long: ``"raise"`` ends the stream with FrameTooLong; ``"skip"`` passes over exactly that frame,
+    :param on_too_long: ``"raise"`` ends the stream with FrameTooLong; ``"skip"`` discards exactly that frame,
         without storing it, counts it in ``decoder.skipped`` and goes on.
     :param partial: what to do with a last frame that has no delimiter: ``"error"`` raises FrameTruncated;
         ``"deliver"`` hands it out as a :class:`PartialFrame`.

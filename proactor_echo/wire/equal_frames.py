@@ -1,32 +1,32 @@
-"""Cutting a run of frames with equal headers out of a chunk, at the speed of C.
+"""Decoding a run of frames with equal headers by two calls of :mod:`struct`.
 
-Programs that send frames of one size send many of them, and then reading each header in Python costs far more than the
-frames themselves. A run of k frames needs two calls of :mod:`struct` instead: one reads the k headers alone, which must
-all be what the first one is, and one cuts the k payloads. Nothing is assumed: a run is taken only when every header in
-it has been compared.
+Programs that send frames of one size often send many of them. Reading each header in Python then costs far more than
+the frames themselves. For a run of k equal frames one call reads the k headers, which must all equal the first one, and
+one call cuts the k payloads out. Every header is compared before the payloads are taken.
 
-A frame whose header differs ends the attempt, and its cost is lost; so attempts start small, grow fourfold with each
-success, and come less often with each failure (:class:`Pace`). A sender who alternates to provoke failures cannot make
-decoding worse than linear. Compiled formats are kept in a bounded cache, for lengths come from the peer.
+A frame with another header makes the attempt fail, and its cost is lost. So attempts start small, grow fourfold with
+each success, and come less often after each failure (:class:`Backoff`). A sender who alternates headers to provoke
+failures cannot make decoding worse than linear. The lengths come from the peer, so the cache of compiled formats is
+bounded.
 """
 
 import struct
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-__all__ = ["LONGEST_RUN", "SHORTEST_RUN", "Pace", "Run", "Runs"]
+__all__ = ["MAX_EQUAL_FRAMES", "MIN_EQUAL_FRAMES", "Backoff", "EqualFrames", "EqualFramesCache"]
 
-SHORTEST_RUN: Final = 4
-"""Frames in one run: for fewer it does not pay."""
+MIN_EQUAL_FRAMES: Final = 4
+"""Frames in the shortest run that is tried: for fewer it does not pay."""
 
-LONGEST_RUN: Final = 256
-"""Frames in one run. A compiled format takes 32 bytes a frame, and longer runs are no faster."""
+MAX_EQUAL_FRAMES: Final = 256
+"""Frames in the longest run. A compiled format takes 32 bytes a frame, and longer runs are no faster."""
 
-CACHED_RUNS: Final = 64
+CACHE_SIZE: Final = 64
 """Compiled formats kept for each codec: half a megabyte at most."""
 
 
-class Run(NamedTuple):
+class EqualFrames(NamedTuple):
     """The compiled formats for one run of frames."""
 
     headers: Callable[[bytes, int], tuple[Any, ...]]
@@ -37,12 +37,12 @@ class Run(NamedTuple):
     """Cuts the payloads."""
 
 
-class Runs(dict[tuple[Any, int], Run]):
-    """A bounded cache of compiled runs: ``runs[key, count]`` is the run of ``count`` frames which ``key`` describes.
+class EqualFramesCache(dict[tuple[Any, int], EqualFrames]):
+    """A bounded cache: ``cache[key, count]`` has the formats for ``count`` frames of the shape that ``key`` describes.
 
-    ``shape(key)`` tells what one frame looks like: the struct format that reads its header and pads over the rest, what
-    that must yield, and the format that pads over the header and yields the payload. Both formats cover exactly one
-    frame. ``byteorder`` is the prefix of all formats.
+    ``shape(key)`` describes one frame: the struct format that reads its header and pads over the payload, the values
+    that this must return, and the format that pads over the header and returns the payload. Both formats cover exactly
+    one frame. ``byteorder`` is the prefix of all formats.
     """
 
     def __init__(self, shape: Callable[[Any], tuple[str, tuple[Any, ...], str]], byteorder: str = ">") -> None:
@@ -50,41 +50,41 @@ class Runs(dict[tuple[Any, int], Run]):
         self._shape = shape
         self._byteorder = byteorder
 
-    def __missing__(self, key_and_count: tuple[Any, int]) -> Run:
+    def __missing__(self, key_and_count: tuple[Any, int]) -> EqualFrames:
         key, count = key_and_count
         header, expected, payload = self._shape(key)
-        run = Run(
+        equal = EqualFrames(
             struct.Struct(self._byteorder + header * count).unpack_from,
             expected * count,
             struct.Struct(self._byteorder + payload * count).unpack_from,
         )
-        if len(self) >= CACHED_RUNS:
+        if len(self) >= CACHE_SIZE:
             self.clear()
-        self[key_and_count] = run
-        return run
+        self[key_and_count] = equal
+        return equal
 
 
-class Pace:
-    """When to try for a run, and for how long a one: what one decoder remembers of its stream."""
+class Backoff:
+    """When a decoder next tries for a run of equal frames, and of how many at most."""
 
     __slots__ = ("_pause", "last", "longest", "wait")
 
     def __init__(self) -> None:
         self.last: object = None
-        """What the header of the frame before said."""
+        """The size in the header of the frame before."""
         self.wait: int = 0
-        """Let that many frames pass that are like the one before, and do not try."""
-        self.longest: int = LONGEST_RUN
-        """Try for no more frames than that."""
+        """How many more frames of the same size to decode one by one before the next attempt."""
+        self.longest: int = MAX_EQUAL_FRAMES
+        """Frames in an attempt, at most."""
         self._pause = 1
 
     def succeeded(self) -> None:
-        """Try at once, and for more."""
+        """Allow the next attempt at once, with more frames."""
         self._pause = 1
-        self.longest = min(self.longest * 4, LONGEST_RUN)
+        self.longest = min(self.longest * 4, MAX_EQUAL_FRAMES)
 
     def failed(self) -> None:
-        """Try later, and for less."""
+        """Delay the next attempt, each time longer, and make it short."""
         self.wait = self._pause
         self._pause = min(self._pause * 2, 64)
         self.longest = 8

@@ -5,7 +5,7 @@ from typing import Any
 from proactor_echo.arguments import check_whole
 from proactor_echo.errors import FramingError
 from proactor_echo.wire.codec import BytesLike, Codec, Decoder, as_bytes, too_long
-from proactor_echo.wire.equal_frames import LONGEST_RUN, Runs
+from proactor_echo.wire.equal_frames import MAX_EQUAL_FRAMES, EqualFramesCache
 
 __all__ = ["FixedCodec"]
 
@@ -25,7 +25,7 @@ class FixedCodec(Codec):
     def __init__(self, length: int) -> None:
         check_whole("length", length, least=1, unit="bytes")
         self.length = self.max_frame_length = length
-        self._runs = Runs(_shape)
+        self._equal_frames = EqualFramesCache(_shape)
 
     def __repr__(self) -> str:
         return f"FixedCodec({self.length})"
@@ -41,7 +41,7 @@ class FixedCodec(Codec):
 
     def decoder(self) -> Decoder:
         """Return a new decoder, for one stream."""
-        return _FixedDecoder(self.length, self._runs)
+        return _FixedDecoder(self.length, self._equal_frames)
 
 
 def _shape(length: int) -> tuple[str, tuple[Any, ...], str]:
@@ -49,10 +49,10 @@ def _shape(length: int) -> tuple[str, tuple[Any, ...], str]:
 
 
 class _FixedDecoder(Decoder):
-    def __init__(self, length: int, runs: Runs) -> None:
+    def __init__(self, length: int, equal_frames: EqualFramesCache) -> None:
         super().__init__()
         self._length = length
-        self._runs = runs
+        self._equal_frames = equal_frames
 
     def decode_chunk(self, data: bytes, frames: list[bytes]) -> None:
         length = self._length
@@ -64,7 +64,7 @@ class _FixedDecoder(Decoder):
                 return
             frames.append(bytes(self.pending))
             self.pending.clear()
-        while count := min((len(data) - position) // length, LONGEST_RUN):
-            frames += self._runs[length, count].payloads(data, position)
+        while count := min((len(data) - position) // length, MAX_EQUAL_FRAMES):
+            frames += self._equal_frames[length, count].payloads(data, position)
             position += count * length
         self.pending += data[position:]

@@ -31,8 +31,8 @@ from typing import Any, Literal, NoReturn
 from proactor_echo.arguments import check_bytes, check_choice, check_flag, check_whole
 from proactor_echo.errors import FrameCorrupt, FramingError
 from proactor_echo.wire.codec import BytesLike, Decoder, as_bytes, check_limit
-from proactor_echo.wire.equal_frames import LONGEST_RUN, SHORTEST_RUN, Runs
-from proactor_echo.wire.length_prefixed import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
+from proactor_echo.wire.equal_frames import MAX_EQUAL_FRAMES, MIN_EQUAL_FRAMES, EqualFramesCache
+from proactor_echo.wire.length_prefixed import DEFAULT_MAX_FRAME_LENGTH, FrameSize, SizedCodec, SizedDecoder
 
 __all__ = ["LengthCodec"]
 
@@ -140,7 +140,7 @@ class LengthCodec(SizedCodec):
             self._pack: Callable[[int], bytes] = _pack_24_big if byteorder == "big" else _pack_24_little
         else:
             self._pack = struct.Struct(order + _FIELD[length_field_length]).pack
-        self._runs = Runs(self._shape, order)
+        self._equal_frames = EqualFramesCache(self._shape, order)
 
     def __repr__(self) -> str:
         names = (
@@ -150,7 +150,7 @@ class LengthCodec(SizedCodec):
         return f"LengthCodec({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     def header(self, length: int) -> bytes:
-        """Return what stands before a payload of ``length`` bytes; of what the payload holds itself, nothing."""
+        """Return the header of a payload of ``length`` bytes, without the header bytes that are part of the payload."""
         field = self._pack(length - self._bias)
         return field if self._is_plain else self._before + field[: self._field_stripped] + self._after
 
@@ -200,7 +200,7 @@ class LengthCodec(SizedCodec):
             )
 
     def _shape(self, value: int) -> tuple[str, tuple[Any, ...], str]:
-        """Describe a frame whose length field says ``value``, for :class:`Runs`."""
+        """Describe a frame whose length field says ``value``, for :class:`EqualFramesCache`."""
         length = value + self._bias
         rest = length + self.initial_bytes_to_strip - self.length_field_offset - self.length_field_length
         expected = value if self.length_field_length != 3 else self._pack(value)
@@ -220,7 +220,7 @@ class _LengthDecoder(SizedDecoder):
         super().__init__(
             longest_header=offset + width,
             max_frame_length=codec.max_frame_length,
-            runs=codec._runs,
+            equal_frames=codec._equal_frames,
             on_too_long=codec.on_too_long,
             fail_fast=codec.fail_fast,
         )
@@ -228,7 +228,7 @@ class _LengthDecoder(SizedDecoder):
         self._beyond = codec._bias + codec.initial_bytes_to_strip  # from the field's value to the whole frame
         self._lowest = max(0, codec._kept - codec._bias)  # less would not hold its own header
         self._highest = codec.max_frame_length - codec._bias
-        # The last chunk that was one run and nothing else, its size first: the next is often like it. (To skim.)
+        # For skim(): the last chunk that was one run of equal frames and nothing else. The next is often like it.
         self._same: tuple[int, Callable[..., object], object, tuple[int, int]] = -1, len, None, (0, 0)
         order = ">" if codec.byteorder == "big" else "<"
         self._read: Callable[[bytes, int], tuple[Any, ...]]
@@ -237,7 +237,7 @@ class _LengthDecoder(SizedDecoder):
         else:
             self._read = struct.Struct(f"{order}{offset}x{_FIELD[width]}").unpack_from
 
-    def measure(self, data: bytes, position: int) -> Measure | None:
+    def parse_header(self, data: bytes, position: int) -> FrameSize | None:
         if len(data) - position < self._longest_header:
             return None
         (value,) = self._read(data, position)
@@ -269,25 +269,25 @@ class _LengthDecoder(SizedDecoder):
         return self._walk(data, 0, None)
 
     def _walk(self, data: bytes, position: int, frames: list[bytes] | None) -> tuple[int, int]:
-        """Go from frame to frame as far as they are whole; return how many there were, and where it stopped.
+        """Decode or count the whole frames from ``position`` on; return how many they are, and where the last one ends.
 
-        Their payloads are appended to ``frames``. Without it they are counted alone, up to one that is not allowed.
-        This is what the base class does, with measure() written out: the loop that the speed depends on.
+        Their payloads are appended to ``frames``. If that is None they are only counted, up to one that is not allowed.
+        This does what the base class does, with parse_header() written out: decoding speed depends on this loop.
         """
         size = len(data)
         last_start = size - self._longest_header
         read, strip, beyond = self._read, self._strip, self._beyond
         lowest, highest = self._lowest, self._highest
-        pace = self._pace
-        last = pace.last
+        backoff = self._backoff
+        last = backoff.last
         seen = 0
         while position <= last_start:
             (value,) = read(data, position)
             if not lowest <= value <= highest:
                 if frames is None:
                     break
-                self.measure(data, position)
-                position = self.pass_over(value + beyond - strip, value + beyond, data, position)
+                self.parse_header(data, position)
+                position = self.discard_frame(value + beyond - strip, value + beyond, data, position)
                 continue
             end = position + value + beyond
             if end > size:
@@ -296,28 +296,28 @@ class _LengthDecoder(SizedDecoder):
                 break
             if value != last:
                 last = value
-            elif pace.wait:
-                pace.wait -= 1
-            elif (count := (size - position) // (end - position)) >= SHORTEST_RUN:
-                if count > pace.longest:
-                    count = pace.longest
-                run = self._runs[value, count]
-                if run.headers(data, position) == run.expected:
+            elif backoff.wait:
+                backoff.wait -= 1
+            elif (count := (size - position) // (end - position)) >= MIN_EQUAL_FRAMES:
+                if count > backoff.longest:
+                    count = backoff.longest
+                equal = self._equal_frames[value, count]
+                if equal.headers(data, position) == equal.expected:
                     if frames is not None:
-                        frames += run.payloads(data, position)
+                        frames += equal.payloads(data, position)
                     elif not position and count * end == size:
-                        self._same = size, run.headers, run.expected, (count, size)
+                        self._same = size, equal.headers, equal.expected, (count, size)
                     seen += count
                     position += count * (end - position)
-                    if pace.longest < LONGEST_RUN:
-                        pace.succeeded()
+                    if backoff.longest < MAX_EQUAL_FRAMES:
+                        backoff.succeeded()
                     continue
-                pace.failed()
+                backoff.failed()
             if frames is not None:
                 frames.append(data[position + strip : end])
             seen += 1
             position = end
-        pace.last = last
+        backoff.last = last
         return seen, position
 
     def unwrap(self, frame: bytearray) -> bytes:

@@ -1,11 +1,11 @@
-"""Frames that say their length before they begin: what length, netstring and varint have in common.
+"""Length-prefixed frames: what the length, netstring and varint codecs have in common.
 
-On the wire such a frame is a header, a payload, and perhaps a trailer. A subclass makes and measures headers; what is
-done with a frame that has arrived in pieces, or is too long, is written here once.
+On the wire such a frame is a header, a payload, and perhaps a trailer. A subclass writes and parses headers. Frames
+that arrive in pieces and frames that are too long are handled here, once for all of them.
 
-An unfinished frame is collected in ``pending``, and nothing is looked at again until as many bytes are there as the
-frame needs: a frame that arrives byte by byte costs each byte once. Frames that lie whole in a chunk are cut out of the
-chunk and never touch ``pending``. A frame that is skipped is never stored at all.
+The bytes of an unfinished frame are collected in ``pending``, and are not looked at again until the frame is complete:
+a frame that arrives byte by byte costs each byte once. Frames that lie whole in a chunk are cut out of the chunk and
+never touch ``pending``. A frame that is skipped is never stored.
 """
 
 from abc import abstractmethod
@@ -15,15 +15,15 @@ from typing import Final, NoReturn
 from proactor_echo.arguments import check_bytes
 from proactor_echo.errors import FrameCorrupt
 from proactor_echo.wire.codec import BytesLike, Codec, Decoder, as_bytes, join, too_long, truncated
-from proactor_echo.wire.equal_frames import LONGEST_RUN, SHORTEST_RUN, Pace, Runs
+from proactor_echo.wire.equal_frames import MAX_EQUAL_FRAMES, MIN_EQUAL_FRAMES, Backoff, EqualFramesCache
 
-__all__ = ["DEFAULT_MAX_FRAME_LENGTH", "Measure", "SizedCodec", "SizedDecoder"]
+__all__ = ["DEFAULT_MAX_FRAME_LENGTH", "FrameSize", "SizedCodec", "SizedDecoder"]
 
 DEFAULT_MAX_FRAME_LENGTH: Final = 1 << 20
 """1 MiB, as in no protocol's specification; Netty asks for a number and tokio-util takes 8 MiB."""
 
-Measure = tuple[int, int]
-"""How many bytes come before the payload, and how many the whole frame takes."""
+FrameSize = tuple[int, int]
+"""``(bytes before the payload, bytes of the whole frame)``, as a header says."""
 
 
 _LEN_COUNTS_BYTES: Final = frozenset((bytes, bytearray))
@@ -90,7 +90,7 @@ class SizedCodec(Codec):
 
 
 class SizedDecoder(Decoder):
-    """Collects and cuts frames whose length is known from their header."""
+    """Decodes frames whose length is known from their header."""
 
     pending: bytearray
 
@@ -99,7 +99,7 @@ class SizedDecoder(Decoder):
         *,
         longest_header: int,
         max_frame_length: int,
-        runs: Runs,
+        equal_frames: EqualFramesCache,
         on_too_long: str = "raise",
         fail_fast: bool = True,
         trailer: bytes = b"",
@@ -107,18 +107,18 @@ class SizedDecoder(Decoder):
         super().__init__()
         self._longest_header = longest_header
         self._limit = max_frame_length
-        self._runs = runs
+        self._equal_frames = equal_frames
         self._skips = on_too_long == "skip"
         self._fail_fast = fail_fast
         self._trailer = trailer
-        self._pace = Pace()
+        self._backoff = Backoff()
         self._needed = 0  # bytes of the frame in `pending`, 0 while its header is incomplete
-        self._left = 0  # bytes still to come of a frame that is passed over
-        self._overdue: int | None = None  # its length, if that is to be told when it has been
+        self._left = 0  # bytes still to come of a frame that is discarded
+        self._deferred_length: int | None = None  # its length, if FrameTooLong is to be raised at its end
 
     @abstractmethod
-    def measure(self, data: bytes, position: int) -> Measure | None:
-        """Measure the frame at ``position``, or return None while its header is incomplete.
+    def parse_header(self, data: bytes, position: int) -> FrameSize | None:
+        """Return the size of the frame at ``position``, or None while its header is incomplete.
 
         Raises :class:`~proactor_echo.errors.FrameCorrupt` for a header that makes no sense.
         """
@@ -127,44 +127,44 @@ class SizedDecoder(Decoder):
         """Cut the frames out of one chunk."""
         position = self.resume(data, frames) if self.pending or self._left else 0
         size = len(data)
-        pace = self._pace
-        last = pace.last
+        backoff = self._backoff
+        last = backoff.last
         limit, tail = self._limit, len(self._trailer)
-        while position < size and (measured := self.measure(data, position)) is not None:
-            start, total = measured
+        while position < size and (frame_size := self.parse_header(data, position)) is not None:
+            start, total = frame_size
             length = total - start - tail
             if length > limit:
-                position = self.pass_over(length, total, data, position)
+                position = self.discard_frame(length, total, data, position)
                 continue
             end = position + total
             if end > size:
                 self._needed = total
                 break
-            if measured != last:
-                last = measured
-            elif pace.wait:
-                pace.wait -= 1
-            elif (count := (size - position) // total) >= SHORTEST_RUN:
-                if count > pace.longest:
-                    count = pace.longest
-                headers, expected, payloads = self._runs[data[position : position + start], count]
+            if frame_size != last:
+                last = frame_size
+            elif backoff.wait:
+                backoff.wait -= 1
+            elif (count := (size - position) // total) >= MIN_EQUAL_FRAMES:
+                if count > backoff.longest:
+                    count = backoff.longest
+                headers, expected, payloads = self._equal_frames[data[position : position + start], count]
                 if headers(data, position) == expected:
                     frames += payloads(data, position)
                     position += count * total
-                    if pace.longest < LONGEST_RUN:
-                        pace.succeeded()
+                    if backoff.longest < MAX_EQUAL_FRAMES:
+                        backoff.succeeded()
                     continue
-                pace.failed()
+                backoff.failed()
             if tail:
                 self._check_trailer(data, end)
             frames.append(data[position + start : end - tail])
             position = end
-        pace.last = last
+        backoff.last = last
         if position < size:
             self.pending += data[position:]
 
     def decode_end(self, frames: list[bytes]) -> None:
-        """Say truncated, also inside a frame that was being skipped, of which there are no bytes to show."""
+        """Raise FrameTruncated, also inside a frame that was being discarded, of which there are no bytes to show."""
         if self._left:
             raise truncated(b"")
         super().decode_end(frames)
@@ -172,20 +172,20 @@ class SizedDecoder(Decoder):
     def resume(self, data: bytes, frames: list[bytes]) -> int:
         """Go on with the frame that the last chunk left unfinished; return where the next one begins in ``data``."""
         if self._left:
-            return self._go_past(data)
+            return self._discard(data)
         pending = self.pending
         held = len(pending)
         if not self._needed:
             header = bytes(pending) + data[: self._longest_header - held]
-            measured = self.measure(header, 0)
-            if measured is None:
+            frame_size = self.parse_header(header, 0)
+            if frame_size is None:
                 pending += data
                 return len(data)
-            start, total = measured
+            start, total = frame_size
             length = total - start - len(self._trailer)
             if length > self._limit:
                 pending.clear()
-                return self.pass_over(length, total, data, -held)
+                return self.discard_frame(length, total, data, -held)
             self._needed = total
         used = self._needed - held
         if used > len(data):
@@ -199,12 +199,12 @@ class SizedDecoder(Decoder):
 
     def unwrap(self, frame: bytearray) -> bytes:
         """Return the payload of a whole frame."""
-        start, _ = self.measure(bytes(frame[: self._longest_header]), 0) or (0, 0)
+        start, _ = self.parse_header(bytes(frame[: self._longest_header]), 0) or (0, 0)
         self._check_trailer(frame, len(frame))
         return bytes(memoryview(frame)[start : len(frame) - len(self._trailer)])
 
-    def pass_over(self, length: int, total: int, data: bytes, position: int) -> int:
-        """Raise for the frame at ``position``, which is too long, or go past it; return where decoding goes on.
+    def discard_frame(self, length: int, total: int, data: bytes, position: int) -> int:
+        """Raise for the frame at ``position``, which is too long, or discard it; return where decoding goes on.
 
         ``position`` is negative when the frame began that many bytes before ``data``.
         """
@@ -213,17 +213,17 @@ class SizedDecoder(Decoder):
         else:
             if self._fail_fast:
                 raise too_long(length, self._limit)
-            self._overdue = length
+            self._deferred_length = length
         self._left = total
-        return self._go_past(data, position)
+        return self._discard(data, position)
 
-    def _go_past(self, data: bytes, position: int = 0) -> int:
-        """Drop bytes of a frame that is passed over, ``_left`` of them from ``position`` on; return where they end."""
+    def _discard(self, data: bytes, position: int = 0) -> int:
+        """Discard bytes of a frame, up to ``_left`` of them from ``position`` on; return where they end."""
         end = min(position + self._left, len(data))
         self._left -= end - position
         if not self._left:
-            if self._overdue is not None:
-                raise too_long(self._overdue, self._limit)
+            if self._deferred_length is not None:
+                raise too_long(self._deferred_length, self._limit)
             self._check_trailer(data, end)
         return end
 

@@ -1,9 +1,9 @@
-"""The life of a connection, as a table.
+"""The states of a connection and the transitions between them, as a table.
 
-A TCP connection is two streams, one each way, and each ends by itself. So between "open" and "closed" there is more
-than one way to go: either side may say first that it has nothing more to send (an end of file, a FIN), and the other
-may go on sending for as long as it likes. That is what an echo server lives on: the client says end of file, and is
-then still owed every byte that has not come back.
+A TCP connection is two streams, one each way, and each ends by itself (half-close). So there is more than one way from
+"open" to "closed": either side may end its stream first (an end of file, a FIN), and the other may go on sending for as
+long as it likes. An echo server needs that: after the client's end of file it still has to send back every byte that
+has not been sent back yet.
 
 States, and what may be done in them:
 
@@ -21,21 +21,21 @@ CLOSED     the end                                                     no       
 
 ("Receive" is about what may still arrive. What has arrived and lies in a queue can be read in any state.)
 
-Three of the events are ours, and doing one at the wrong time is a mistake in the program: SEND_EOF, CLOSE and ABORT.
-Three come from the network, and tell what has happened: CONNECTED, PEER_EOF and LOST.
+Three events are calls of the program: SEND_EOF, CLOSE and ABORT. At the wrong time they are an error in the program.
+Three events come from the network: CONNECTED, PEER_EOF and LOST.
 
 Rules that the table follows:
 
-* Both ends of file together make CLOSING, whichever came first: there is nothing left to do but to flush.
-* CLOSE is for any time, and twice is as good as once. Before the connection is there, it leaves nothing to flush, so it
-  leads to CLOSED.
-* ABORT, the hard way, leads from anywhere to CLOSED, and so does LOST, the network's version of the same. Both can also
-  be heard in CLOSED, since one follows the other.
-* A peer can say end of file only once, but the stock proactor loop reports it twice when it comes while reading is
-  paused, so a second one changes nothing. It may also come while we are CLOSING, and changes nothing there.
-* SEND_EOF after SEND_EOF or CLOSE is a mistake.
+* After both ends of file the state is CLOSING, whichever came first: only flushing is left.
+* CLOSE is allowed at any time, and a second one changes nothing. Before the connection is there, there is nothing to
+  flush, so it leads to CLOSED.
+* ABORT leads from every state to CLOSED, and so does LOST, its counterpart from the network. Both may also come in
+  CLOSED, since one follows the other.
+* A peer can send end of file only once, but the stock proactor loop reports it twice when it comes while reading is
+  paused, so a second one changes nothing. It may also come in CLOSING, and changes nothing there.
+* SEND_EOF after SEND_EOF or CLOSE is an error.
 
-What is not in the table is not allowed.
+A pair of state and event that is not in the table raises ProtocolStateError.
 """
 
 import enum
@@ -49,7 +49,7 @@ __all__ = ["MAY_RECEIVE", "MAY_SEND", "TRANSITIONS", "ConnectionState", "Event",
 
 
 class ConnectionState(enum.StrEnum):
-    """Where in its life a connection is."""
+    """The state of a connection."""
 
     OPENING = "opening"
     OPEN = "open"
@@ -98,7 +98,7 @@ TRANSITIONS: Final[Mapping[tuple[ConnectionState, Event], ConnectionState]] = Ma
         **{(state, _E.LOST): _S.CLOSED for state in _S},
     }
 )
-"""What each event makes of each state."""
+"""The next state for each pair of state and event."""
 
 MAY_RECEIVE: Final = frozenset((_S.OPEN, _S.OUR_EOF))
 """The states in which the peer may still send."""
@@ -120,7 +120,7 @@ def next_state(state: ConnectionState, event: Event) -> ConnectionState:
 _NEXT: Final = {
     cause: (after, after in MAY_RECEIVE, after in MAY_SEND, after is _S.CLOSED) for cause, after in TRANSITIONS.items()
 }
-"""The same, with what may be done in the new state, receive and send, and whether it is the end."""
+"""The same, with whether the new state can receive, whether it can send, and whether it is CLOSED."""
 
 
 class Lifecycle:
@@ -134,7 +134,7 @@ class Lifecycle:
 
     def __init__(self, on_change: Callable[[ConnectionState, ConnectionState], None] | None = None) -> None:
         self.state: ConnectionState = ConnectionState.OPENING
-        """Where the connection is."""
+        """The present state."""
         self.can_receive: bool = False
         """Whether the peer may still send: OPEN and OUR_EOF."""
         self.can_send: bool = False
@@ -145,7 +145,7 @@ class Lifecycle:
         return f"<Lifecycle {self.state}>"
 
     def on(self, event: Event) -> ConnectionState:
-        """Let ``event`` happen; return the new state.
+        """Apply ``event``; return the new state.
 
         Raises :class:`~proactor_echo.errors.ProtocolStateError` if it is not allowed in this state, which then stays.
         """
@@ -161,7 +161,7 @@ class Lifecycle:
             on_change = self._on_change
             if on_change is not None:
                 if is_the_end:
-                    self._on_change = None  # there is no change after this one, and whose life it is may be freed
+                    self._on_change = None  # no change follows this one, and the owner of the callback may be freed
                 on_change(before, after)
         return after
 

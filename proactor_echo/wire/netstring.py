@@ -10,13 +10,13 @@ from typing import Any, Final, Literal
 
 from proactor_echo.errors import FrameCorrupt
 from proactor_echo.wire.codec import Decoder, check_limit, too_long
-from proactor_echo.wire.equal_frames import Runs
-from proactor_echo.wire.length_prefixed import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
+from proactor_echo.wire.equal_frames import EqualFramesCache
+from proactor_echo.wire.length_prefixed import DEFAULT_MAX_FRAME_LENGTH, FrameSize, SizedCodec, SizedDecoder
 
 __all__ = ["NetstringCodec"]
 
 MOST_DIGITS: Final = 20
-"""What a length may have at most, where it must be read to the end to skip the frame: enough for 64 bits."""
+"""Digits in a length, at most, when frames that are too long are skipped: enough for 64 bits."""
 
 
 class NetstringCodec(SizedCodec):
@@ -24,8 +24,7 @@ class NetstringCodec(SizedCodec):
 
     :param max_frame_length: the longest payload in bytes.
     :param on_too_long: ``"raise"`` ends the stream with FrameTooLong, as soon as the digits make a number over the
-        limit; ``"skip"`` passes over exactly that frame, without storing it, counts it in ``decoder.skipped`` and goes
-        on.
+        limit; ``"skip"`` discards exactly that frame, without storing it, counts it in ``decoder.skipped`` and goes on.
     """
 
     trailer = b","
@@ -40,7 +39,7 @@ class NetstringCodec(SizedCodec):
         self.max_frame_length = max_frame_length
         self.on_too_long = on_too_long
         self.canonical: bool = on_too_long == "raise"
-        self._runs = Runs(_shape)
+        self._equal_frames = EqualFramesCache(_shape)
 
     def __repr__(self) -> str:
         return f"NetstringCodec(max_frame_length={self.max_frame_length}, on_too_long={self.on_too_long!r})"
@@ -69,12 +68,12 @@ class _NetstringDecoder(SizedDecoder):
         super().__init__(
             longest_header=digits + 1,
             max_frame_length=codec.max_frame_length,
-            runs=codec._runs,
+            equal_frames=codec._equal_frames,
             on_too_long=codec.on_too_long,
             trailer=codec.trailer,
         )
 
-    def measure(self, data: bytes, position: int) -> Measure | None:
+    def parse_header(self, data: bytes, position: int) -> FrameSize | None:
         colon = data.find(b":", position, position + self._longest_header)
         digits = data[position:colon]
         if colon > position and digits.isdigit() and (digits[0] != ord("0") or len(digits) == 1):

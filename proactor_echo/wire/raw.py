@@ -10,8 +10,8 @@ __all__ = ["RawCodec"]
 class RawCodec(Codec):
     """No frames: bytes go out as they are, and come in as the pieces the network makes of them.
 
-    Its one promise is that the pieces, joined, are the bytes that were sent. An empty payload is therefore nothing at
-    all, and how long a piece is depends on the size of the reads alone.
+    The pieces, joined, are the bytes that were sent; nothing else is certain. An empty payload sends nothing, and the
+    length of a piece depends only on how much a read returned.
     """
 
     canonical = True

@@ -4,7 +4,7 @@ A varint holds 7 bits of the number in each byte, the lowest first; the high bit
 take 5 bytes at most, and of the fifth only the lowest four bits: more is corrupt, not too long.
 
 A number can be written with more bytes than it needs, ``80 00`` for 0. Protocol Buffers readers accept that, and
-writers that reserve room for the length before they know it rely on it. So it is accepted here; ``encode`` writes the
+writers that reserve bytes for the length before they know it rely on it. So it is accepted here; ``encode`` writes the
 shortest.
 
 Source: Protocol Buffers documentation, "Encoding", Base 128 Varints.
@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from proactor_echo.errors import FrameCorrupt
 from proactor_echo.wire.codec import Decoder, check_limit
-from proactor_echo.wire.equal_frames import Runs
-from proactor_echo.wire.length_prefixed import DEFAULT_MAX_FRAME_LENGTH, Measure, SizedCodec, SizedDecoder
+from proactor_echo.wire.equal_frames import EqualFramesCache
+from proactor_echo.wire.length_prefixed import DEFAULT_MAX_FRAME_LENGTH, FrameSize, SizedCodec, SizedDecoder
 
 __all__ = ["VarintCodec"]
 
@@ -24,8 +24,8 @@ class VarintCodec(SizedCodec):
     """Frames with a 32-bit varint length before the payload.
 
     :param max_frame_length: the longest payload in bytes, below 4 GiB.
-    :param on_too_long: ``"raise"`` ends the stream with FrameTooLong as soon as the length is there; ``"skip"`` passes
-        over exactly that frame, without storing it, counts it in ``decoder.skipped`` and goes on.
+    :param on_too_long: ``"raise"`` ends the stream with FrameTooLong as soon as the length is there; ``"skip"``
+        discards exactly that frame, without storing it, counts it in ``decoder.skipped`` and goes on.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class VarintCodec(SizedCodec):
             raise ValueError(f"max_frame_length is {max_frame_length}, but a varint length has 32 bits")
         self.max_frame_length = max_frame_length
         self.on_too_long = on_too_long
-        self._runs = Runs(_shape)
+        self._equal_frames = EqualFramesCache(_shape)
 
     def __repr__(self) -> str:
         return f"VarintCodec(max_frame_length={self.max_frame_length}, on_too_long={self.on_too_long!r})"
@@ -67,11 +67,11 @@ class _VarintDecoder(SizedDecoder):
         super().__init__(
             longest_header=5,
             max_frame_length=codec.max_frame_length,
-            runs=codec._runs,
+            equal_frames=codec._equal_frames,
             on_too_long=codec.on_too_long,
         )
 
-    def measure(self, data: bytes, position: int) -> Measure | None:
+    def parse_header(self, data: bytes, position: int) -> FrameSize | None:
         try:
             number = data[position]
             if number < 0x80:

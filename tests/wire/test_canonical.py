@@ -11,7 +11,7 @@ from proactor_echo.wire import Codec, LengthCodec, LineCodec, NetstringCodec, Ra
 @pytest.mark.parametrize("codec", CODECS.values(), ids=CODECS)
 def test_whole_frames_encoded_again_are_the_same_bytes(codec: Codec) -> None:
     if not codec.canonical:
-        pytest.skip("this codec does not promise it")
+        pytest.skip("this codec does not say so")
     for seed in range(20):
         stream = b"".join(map(codec.encode, payloads_for(codec, random.Random(seed), 10)))
         frames, error, _ = decode(codec, [stream])
@@ -20,7 +20,7 @@ def test_whole_frames_encoded_again_are_the_same_bytes(codec: Codec) -> None:
 
 
 @pytest.mark.parametrize(
-    ("codec", "promises"),
+    ("codec", "canonical"),
     [
         (RawCodec(), True),
         (LengthCodec(), True),
@@ -34,5 +34,5 @@ def test_whole_frames_encoded_again_are_the_same_bytes(codec: Codec) -> None:
     ],
     ids=repr,
 )
-def test_only_codecs_with_one_encoding_are_canonical(codec: Codec, promises: bool) -> None:
-    assert codec.canonical is promises
+def test_only_codecs_with_one_encoding_are_canonical(codec: Codec, canonical: bool) -> None:
+    assert codec.canonical is canonical

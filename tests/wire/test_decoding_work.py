@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from proactor_echo.wire import Codec, Decoder, DelimiterCodec, LengthCodec, LineCodec, NetstringCodec, VarintCodec
-from proactor_echo.wire.equal_frames import CACHED_RUNS, LONGEST_RUN
+from proactor_echo.wire.equal_frames import CACHE_SIZE, MAX_EQUAL_FRAMES
 
 SIZE = 10_000
 
@@ -20,7 +20,7 @@ def tracemalloc() -> Any:
 @pytest.mark.parametrize("codec", [LengthCodec(), LengthCodec(3), VarintCodec(), NetstringCodec()], ids=repr)
 def test_the_header_of_a_frame_that_comes_byte_by_byte_is_read_a_few_times_only(codec: Codec) -> None:
     decoder = codec.decoder()
-    calls = count_calls(decoder, "measure", lambda data, position: 1)
+    calls = count_calls(decoder, "parse_header", lambda data, position: 1)
     feed_bytes(decoder, codec.encode(bytes(SIZE)))
     assert calls.total <= 10
 
@@ -77,15 +77,15 @@ def test_lengths_from_the_peer_do_not_fill_the_cache_of_compiled_runs(codec: Any
     for _ in range(300):
         payloads = [bytes(source.randrange(400))] * source.randrange(4, 30)
         assert decoder.feed(codec.encode_many(payloads)) == payloads
-        assert len(codec._runs) <= CACHED_RUNS
+        assert len(codec._equal_frames) <= CACHE_SIZE
 
 
 @pytest.mark.parametrize("codec", [LengthCodec(), VarintCodec(), NetstringCodec()], ids=repr)
 def test_runs_that_break_off_cost_no_more_than_a_few_headers_a_frame(codec: Codec) -> None:
-    for run in (2, 3, 4, 5, 6, 9, 17):
+    for equal in (2, 3, 4, 5, 6, 9, 17):
         decoder = codec.decoder()
         attempts = count_attempts(decoder)
-        payloads = [bytes(10 + index // run % 7) for index in range(4000)]
+        payloads = [bytes(10 + index // equal % 7) for index in range(4000)]
         assert decoder.feed(codec.encode_many(payloads)) == payloads
         # An attempt is at most four times as long as the one that succeeded before it.
         assert sum(attempts) <= 4 * len(payloads)
@@ -97,13 +97,13 @@ def test_after_runs_that_broke_off_a_long_run_is_soon_taken_for_one(codec: Codec
     decoder.feed(codec.encode_many([bytes(10 + index // 5 % 7) for index in range(4000)]))
     attempts = count_attempts(decoder)
     decoder.feed(codec.encode_many([b"same"] * 4000))
-    assert max(attempts) == LONGEST_RUN
-    assert len(attempts) <= 4000 // LONGEST_RUN + 6
+    assert max(attempts) == MAX_EQUAL_FRAMES
+    assert len(attempts) <= 4000 // MAX_EQUAL_FRAMES + 6
 
 
 @pytest.mark.parametrize("codec", [LengthCodec(), VarintCodec(), NetstringCodec()], ids=repr)
 def test_a_run_that_breaks_off_anywhere_is_cut_right(codec: Codec) -> None:
-    for place in [*range(20), LONGEST_RUN - 1, LONGEST_RUN, LONGEST_RUN + 1, 2 * LONGEST_RUN]:
+    for place in [*range(20), MAX_EQUAL_FRAMES - 1, MAX_EQUAL_FRAMES, MAX_EQUAL_FRAMES + 1, 2 * MAX_EQUAL_FRAMES]:
         payloads = [b"same"] * place + [b"other"] + [b"same"] * 40
         stream = codec.encode_many(payloads)
         decoder = codec.decoder()
@@ -130,14 +130,14 @@ def count_calls(decoder: Decoder, name: str, weight: Callable[..., int]) -> Coun
 
 def count_attempts(decoder: Any) -> list[int]:
     """Return a list to which every attempt to cut a run adds its number of frames."""
-    runs, attempts = decoder._runs, []
+    equal_frames, attempts = decoder._equal_frames, []
 
     class Counting(dict[Any, Any]):
         def __missing__(self, key: tuple[object, int]) -> object:
             attempts.append(key[1])
-            return runs[key]
+            return equal_frames[key]
 
-    decoder._runs = Counting()
+    decoder._equal_frames = Counting()
     return attempts
 
 

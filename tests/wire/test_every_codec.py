@@ -1,4 +1,4 @@
-"""What every codec promises, tried on all of them. A failing assertion shows the seed that repeats it."""
+"""What every codec must do, tried on all of them. A failing assertion shows the seed that repeats it."""
 
 import random
 from typing import Any
