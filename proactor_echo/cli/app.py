@@ -156,7 +156,7 @@ def tcp(
     )
     with _serving(verbose, quiet) as output:
         starting = serve_tcp(
-            protocol_factory=(lambda: DumpingEchoProtocol(output.note)) if hex_dump else EchoProtocol,
+            protocol_factory=(lambda: DumpingEchoProtocol(output.err_line)) if hex_dump else EchoProtocol,
             host=_hosts(hosts, ipv6_only),
             port=port,
             codec=codec,
@@ -214,7 +214,7 @@ def udp(
 
         def protocol() -> EchoDatagramProtocol:
             if hex_dump:
-                return DumpingEchoDatagramProtocol(output.note, max_datagram=max_datagram, oversize=oversize)
+                return DumpingEchoDatagramProtocol(output.err_line, max_datagram=max_datagram, oversize=oversize)
             return EchoDatagramProtocol(max_datagram=max_datagram, oversize=oversize)
 
         starting = serve_udp(protocol, _hosts(hosts, ipv6_only), port, options=options)
@@ -279,7 +279,7 @@ def _level(verbose: bool, quiet: bool) -> int:
 def _serving(verbose: bool, quiet: bool) -> Iterator[Output]:
     """Print what a server says, and what it logs, so that it never waits for who reads it."""
     level = _level(verbose, quiet)
-    with background_output() as output, _errors_as_sentences(), logging_to_stderr(level, output.note):
+    with background_output() as output, _errors_as_sentences(), logging_to_stderr(level, output.err_line):
         yield output
 
 

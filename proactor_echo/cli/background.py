@@ -160,7 +160,7 @@ class BackgroundStream:
 
 
 class Output:
-    """What a server prints: lines on standard output, notes and the log on standard error."""
+    """What a server prints: lines on standard output, others and the log on standard error."""
 
     def __init__(self) -> None:
         self._out = BackgroundStream(sys.stdout)
@@ -170,7 +170,7 @@ class Output:
         """Print a line, or several, to standard output."""
         self._out.put(text, always=True)
 
-    def note(self, text: str, *, always: bool = False) -> None:
+    def err_line(self, text: str, *, always: bool = False) -> None:
         """Print to standard error; unless ``always`` it is dropped when too much waits to be read already."""
         self._err.put(text, always=always)
 
@@ -199,7 +199,7 @@ def background_output() -> Iterator[Output]:
         deadline = time.monotonic() + PATIENCE
         output.flush(deadline)
     except click.ClickException as error:
-        output.note(f"Error: {error.format_message()}", always=True)
+        output.err_line(f"Error: {error.format_message()}", always=True)
         raise click.exceptions.Exit(error.exit_code) from error
     finally:
         output.close(time.monotonic() + PATIENCE if deadline is None else deadline)

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import click
 
-from proactor_echo.cli.output import READER_GONE, discard, note
+from proactor_echo.cli.output import READER_GONE, discard, print_err
 from proactor_echo.sockets.addresses import parse_host_port
 
 __all__ = ["CommandGroup", "HostName", "ServerCommand"]
@@ -24,7 +24,7 @@ class CommandGroup(click.Group):
         except OSError as error:  # of click's own output
             discard(sys.stdout)
             if error.errno not in READER_GONE:
-                note(f"Error: cannot write to standard output: {error.strerror or error}")
+                print_err(f"Error: cannot write to standard output: {error.strerror or error}")
             sys.exit(1)
 
     def invoke(self, ctx: click.Context) -> Any:

@@ -25,7 +25,7 @@ __all__ = [
     "encodable",
     "log_line",
     "logging_to_stderr",
-    "note",
+    "print_err",
     "print_line",
     "styled",
 ]
@@ -48,7 +48,7 @@ def print_line(text: str = "") -> None:
             raise click.ClickException(f"cannot write to standard output: {exc.strerror}") from exc
 
 
-def note(text: str) -> None:
+def print_err(text: str) -> None:
     """Write a line to standard error; if that is impossible there is nobody to tell."""
     stream = sys.stderr
     if stream is None:
@@ -58,7 +58,7 @@ def note(text: str) -> None:
 
 
 def styled(text: str, **style: Any) -> str:
-    """Return ``text`` with the codes of a colour; :func:`print_line` and :func:`note` leave them out where unwanted."""
+    """Return ``text`` with the codes of a colour; :func:`print_line` and :func:`print_err` leave them out where unwanted."""
     return click.style(text, **style)
 
 
@@ -66,9 +66,9 @@ def styled(text: str, **style: Any) -> str:
 def logging_to_stderr(level: int, write: Callable[[str], None] | None = None) -> Iterator[None]:
     """Send this package's log from ``level`` on, and asyncio's warnings, to standard error while the block runs.
 
-    ``write`` takes the lines, :func:`note` unless another is given.
+    ``write`` takes the lines, :func:`print_err` unless another is given.
     """
-    handler = _NoteHandler(note if write is None else write)
+    handler = _StderrHandler(print_err if write is None else write)
     handler.setFormatter(_LineFormatter())
     levels = {"proactor_echo": level, "asyncio": max(level, logging.WARNING)}
     before = {name: logging.getLogger(name).level for name in levels}
@@ -88,7 +88,7 @@ def log_line(text: str, level: int = logging.WARNING) -> str:
     return _LineFormatter().format(logging.LogRecord(__name__, level, "", 0, text, None, None))
 
 
-class _NoteHandler(logging.Handler):
+class _StderrHandler(logging.Handler):
     def __init__(self, write: Callable[[str], None]) -> None:
         super().__init__()
         self._write = write

@@ -98,4 +98,4 @@ def _announce(output: Output, protocol: str, addresses: Sequence[Any]) -> list[s
 
 
 def _print_stats(output: Output, protocol: str, addresses: list[str], counters: dict[str, Any]) -> None:
-    output.note(json.dumps({"protocol": protocol, "listening": addresses} | counters), always=True)
+    output.err_line(json.dumps({"protocol": protocol, "listening": addresses} | counters), always=True)

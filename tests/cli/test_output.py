@@ -9,7 +9,7 @@ import sys
 import click
 import pytest
 
-from proactor_echo.cli.output import logging_to_stderr, note, print_line, styled
+from proactor_echo.cli.output import logging_to_stderr, print_err, print_line, styled
 
 
 class Terminal(io.StringIO):
@@ -42,7 +42,7 @@ def test_characters_that_the_stream_cannot_encode_are_escaped(
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
     print_line("café 日 \udcff")
-    note("café 日 \udcff")
+    print_err("café 日 \udcff")
     assert (out.written(), err.written()) == (expected, expected)
 
 
@@ -50,7 +50,7 @@ def test_characters_that_the_stream_cannot_encode_are_escaped(
 def test_a_missing_stream_is_no_error(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(sys, name, None)  # as in pythonw, or after >&-
     print_line("said to nobody")
-    note("said to nobody")
+    print_err("said to nobody")
 
 
 class Broken(io.StringIO):
@@ -75,9 +75,9 @@ def test_what_else_stops_stdout_is_one_sentence(monkeypatch: pytest.MonkeyPatch)
         print_line("said to nobody")
 
 
-def test_a_note_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_on_stderr_that_cannot_be_written_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", Broken(OSError(28, "No space left on device")))
-    note("said to nobody")
+    print_err("said to nobody")
 
 
 COLOURED = "\x1b[31mno\x1b[0m\n"
