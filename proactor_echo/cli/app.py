@@ -76,7 +76,7 @@ def main() -> None:
     type=click.IntRange(1, 1024),
     default=32,
     show_default=True,
-    help="Accepts outstanding per address, on Windows.",
+    help="How many AcceptEx calls wait at once for each address (Windows only).",
 )
 @click.option(
     "--max-connections",
@@ -135,7 +135,7 @@ def tcp(
 ) -> None:
     """Echo over TCP, byte for byte or frame for frame.
 
-    A client that ends its side still gets everything it is owed. Ctrl+C,
+    A client that ends its side still gets the whole echo. Ctrl+C,
     Ctrl+Break, SIGTERM and SIGHUP stop the server gracefully, a second one
     at once.
 
@@ -277,7 +277,7 @@ def _level(verbose: bool, quiet: bool) -> int:
 
 @contextlib.contextmanager
 def _serving(verbose: bool, quiet: bool) -> Iterator[Output]:
-    """Print what a server says, and what it logs, so that it never waits for who reads it."""
+    """Print the output and the log of a server so that it never blocks on the reader."""
     level = _level(verbose, quiet)
     with background_output() as output, _errors_as_sentences(), logging_to_stderr(level, output.err_line):
         yield output
@@ -285,7 +285,7 @@ def _serving(verbose: bool, quiet: bool) -> Iterator[Output]:
 
 @contextlib.contextmanager
 def _errors_as_sentences() -> Iterator[None]:
-    """Show what the system refused (a port in use, no permission, an unknown host) without a traceback."""
+    """Turn an OSError (a port in use, no permission, an unknown host) into one sentence without a traceback."""
     try:
         yield
     except OSError as error:

@@ -1,9 +1,9 @@
-"""What a server prints, written by threads of its own: who does not read it cannot stop the server.
+"""The output of a server, written by threads of its own, so that a reader who stops reading cannot stop the server.
 
 A pipe that nobody reads is full after 64 KiB, and a terminal takes nothing after Ctrl+S, or on Windows after a click
-into its window. Whoever writes then waits. So the event loop only puts texts into a queue here, and a daemon thread for
-each stream writes them. The queue is bounded: what finds no room, and none a moment later either, is dropped and
-counted, and a line in its place tells the number as soon as the stream takes something again. The end of the process
+into its window. A write then blocks. So the event loop only puts texts into a queue here, and a daemon thread for each
+stream writes them. The queue is bounded: while it is full, and still full a moment later, lines are dropped and
+counted, and a line in their place says how many as soon as the stream takes something again. The end of the process
 waits for these threads, but not for long.
 
 The standard library's QueueListener is not used: its ``stop()`` joins its thread without a limit.
@@ -26,37 +26,41 @@ from proactor_echo.cli.output import READER_GONE, colour, encodable, log_line
 __all__ = ["BackgroundStream", "Output", "background_output"]
 
 #: Characters that may wait to be written to one stream.
-ROOM: Final = 4 << 20
+MAX_QUEUED: Final = 4 << 20
 
 #: Seconds to wait, in all, until what a server printed has been written: when it starts, and when it has stopped.
-PATIENCE: Final = 2.0
+WRITE_TIMEOUT: Final = 2.0
 
-#: Seconds to wait for room when the reader is slow, so that a dump is whole. One who took nothing in this time is not
-#: waited for again until he takes something.
-SLOWNESS: Final = 0.25
+#: Seconds to wait while the queue is full, so that a dump is whole when its reader is only slow. After a reader took
+#: nothing in this time, nothing waits for it again until it takes something.
+SLOW_READER_TIMEOUT: Final = 0.25
 
-
-#: Seconds in which a thread gathers lines before it writes them: waking it for each line costs the event loop more than
-#: the line does.
-GATHER: Final = 0.01
+#: Seconds for which a thread collects lines before it writes them: waking it for each line costs the event loop more
+#: than the line does.
+BATCH_DELAY: Final = 0.01
 
 
 class BackgroundStream:
     """One of the standard streams, to which a thread writes. None, for a stream that was closed, takes everything.
 
-    ``told``: makes a line of a sentence that says what was dropped.
+    ``make_report`` makes a log line of the sentence that says how many lines were dropped. ``max_queued`` is in
+    characters.
     """
 
-    def __init__(self, stream: TextIO | None, *, told: Callable[[str], str] = str, room: int = ROOM) -> None:
+    def __init__(
+        self, stream: TextIO | None, *, make_report: Callable[[str], str] = str, max_queued: int = MAX_QUEUED
+    ) -> None:
         #: What the last write raised, other than that its reader has gone.
         self.error: OSError | None = None
         self._write = _writer(stream)
-        self._told = told
-        self._room = room
+        self._make_report = make_report
+        self._max_queued = max_queued
         self._texts: list[str] = []
         self._size = 0  # of the texts, and of those that are being written
-        self._dropped = 0  # lines of which nobody was told yet
-        self._telling = self._telling_now = 0  # the same of those that the texts, and what is being written, tell
+        self._dropped = 0  # lines that were dropped and not reported yet
+        self._reporting = self._reporting_now = (
+            0  # lines that reports in the queue, and in the present write, are about
+        )
         self._why = ""
         self._closing = self._gone = self._writing = self._failing = self._stuck = False
         self._waited_for = False
@@ -65,16 +69,16 @@ class BackgroundStream:
         self._thread.start()
 
     def put(self, text: str, *, always: bool = False) -> None:
-        """Have ``text`` and a newline written; without room, and not ``always``, the text is dropped."""
+        """Queue ``text`` and a newline; while the queue is full, and unless ``always``, the text is dropped."""
         with self._changed:
             if self._gone:
                 return
-            if not (always or self._has_room(text)):
+            if not (always or self._fits(text)):
                 self._drop(text.count("\n") + 1, "nobody read {}")
                 return
             if not self._texts:
                 self._changed.notify_all()
-            self._tell_dropped()
+            self._report_dropped()
             self._append(text)
 
     def wait(self, deadline: float) -> bool:
@@ -83,26 +87,26 @@ class BackgroundStream:
             return self._wait_for(lambda: not self._texts and not self._writing, deadline - time.monotonic())
 
     def close(self, deadline: float) -> None:
-        """Take nothing more; wait as :meth:`wait` does. What is not written by then may be lost."""
+        """Take no more texts; wait as :meth:`wait` does. What is not written by then may be lost."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
         self._thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _has_room(self, text: str) -> bool:
-        def fits() -> bool:
-            return not self._size or self._size + len(text) <= self._room
+    def _fits(self, text: str) -> bool:
+        def has_capacity() -> bool:
+            return not self._size or self._size + len(text) <= self._max_queued
 
-        if not (fits() or self._stuck):
-            self._stuck = not self._wait_for(fits, SLOWNESS)
-        return fits()
+        if not (has_capacity() or self._stuck):
+            self._stuck = not self._wait_for(has_capacity, SLOW_READER_TIMEOUT)
+        return has_capacity()
 
-    def _wait_for(self, fulfilled: Callable[[], bool], seconds: float) -> bool:
-        """Wait for the thread, which gathers nothing meanwhile."""
+    def _wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Wait for the thread, which writes at once meanwhile."""
         self._waited_for = True
         self._changed.notify_all()
         try:
-            return self._changed.wait_for(fulfilled, max(0.0, seconds))
+            return self._changed.wait_for(condition, max(0.0, seconds))
         finally:
             self._waited_for = False
 
@@ -114,12 +118,12 @@ class BackgroundStream:
         self._dropped += lines
         self._why = why
 
-    def _tell_dropped(self) -> None:
+    def _report_dropped(self) -> None:
         if self._dropped:
             one = self._dropped == 1
             lines = f"{self._dropped:,} log line{' was' if one else 's were'} dropped"
-            self._append(self._told(f"{lines}: {self._why.format('it' if one else 'them')}"))
-            self._telling += self._dropped - 1  # if it cannot be written, that line is one more
+            self._append(self._make_report(f"{lines}: {self._why.format('it' if one else 'them')}"))
+            self._reporting += self._dropped - 1  # if it cannot be written, that line is one more
         self._dropped = 0
 
     def _run(self) -> None:
@@ -139,10 +143,10 @@ class BackgroundStream:
             self._writing = False
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._texts or self._closing or (self._dropped and not self._failing))
-            self._changed.wait_for(lambda: self._closing or self._waited_for, GATHER)
+            self._changed.wait_for(lambda: self._closing or self._waited_for, BATCH_DELAY)
             if not self._failing:
-                self._tell_dropped()  # nothing was taken since, so that it belongs at the end of these
-            self._telling_now, self._telling = self._telling, 0
+                self._report_dropped()  # nothing was taken since, so that it belongs at the end of these
+            self._reporting_now, self._reporting = self._reporting, 0
             text = "".join(self._texts)
             self._texts.clear()
             self._writing = bool(text)
@@ -156,7 +160,7 @@ class BackgroundStream:
                 return
             self._failing = True
             self.error = failed.error
-            self._drop(failed.lines + self._telling_now, failed.error.strerror or str(failed.error))
+            self._drop(failed.lines + self._reporting_now, failed.error.strerror or str(failed.error))
 
 
 class Output:
@@ -164,7 +168,7 @@ class Output:
 
     def __init__(self) -> None:
         self._out = BackgroundStream(sys.stdout)
-        self._err = BackgroundStream(sys.stderr, told=log_line)
+        self._err = BackgroundStream(sys.stderr, make_report=log_line)
 
     def line(self, text: str) -> None:
         """Print a line, or several, to standard output."""
@@ -176,7 +180,7 @@ class Output:
 
     def flush(self, deadline: float | None = None) -> None:
         """Wait for standard output, but not for long. Raises click.ClickException if it failed (a full disk)."""
-        self._out.wait(time.monotonic() + PATIENCE if deadline is None else deadline)
+        self._out.wait(time.monotonic() + WRITE_TIMEOUT if deadline is None else deadline)
         if (error := self._out.error) is not None:
             raise click.ClickException(f"cannot write to standard output: {error.strerror or error}") from error
 
@@ -188,21 +192,21 @@ class Output:
 
 @contextlib.contextmanager
 def background_output() -> Iterator[Output]:
-    """Print what a server says without ever waiting for who reads it; at the end, wait a little.
+    """Print without ever blocking on the reader; at the end, wait a little for what is not written yet.
 
-    A ClickException is shown here and becomes its exit status, since click would wait when it shows it.
+    A ClickException is shown here and becomes its exit status: click would block when it shows it.
     """
     output = Output()
     deadline = None
     try:
         yield output
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + WRITE_TIMEOUT
         output.flush(deadline)
     except click.ClickException as error:
         output.err_line(f"Error: {error.format_message()}", always=True)
         raise click.exceptions.Exit(error.exit_code) from error
     finally:
-        output.close(time.monotonic() + PATIENCE if deadline is None else deadline)
+        output.close(time.monotonic() + WRITE_TIMEOUT if deadline is None else deadline)
 
 
 class _NotWritten(Exception):  # noqa: N818 (it says what happened)
@@ -231,7 +235,7 @@ def _writer(stream: TextIO | None) -> Callable[[str], None]:
 
 
 class _ToDescriptor:
-    """Writes past Python's stream: a thread that waits in it would hold its lock, which the interpreter's end needs."""
+    """Writes to the descriptor and not to Python's stream, whose lock the interpreter needs when it ends."""
 
     def __init__(self, stream: TextIO, descriptor: int, *, terminal: bool) -> None:
         self._stream = stream

@@ -1,4 +1,4 @@
-"""What the commands have in common beyond their options: how they end early, and what is said to a wrong argument."""
+"""The command classes: how a command ends on Ctrl+C, and messages for a wrong argument."""
 
 import sys
 from typing import Any, Final
@@ -51,7 +51,7 @@ class ServerCommand(click.Command):
 
 
 class HostName(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A host, as text; with a port it is refused, and the options to write instead are told."""
+    """A host, as text. One with a port is refused, with the options to write instead."""
 
     name = "host"
 

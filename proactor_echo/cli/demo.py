@@ -28,8 +28,8 @@ from proactor_echo.wire import Codec
 
 __all__ = ["STEPS", "Result", "Servers", "Step", "WrongEcho", "run_demo", "run_step"]
 
-#: Seconds after which a step is given up.
-PATIENCE: Final = 20.0
+#: Seconds after which a step has failed.
+STEP_TIMEOUT: Final = 20.0
 
 
 async def run_demo(show: Callable[[str], None], *, width: int = 80) -> bool:
@@ -93,10 +93,10 @@ async def run_step(step: Step, servers: Servers) -> Result:
     started = time.perf_counter()
     sent, returned, problem = "", "", None
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(STEP_TIMEOUT):
             sent, returned = await step.work(servers)
     except TimeoutError:
-        problem = f"no answer within {PATIENCE:g} s"
+        problem = f"no answer within {STEP_TIMEOUT:g} s"
     except (WrongEcho, ProactorEchoError, OSError) as error:
         problem = str(error) or type(error).__name__
     except Exception as error:  # a mistake in this package: the other steps are worth seeing all the same
@@ -213,7 +213,7 @@ async def empty_datagram(servers: Servers) -> tuple[str, str]:
 
 
 async def graceful_stop(servers: Servers) -> tuple[str, str]:
-    """Stop a server that still owes a client something: the client gets it, and then the end."""
+    """Stop a server that still has to send to a client: the client gets all of it, then the end of file."""
     data = _noise(50_000)
     async with await _connect(servers.raw) as conn:
         await conn.send(data)

@@ -35,7 +35,7 @@ def hex_rows(data: Buffer, offset: int = 0) -> Iterator[str]:
     before, repeating = b"", False
     for start in range(0, len(data), _WIDTH):
         row = data[start : start + _WIDTH]
-        if row == before and start + _WIDTH < len(data):  # the last row is always shown: it tells where the data ends
+        if row == before and start + _WIDTH < len(data):  # the last row is always shown: it says where the data ends
             if not repeating:
                 yield "*"
             repeating = True

@@ -58,7 +58,7 @@ def print_err(text: str) -> None:
 
 
 def styled(text: str, **style: Any) -> str:
-    """Return ``text`` with the codes of a colour; :func:`print_line` and :func:`print_err` leave them out where unwanted."""
+    """Return ``text`` with colour codes; :func:`print_line` and :func:`print_err` leave them out where unwanted."""
     return click.style(text, **style)
 
 

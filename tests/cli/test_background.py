@@ -1,4 +1,4 @@
-"""A stream with a thread: what is dropped when nobody reads, what is told about it, and who waits for whom."""
+"""A stream with a thread: what is dropped when nobody reads, how it is reported, and who waits for whom."""
 
 import contextlib
 import os
@@ -43,14 +43,14 @@ def test_lines_arrive_in_their_order() -> None:
 
 def test_what_finds_no_room_is_dropped_and_counted_where_it_is_missing() -> None:
     with pipe() as (near, stream):
-        background = BackgroundStream(stream, told="told: {}".format, room=len(MUCH) + 10)
+        background = BackgroundStream(stream, make_report="report: {}".format, max_queued=len(MUCH) + 10)
         background.put(MUCH)  # its thread waits in it for the reader
         background.put("room")
         background.put("no room\nfor two lines")
         background.put("nor for a third")
         assert read_line(near) == MUCH
         assert read_line(near) == "room"
-        assert read_line(near) == "told: 3 log lines were dropped: nobody read them"
+        assert read_line(near) == "report: 3 log lines were dropped: nobody read them"
         assert background.wait(soon())
         background.put("again")
         assert read_line(near) == "again"
@@ -59,12 +59,12 @@ def test_what_finds_no_room_is_dropped_and_counted_where_it_is_missing() -> None
 
 def test_what_must_not_be_dropped_comes_after_what_was() -> None:
     with pipe() as (near, stream):
-        background = BackgroundStream(stream, told="told: {}".format, room=len(MUCH))
+        background = BackgroundStream(stream, make_report="report: {}".format, max_queued=len(MUCH))
         background.put(MUCH)
         background.put("dropped")
         background.put("the last", always=True)
         read_line(near)
-        assert read_line(near) == "told: 1 log line was dropped: nobody read it"
+        assert read_line(near) == "report: 1 log line was dropped: nobody read it"
         assert read_line(near) == "the last"
         background.close(soon())
 
@@ -106,14 +106,14 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
 )
 def test_what_a_full_disk_did_not_take_is_told_when_it_takes_something_again() -> None:
     with open("/dev/full", "w") as full, pipe() as (near, stream):
-        background = BackgroundStream(full, told="told: {}".format)
+        background = BackgroundStream(full, make_report="report: {}".format)
         for text in ("one\ntwo", "three"):
             background.put(text)
             assert background.wait(soon())
         assert background.error is not None
         os.dup2(stream.fileno(), full.fileno())
         background.put("four")
-        assert read_line(near) == "told: 3 log lines were dropped: No space left on device"
+        assert read_line(near) == "report: 3 log lines were dropped: No space left on device"
         assert read_line(near) == "four"
         background.close(soon())
 

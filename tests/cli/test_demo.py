@@ -71,7 +71,7 @@ async def bad_servers(factory: Callable[[], pe.FramedProtocol]) -> AsyncIterator
 async def test_every_step_finds_what_a_bad_server_does(
     factory: Callable[[], pe.FramedProtocol], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proactor_echo.cli.demo.PATIENCE", 1.0)
+    monkeypatch.setattr("proactor_echo.cli.demo.STEP_TIMEOUT", 1.0)
     async with bad_servers(factory) as servers:
         results = [await run_step(step, servers) for step in STEPS]
     assert [result.name for result in results if result.problem is None] == []
@@ -108,5 +108,5 @@ async def test_a_step_that_gets_no_answer_is_given_up(monkeypatch: pytest.Monkey
         async with await pe.connect_tcp(*servers.raw.addresses[0][:2]) as conn:
             return str(await conn.receive()), ""
 
-    monkeypatch.setattr("proactor_echo.cli.demo.PATIENCE", 0.05)
+    monkeypatch.setattr("proactor_echo.cli.demo.STEP_TIMEOUT", 0.05)
     assert (await result_of(work)).problem == "no answer within 0.05 s"

@@ -314,7 +314,7 @@ def test_demo_ends_with_status_1_when_something_failed(cli: CommandLine, monkeyp
             pass
 
     monkeypatch.setattr("proactor_echo.cli.demo.EchoProtocol", Swallowing)
-    monkeypatch.setattr("proactor_echo.cli.demo.PATIENCE", 1.0)
+    monkeypatch.setattr("proactor_echo.cli.demo.STEP_TIMEOUT", 1.0)
     ended = cli.run("demo")
     assert (ended.status, ended.err) == (1, "")
     assert "FAILED: 0 bytes came back for 262,144\n" in ended.out
