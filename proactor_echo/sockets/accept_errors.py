@@ -30,13 +30,13 @@ from typing import Final
 
 from proactor_echo.errors import DisconnectReason, classify, is_resource_error
 
-__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "PATIENCE", "is_of_one_connection", "pause_after"]
+__all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "MAX_CONSECUTIVE_ERRORS", "is_of_one_connection", "pause_after"]
 
 FIRST_PAUSE: Final = 0.1
 """Seconds without accepting after an error that asks for it."""
 LONGEST_PAUSE: Final = 1.0
 """Seconds; each pause in a row is twice as long as the one before, up to this."""
-PATIENCE: Final = 64
+MAX_CONSECUTIVE_ERRORS: Final = 64
 """Errors of no known kind, in a row, that are answered at once."""
 
 _OF_ONE_CONNECTION: Final = frozenset(
@@ -80,7 +80,7 @@ def pause_after(error: BaseException, failures: int = 0, *, submitting: bool = F
     if not submitting and is_of_one_connection(error):
         return 0.0
     if not (is_resource_error(error) or _is_of_our_call(error)):
-        failures -= PATIENCE - 1
+        failures -= MAX_CONSECUTIVE_ERRORS - 1
         if failures < 0:
             return 0.0
     return min(FIRST_PAUSE * 2.0 ** min(failures, 32), LONGEST_PAUSE)

@@ -39,7 +39,7 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Fault)
 
 #: Seconds after which a call into the thread, or its end, is given up: something there blocks.
-PATIENCE = 30.0
+TIMEOUT = 30.0
 
 
 class LoopThread:
@@ -66,11 +66,11 @@ class LoopThread:
             raise RuntimeError("the thread of the servers has ended")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return future.result(PATIENCE)
+            return future.result(TIMEOUT)
         except TimeoutError:
             if not future.done():
                 future.cancel()
-                raise TimeoutError(f"no answer from the thread of the servers within {PATIENCE:g} s") from None
+                raise TimeoutError(f"no answer from the thread of the servers within {TIMEOUT:g} s") from None
             raise
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
@@ -85,9 +85,9 @@ class LoopThread:
         """End the loop and join the thread. Raises TimeoutError when it does not end."""
         if self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(PATIENCE)
+            self._thread.join(TIMEOUT)
             if self._thread.is_alive():
-                raise TimeoutError(f"the thread of the servers did not end within {PATIENCE:g} s")
+                raise TimeoutError(f"the thread of the servers did not end within {TIMEOUT:g} s")
 
     def _main(self) -> None:
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from helpers.cli_process import PATIENCE, CliProcess, Ended, run_python
+from helpers.cli_process import TIMEOUT, CliProcess, Ended, run_python
 from helpers.peers import WINE
 
 import proactor_echo
@@ -27,7 +27,7 @@ OTHER_HALF = b"lf"
 
 
 def tcp_client(address: tuple[str, int]) -> socket.socket:
-    return socket.create_connection(address, timeout=PATIENCE)
+    return socket.create_connection(address, timeout=TIMEOUT)
 
 
 def receive(client: socket.socket, size: int) -> bytes:
@@ -115,7 +115,7 @@ def udp_life() -> Iterator[Life]:
     with CliProcess("udp", "--port", "0", "--stats", "--max-datagram", "1k", "--oversize", "drop") as cli:
         listening = cli.line()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-            client.settimeout(PATIENCE)
+            client.settimeout(TIMEOUT)
             client.connect(("127.0.0.1", int(listening.rpartition(":")[2])))
             echoed = []
             for data in (bytes(1025), b"datagram", b""):
@@ -219,7 +219,7 @@ def test_a_terminal_that_has_gone_is_no_error() -> None:
         assert screen.readline().startswith(b"listening tcp 127.0.0.1:")
         screen.close()
         server.send_signal(signal.SIGHUP)
-        assert server.wait(PATIENCE) == 0
+        assert server.wait(TIMEOUT) == 0
 
 
 @pytest.mark.skipif(sys.platform != "win32", reason="consoles and their Ctrl events are Windows'")
@@ -256,7 +256,7 @@ def test_it_goes_on_when_nobody_reads_its_lines_any_more() -> None:
 def test_a_full_disk_is_one_sentence_and_status_1() -> None:
     with open("/dev/full", "w") as full:
         program = [sys.executable, "-m", "proactor_echo", "tcp", "--port", "0"]
-        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, check=False)
     assert (done.returncode, done.stderr) == (1, "Error: cannot write to standard output: No space left on device\n")
 
 
@@ -265,7 +265,7 @@ def test_a_full_disk_is_one_sentence_and_status_1() -> None:
 def test_a_help_page_on_a_full_disk_is_one_sentence_and_status_1(arguments: list[str]) -> None:
     with open("/dev/full", "w") as full:
         program = [sys.executable, "-m", "proactor_echo", *arguments]
-        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True, timeout=TIMEOUT, check=False)
     assert (done.returncode, done.stderr) == (1, "Error: cannot write to standard output: No space left on device\n")
 
 
@@ -311,7 +311,7 @@ SCRIPT = Path(sysconfig.get_path("scripts")) / "proactor-echo"
 @pytest.mark.skipif(not SCRIPT.exists(), reason="no script was installed beside this Python")
 def test_the_installed_script_calls_itself_by_its_name() -> None:
     command = [str(SCRIPT), "tcp", "--bad"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("Usage: proactor-echo tcp [OPTIONS]")
 

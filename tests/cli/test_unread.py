@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from helpers.cli_process import PATIENCE, CliProcess
+from helpers.cli_process import TIMEOUT, CliProcess
 
 #: Their lines fill any pipe: 64 KiB on Linux.
 RESETS = 1200
@@ -23,7 +23,7 @@ LOOPS = pytest.mark.parametrize("loop", ["own", "stock"])
 
 def reset_client(address: tuple[str, int]) -> None:
     """Connect, send a byte, get it back, reset."""
-    with socket.create_connection(address, timeout=PATIENCE) as client:
+    with socket.create_connection(address, timeout=TIMEOUT) as client:
         client.sendall(b"x")
         assert client.recv(1) == b"x"
         layout = "HH" if sys.platform == "win32" else "ii"
@@ -31,7 +31,7 @@ def reset_client(address: tuple[str, int]) -> None:
 
 
 def assert_echoes(address: tuple[str, int], data: bytes = b"still there") -> None:
-    with socket.create_connection(address, timeout=PATIENCE) as client:
+    with socket.create_connection(address, timeout=TIMEOUT) as client:
         client.sendall(data)
         with client.makefile("rb") as stream:
             assert stream.read(len(data)) == data
@@ -87,7 +87,7 @@ def test_it_stops_when_nobody_reads_the_pipe_that_both_streams_go_to() -> None:
         assert_echoes(address, BLOCK)
         assert_echoes(address, BLOCK)
         server.terminate()
-        assert server.wait(PATIENCE) == 0
+        assert server.wait(TIMEOUT) == 0
 
 
 @contextlib.contextmanager
@@ -135,7 +135,7 @@ def test_it_serves_and_stops_when_its_streams_are_closed(tmp_path: Path) -> None
         reset_client(wait_for(port))
         assert_echoes(("127.0.0.1", port))
         server.terminate()
-        assert server.wait(PATIENCE) == 0
+        assert server.wait(TIMEOUT) == 0
 
 
 def free_port() -> int:
@@ -147,5 +147,5 @@ def free_port() -> int:
 def wait_for(port: int) -> tuple[str, int]:
     address = ("127.0.0.1", port)
     while True:
-        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(address, timeout=PATIENCE):
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(address, timeout=TIMEOUT):
             return address

@@ -11,7 +11,7 @@ import threading
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
-PATIENCE = 60.0
+TIMEOUT = 60.0
 
 # Nobody can send a signal to a process on Windows. There a thread of the process raises it when told to, which is how
 # Windows itself delivers Ctrl+C: in a thread of its own.
@@ -108,7 +108,7 @@ class CliProcess:
         """Wait for its end and return its exit status, whether or not what it wrote was read."""
         with contextlib.suppress(OSError):  # it may have ended with something unread
             self._stdin.close()
-        return self._process.wait(PATIENCE)
+        return self._process.wait(TIMEOUT)
 
     def end(self) -> Ended:
         """Wait for its end."""
@@ -142,13 +142,13 @@ class _Lines:
         self._thread.start()
 
     def next(self) -> str:
-        line = self._queue.get(timeout=PATIENCE)
+        line = self._queue.get(timeout=TIMEOUT)
         self._seen.append(line)
         return line.rstrip("\r\n")
 
     def wait(self) -> None:
         """Wait until nothing more is read."""
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT)
 
     def all(self) -> str:
         """Return everything up to the end of the pipe, with what was read before."""
@@ -167,5 +167,5 @@ class _Lines:
 def run_python(*arguments: str, **options: Any) -> Ended:
     """Run Python to its end."""
     command = [sys.executable, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False, **options)
     return Ended(done.returncode, done.stdout, done.stderr)

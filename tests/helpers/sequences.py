@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-PATIENCE = 1.0
+TIMEOUT = 1.0
 """Seconds to wait for what should come. What should, comes in a few turns: only a defect takes so long."""
 
 Step = tuple[str, Any]
@@ -109,7 +109,7 @@ class Run:
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait until it is so, or for longer than that takes."""
-        deadline = self.loop.time() + PATIENCE
+        deadline = self.loop.time() + TIMEOUT
         while not condition() and self.loop.time() < deadline:
             await asyncio.sleep(0)
 

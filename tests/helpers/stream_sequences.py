@@ -15,7 +15,7 @@ from itertools import groupby
 from typing import Any
 
 from helpers.recording import reset, tcp_pair
-from helpers.sequences import PATIENCE, Run, Seen, Sequence, choose_steps
+from helpers.sequences import TIMEOUT, Run, Seen, Sequence, choose_steps
 
 STEPS = {
     "write": 6,
@@ -216,7 +216,7 @@ class StreamRun(Run):
         with tempfile.TemporaryFile() as file:
             file.write(self.some(size))
             file.flush()
-            async with asyncio.timeout(PATIENCE / 30):
+            async with asyncio.timeout(TIMEOUT / 30):
                 count = await self.loop.sendfile(self.transport, file, 0, size)
             self.written += count
             return count

@@ -194,7 +194,7 @@ def test_a_listener_that_only_fails_is_not_tried_without_end(ours: Bench) -> Non
         await closed(server)
         return failing.calls
 
-    assert ours.run(main()) == accept_errors.PATIENCE
+    assert ours.run(main()) == accept_errors.MAX_CONSECUTIVE_ERRORS
     assert len(ours.errors) == 1
 
 

@@ -4,7 +4,13 @@ import errno
 
 import pytest
 
-from proactor_echo.sockets.accept_errors import FIRST_PAUSE, LONGEST_PAUSE, PATIENCE, is_of_one_connection, pause_after
+from proactor_echo.sockets.accept_errors import (
+    FIRST_PAUSE,
+    LONGEST_PAUSE,
+    MAX_CONSECUTIVE_ERRORS,
+    is_of_one_connection,
+    pause_after,
+)
 
 
 def windows_error(number: int) -> OSError:
@@ -33,7 +39,7 @@ UNKNOWN = [OSError(4711, "nobody knows"), windows_error(4711), RuntimeError("a b
 @pytest.mark.parametrize("error", OF_ONE_CONNECTION, ids=repr)
 def test_an_error_of_one_connection_never_pauses(error: OSError) -> None:
     assert is_of_one_connection(error)
-    assert {pause_after(error, failures) for failures in (0, 1, PATIENCE, 10_000)} == {0.0}
+    assert {pause_after(error, failures) for failures in (0, 1, MAX_CONSECUTIVE_ERRORS, 10_000)} == {0.0}
 
 
 @pytest.mark.parametrize("error", PAUSED_AT_ONCE, ids=repr)
@@ -46,11 +52,14 @@ def test_a_shortage_and_a_wrong_call_pause_at_once_and_twice_as_long_each_time(e
 @pytest.mark.parametrize("error", UNKNOWN, ids=repr)
 def test_what_nobody_knows_is_answered_at_once_for_a_while(error: BaseException) -> None:
     assert not is_of_one_connection(error)
-    assert {pause_after(error, failures) for failures in range(PATIENCE - 1)} == {0.0}
-    assert [pause_after(error, PATIENCE - 1 + more) for more in range(2)] == [FIRST_PAUSE, 2 * FIRST_PAUSE]
+    assert {pause_after(error, failures) for failures in range(MAX_CONSECUTIVE_ERRORS - 1)} == {0.0}
+    assert [pause_after(error, MAX_CONSECUTIVE_ERRORS - 1 + more) for more in range(2)] == [
+        FIRST_PAUSE,
+        2 * FIRST_PAUSE,
+    ]
 
 
 @pytest.mark.parametrize("error", OF_ONE_CONNECTION, ids=repr)
 def test_no_connection_makes_the_submission_of_an_accept_fail(error: OSError) -> None:
-    assert pause_after(error, PATIENCE - 2, submitting=True) == 0.0
-    assert pause_after(error, PATIENCE - 1, submitting=True) == FIRST_PAUSE
+    assert pause_after(error, MAX_CONSECUTIVE_ERRORS - 2, submitting=True) == 0.0
+    assert pause_after(error, MAX_CONSECUTIVE_ERRORS - 1, submitting=True) == FIRST_PAUSE

@@ -54,7 +54,7 @@ async def fails(conn: pe.Connection) -> None:
     raise RuntimeError("the handler's own")
 
 
-async def loses_patience(conn: pe.Connection) -> None:
+async def times_out(conn: pe.Connection) -> None:
     async with asyncio.timeout(0):
         await asyncio.Event().wait()
 
@@ -108,7 +108,7 @@ async def test_bad_frames_leave_nothing_to_the_garbage_collector(
     "form",
     [
         pytest.param({"handler": fails}, id="handler"),
-        pytest.param({"handler": loses_patience}, id="timeout"),
+        pytest.param({"handler": times_out}, id="timeout"),
         pytest.param({"protocol_factory": FailingProtocol}, id="protocol"),
     ],
 )

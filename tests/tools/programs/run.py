@@ -52,7 +52,7 @@ LOOPS = {
     "stock": Setting(private.StockLoop, f"asyncio:{'Proactor' if private.WINDOWS else 'Selector'}EventLoop"),
 }
 
-PATIENCE = 120.0  # seconds for one part
+TIMEOUT = 120.0  # seconds for one part
 
 
 def main() -> int:
@@ -120,7 +120,7 @@ def succeeds(name: str, part: Any, setting: Setting, debug: bool) -> bool:
     async def watched() -> None:
         setting.check_loop()
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             await part(setting)
 
     try:
