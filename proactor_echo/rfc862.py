@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from proactor_echo.net.loop_api import BatchTransport
 from proactor_echo.net.stats import ConnectionStats
@@ -16,6 +15,7 @@ from proactor_echo.net.stock.datagram import MAX_DATAGRAM
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.protocol import FRAMES_AT_ONCE, FramedProtocol
 from proactor_echo.net.udp.handler import DatagramHandler
+from proactor_echo.sockets.addresses import Address
 from proactor_echo.wire import RawCodec
 from proactor_echo.wire.lifecycle import ConnectionState
 
@@ -28,7 +28,7 @@ class EchoProtocol(FramedProtocol):
     _sends_all_back = True
     _portion = _at_once = 1024  # sending back many in one step costs less for each than a callback
 
-    def __init_subclass__(cls, **options: Any) -> None:
+    def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
         # A subclass that wants to see or send the frames itself must not be passed over.
         cls._sends_all_back = (cls.frames_received, cls.send_frames) == (
@@ -105,7 +105,7 @@ class EchoDatagramProtocol(DatagramHandler):
     """Answer every datagram, an empty one too, with one datagram of the same bytes."""
 
     #: Takes a whole batch where the transport sends one, as those of our own loops do. ``None``: one call for each.
-    datagrams_received: Callable[[Sequence[tuple[bytes, Any]]], None] | None = None
+    datagrams_received: Callable[[Sequence[tuple[bytes, Address]]], None] | None = None
     _batches: BatchTransport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -117,11 +117,11 @@ class EchoDatagramProtocol(DatagramHandler):
             self._batches = transport
             self.datagrams_received = self._answer_all
 
-    def handle(self, data: bytes, addr: Any) -> None:
+    def handle(self, data: bytes, addr: Address) -> None:
         """Send it back to where it came from."""
         self.send(data, addr)
 
-    def _answer_all(self, datagrams: Sequence[tuple[bytes, Any]]) -> None:
+    def _answer_all(self, datagrams: Sequence[tuple[bytes, Address]]) -> None:
         count = len(datagrams)
         size = sum([len(data) for data, _ in datagrams])
         stats = self.stats

@@ -155,7 +155,7 @@ async def test_an_endpoint_says_how_to_write_an_address(address: Any, kind: type
 async def test_a_connected_endpoint_says_how_to_write_an_address() -> None:
     async with await pe.bind_udp() as peer, await pe.connect_udp(*peer.address) as endpoint:
         with pytest.raises(TypeError, match=r"addr must be \(host, port\), not '127.0.0.1:9777'"):
-            await endpoint.send(b"x", "127.0.0.1:9777")
+            await endpoint.send(b"x", "127.0.0.1:9777")  # type: ignore[arg-type]
 
 
 async def test_a_condition_to_wait_for_is_a_function() -> None:

@@ -6,12 +6,13 @@ from typing import Any, Final
 import click
 
 from proactor_echo.cli.output import print_line, styled
+from proactor_echo.cli.types import ParamType
 from proactor_echo.sockets.addresses import parse_host_port
 
 __all__ = ["HostPort", "show_check"]
 
 
-class HostPort(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+class HostPort(ParamType[tuple[str, int]]):
     """An address as ``HOST:PORT``, with an IPv6 address in brackets."""
 
     name = "address"

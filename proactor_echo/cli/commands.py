@@ -6,6 +6,7 @@ from typing import Any, Final
 import click
 
 from proactor_echo.cli.output import READER_GONE, discard, print_err
+from proactor_echo.cli.types import ParamType
 from proactor_echo.sockets.addresses import parse_host_port
 
 __all__ = ["CommandGroup", "HostName", "ServerCommand"]
@@ -50,12 +51,12 @@ class ServerCommand(click.Command):
         return rest
 
 
-class HostName(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+class HostName(ParamType[str]):
     """A host, as text. One with a port is refused, with the options to write instead."""
 
     name = "host"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the host, or fail with a usage error."""
         text = str(value)
         if "://" in text:

@@ -13,10 +13,10 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any, cast
 
-from proactor_echo.net.tcp.protocol import Buffer
 from proactor_echo.net.udp.handler import Oversize
 from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol
-from proactor_echo.sockets.addresses import format_address
+from proactor_echo.sockets.addresses import Address, format_address
+from proactor_echo.wire.codec import BytesLike
 
 __all__ = ["DumpingEchoDatagramProtocol", "DumpingEchoProtocol", "hex_rows"]
 
@@ -29,7 +29,7 @@ _WIDTH = 16
 _PRINTABLE = bytes(code if 0x20 <= code < 0x7F else ord(".") for code in range(256))
 
 
-def hex_rows(data: Buffer, offset: int = 0) -> Iterator[str]:
+def hex_rows(data: BytesLike, offset: int = 0) -> Iterator[str]:
     """Yield the rows for ``data``, 16 bytes each, the first with ``offset``."""
     data = bytes(data)
     before, repeating = b"", False
@@ -80,7 +80,7 @@ class DumpingEchoDatagramProtocol(EchoDatagramProtocol):
         """Keep the transport, with its sending shown."""
         super().connection_made(cast("asyncio.DatagramTransport", _DumpingDatagramTransport(transport, self._write)))
 
-    def datagram_received(self, data: bytes, addr: Any) -> None:
+    def datagram_received(self, data: bytes, addr: Address) -> None:
         """Show a datagram, then handle it."""
         self._write(_piece(IN, format_address(addr), data))
         super().datagram_received(data, addr)
@@ -94,7 +94,7 @@ class _StreamDump:
         self._write = write
         self._offsets = {IN: 0, OUT: 0}
 
-    def piece(self, direction: str, data: Buffer) -> None:
+    def piece(self, direction: str, data: BytesLike) -> None:
         self._write(_piece(direction, self.peer, data, self._offsets[direction]))
         self._offsets[direction] += len(data)
 
@@ -112,7 +112,7 @@ class _DumpingTransport:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
-    def write(self, data: Buffer) -> None:
+    def write(self, data: BytesLike) -> None:
         self._dump.piece(OUT, data)
         self._transport.write(data)
 
@@ -136,11 +136,11 @@ class _DumpingDatagramTransport:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
-    def sendto(self, data: Buffer, addr: Any = None) -> None:
+    def sendto(self, data: BytesLike, addr: Address | None = None) -> None:
         self._write(_piece(OUT, format_address(addr), data))
         self._transport.sendto(data, addr)
 
 
-def _piece(direction: str, peer: str, data: Buffer, offset: int = 0) -> str:
+def _piece(direction: str, peer: str, data: BytesLike, offset: int = 0) -> str:
     unit = "byte" if len(data) == 1 else "bytes"
     return "\n".join([f"{direction} {peer} {len(data)} {unit}", *hex_rows(data, offset)])

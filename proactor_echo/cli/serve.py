@@ -11,7 +11,7 @@ from proactor_echo.cli.stop_signals import StopSignals
 from proactor_echo.loops import new_event_loop
 from proactor_echo.net.tcp.server import Server
 from proactor_echo.net.udp import UdpServer
-from proactor_echo.sockets.addresses import format_address
+from proactor_echo.sockets.addresses import Address, format_address
 
 __all__ = ["LoopName", "run", "serve_tcp_until_stopped", "serve_udp_until_stopped"]
 
@@ -90,7 +90,7 @@ async def _or_at_once(
         again.cancel()
 
 
-def _announce(output: Output, protocol: str, addresses: Sequence[Any]) -> list[str]:
+def _announce(output: Output, protocol: str, addresses: Sequence[Address]) -> list[str]:
     texts = [format_address(address) for address in addresses]
     output.line("\n".join(f"listening {protocol} {text}" for text in texts))
     output.flush()

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import signal
 import socket
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
@@ -76,7 +77,7 @@ class StopSignals:
 
 
 @contextlib.contextmanager
-def _waking(loop: asyncio.AbstractEventLoop) -> Any:
+def _waking(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     """Have a signal wake the loop, in whichever thread of the process the system delivers it."""
     descriptor = signal.set_wakeup_fd(-1)
     if descriptor != -1:

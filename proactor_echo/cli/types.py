@@ -2,13 +2,24 @@
 
 import math
 import re
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from proactor_echo.sockets.options import KeepAlive
 
-__all__ = ["ByteSize", "KeepAliveTimes", "LimitOrOff", "Seconds", "format_size"]
+__all__ = ["ByteSize", "KeepAliveTimes", "LimitOrOff", "ParamType", "Seconds", "format_size"]
+
+if TYPE_CHECKING:
+    from click import ParamType
+else:
+
+    class ParamType(click.ParamType):
+        """click's own, which in older versions does not take the type that it makes in brackets."""
+
+        def __class_getitem__(cls, made: object) -> type:
+            return cls
+
 
 OFF: Final = "off"
 
@@ -17,7 +28,7 @@ _FACTORS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
-class ByteSize(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+class ByteSize(ParamType[int]):
     """A number of bytes: ``512``, ``64k``, ``1m``, ``2g`` (of 1024), from ``low`` to ``high`` bytes."""
 
     name = "size"
@@ -49,7 +60,7 @@ def format_size(size: int) -> str:
     return str(size)
 
 
-class Seconds(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+class Seconds(ParamType[float | None]):
     """A time in seconds, or with a unit: ``5``, ``0.5``, ``90s``, ``5m``, ``1h``.
 
     With ``can_be_off``, 0 is not one, and ``off`` is None.
@@ -81,7 +92,7 @@ def _seconds(value: Any) -> float:
     return float(text) if factor is None else float(text[:-1]) * factor
 
 
-class LimitOrOff(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+class LimitOrOff(ParamType[int | None]):
     """A whole number of 1 or more, or ``off``, which is None."""
 
     name = "limit"
@@ -97,7 +108,7 @@ class LimitOrOff(click.ParamType):  # type: ignore[type-arg, unused-ignore]
         return int(value)
 
 
-class KeepAliveTimes(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+class KeepAliveTimes(ParamType[KeepAlive | None]):
     """``IDLE,INTERVAL,COUNT`` (seconds, seconds, probes) as a :class:`KeepAlive`, or ``off``, which is None."""
 
     name = "keepalive"

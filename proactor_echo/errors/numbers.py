@@ -204,10 +204,10 @@ _POSIX_NAMES: Final = (
 
 POSIX: Final[Mapping[int, ErrorNumber]] = MappingProxyType(
     {
-        number: row
+        getattr(errno, row.name): row
         for row in _POSIX_NAMES
         # On Windows most of these names have Winsock's numbers, and those stand above.
-        if (number := getattr(errno, row.name, WINSOCK_BASE)) < WINSOCK_BASE
+        if getattr(errno, row.name, WINSOCK_BASE) < WINSOCK_BASE
     }
 )
 """What this system's own ``errno`` numbers mean, as found in ``OSError.errno``."""

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from proactor_echo.sockets.addresses import Address
+
 __all__ = [
     "AcceptPipeline",
     "BatchTransport",
@@ -41,7 +43,7 @@ class AcceptPipeline(Protocol):
 class BatchTransport(Protocol):
     """A datagram transport that sends many in one call."""
 
-    def sendto_many(self, datagrams: Sequence[tuple[bytes, Any]], /) -> None:
+    def sendto_many(self, datagrams: Sequence[tuple[bytes, Address]], /) -> None:
         """Send pairs of data and address."""
 
 
@@ -54,7 +56,7 @@ class UdpTransport(Protocol):
     def is_closing(self) -> bool:
         """Whether it is closing or closed."""
 
-    def try_send(self, data: bytes, addr: Any = None) -> bool:
+    def try_send(self, data: bytes, addr: Address | None = None) -> bool:
         """Send one datagram now; ``False`` when it would block. Raises what the system says about this one."""
 
     async def wait_writable(self) -> None:
@@ -74,7 +76,7 @@ class UdpTransport(Protocol):
 class NotSentProtocol(Protocol):
     """A datagram protocol that wants to know which datagrams the system refused to send."""
 
-    def datagram_not_sent(self, data: bytes, addr: Any, /) -> None:
+    def datagram_not_sent(self, data: bytes, addr: Address | None, /) -> None:
         """Note it; ``error_received`` follows."""
 
 
@@ -85,7 +87,7 @@ class NativeLoop(Protocol):
     def accept_connections(
         self,
         listener: socket.socket,
-        deliver: Callable[[socket.socket, Any], None],
+        deliver: Callable[[socket.socket, Address], None],
         report: Callable[[BaseException, float], None],
         *,
         most: int | None = None,
@@ -95,7 +97,7 @@ class NativeLoop(Protocol):
     def call_at_turn_end(self, callback: Callable[[], object]) -> None:
         """Call it when this iteration is over, without a handle."""
 
-    def open_accepted(self, protocol: asyncio.BaseProtocol, sock: socket.socket, peer: Any = None) -> object:
+    def open_accepted(self, protocol: asyncio.BaseProtocol, sock: socket.socket, peer: Address | None = None) -> object:
         """Give an accepted socket a transport; ``connection_made`` has been called when it returns."""
 
     def open_datagrams(self, protocol: asyncio.DatagramProtocol, sock: socket.socket) -> UdpTransport:

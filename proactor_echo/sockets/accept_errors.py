@@ -50,9 +50,7 @@ _OF_ONE_CONNECTION: Final = frozenset(
     }
 )
 _PENDING_ON_IT: Final = frozenset(
-    number
-    for name in ("EPERM", "EPROTO", "ENOPROTOOPT", "ENONET")
-    if (number := getattr(errno, name, None)) is not None
+    getattr(errno, name) for name in ("EPERM", "EPROTO", "ENOPROTOOPT", "ENONET") if hasattr(errno, name)
 )
 _OF_OUR_CALL: Final = frozenset(
     {

@@ -8,7 +8,7 @@ socket module wants that index as the fourth member of the address.
 import asyncio
 import socket
 import sys
-from typing import Final, cast
+from typing import Any, Final
 
 from proactor_echo.arguments import check_host, check_port, check_text
 from proactor_echo.errors import BindError, ConnectFailed
@@ -25,8 +25,11 @@ __all__ = [
     "resolve",
 ]
 
-Address = tuple[str, int] | tuple[str, int, int, int]
-"""The address of an internet socket, as the socket module has it: host and port, for IPv6 flow and scope too."""
+Address = tuple[Any, ...]
+"""The address of an internet socket, as the socket module has it: ``(host, port)``, and for IPv6 flow and scope too.
+
+Not a union of the two, which nothing that asks for pairs would take, such as ``socket.create_connection``.
+"""
 
 AddressInfo = tuple[int, int, int, str, Address]
 """Family, type, protocol, canonical name, socket address: what ``socket.getaddrinfo`` returns."""
@@ -120,7 +123,7 @@ async def resolve(
         raise error(_unknown(host, family, exc)) from exc
     except (UnicodeError, ValueError) as exc:  # a label that IDNA cannot encode, a null character
         raise error(f"{host!r} is not a host name: {exc}") from exc
-    kept = [(info[0], type, info[2], "", cast("Address", info[4])) for info in found if info[0] in _INTERNET]
+    kept = [(info[0], type, info[2], "", info[4]) for info in found if info[0] in _INTERNET]
     return list(dict.fromkeys(kept))
 
 

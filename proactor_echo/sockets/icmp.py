@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from proactor_echo.errors import DisconnectReason, classify
+from proactor_echo.sockets.addresses import Address
 
 __all__ = ["send_again", "tells_of_another"]
 
@@ -31,7 +31,9 @@ def tells_of_another(error: OSError) -> bool:
     return classify(error).reason in _ICMP
 
 
-def send_again(sock: socket.socket, data: bytes, addr: Any, error: OSError, report: Callable[[OSError], None]) -> bool:
+def send_again(
+    sock: socket.socket, data: bytes, addr: Address | None, error: OSError, report: Callable[[OSError], None]
+) -> bool:
     """Send once more what met ``error``, if that is about another datagram; ``False`` when it would block.
 
     ``report`` is given the errors of others. Raises what the system says about *this* datagram.

@@ -52,7 +52,7 @@ class Resetting(pe.FramedProtocol):
 
 
 class CorruptingDatagrams(pe.EchoDatagramProtocol):
-    def handle(self, data: bytes, addr: object) -> None:
+    def handle(self, data: bytes, addr: pe.Address) -> None:
         super().handle(data[::-1] + b"!", addr)
 
 

@@ -26,10 +26,10 @@ class Buffer:
 
     def __init__(self, size: int) -> None:
         memory = bytearray(size)
-        self.size = size
-        self.view = memoryview(memory)
-        self._pin = ctypes.c_char.from_buffer(memory)
-        self.address = ctypes.addressof(self._pin)
+        self.size: int = size
+        self.view: memoryview[int] = memoryview(memory)
+        self._pin: ctypes.c_char = ctypes.c_char.from_buffer(memory)
+        self.address: int = ctypes.addressof(self._pin)
 
 
 class BufferPool:

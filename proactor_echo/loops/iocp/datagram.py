@@ -67,7 +67,7 @@ class DatagramReceive:
         self._transport: Any = None
         self._due = False
         self._era = 0
-        self.pending = False
+        self.pending: bool = False
 
     def submit_soon(self, transport: IocpDatagrams) -> None:
         """Submit when this turn is over. This holds `transport` until the completion, and no longer."""
@@ -295,7 +295,7 @@ class IocpDatagrams(DatagramTransport):
             self._quiet()
 
 
-def parse_address(raw: bytes) -> Any:
+def parse_address(raw: bytes) -> tuple[Any, ...]:
     """Read a SOCKADDR_IN or SOCKADDR_IN6 as the tuple the socket module has ("sockaddr", Winsock reference).
 
     Raises ValueError for another family: this engine has no other.

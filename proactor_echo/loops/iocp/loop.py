@@ -51,8 +51,8 @@ class Engine:
 
     def __init__(self, loop: EventLoop) -> None:
         self.accept_queues: weakref.WeakKeyDictionary[socket.socket, AcceptQueue] = weakref.WeakKeyDictionary()
-        self.buffers = BufferPool()
-        self.signals = SignalHandlers(loop)
+        self.buffers: BufferPool = BufferPool()
+        self.signals: SignalHandlers = SignalHandlers(loop)
 
 
 class EventLoop(TurnLoop):

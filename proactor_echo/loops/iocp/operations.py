@@ -139,7 +139,7 @@ class Accept:
         self._finished = finished
         self._overlapped = overlapped.Overlapped(0)
         # Of the listener's own family, or AcceptEx fails.
-        self.conn = socket.socket(listener.family, socket.SOCK_STREAM, listener.proto)
+        self.conn: socket.socket = socket.socket(listener.family, socket.SOCK_STREAM, listener.proto)
         try:
             self.conn.settimeout(0)
         except BaseException:

@@ -64,7 +64,7 @@ class Receive:
         self._quiet = 0
         self._borrowed: tuple[Any, memoryview[Any], Any] | None = None
         self._due = False
-        self.pending = False
+        self.pending: bool = False
 
     def submit_soon(self, transport: IocpStream) -> None:
         """Submit when this turn is over. This holds `transport` until the completion, and no longer."""

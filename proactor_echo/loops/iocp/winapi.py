@@ -16,7 +16,11 @@ if sys.platform != "win32":
     raise ImportError("proactor_echo.loops.iocp.winapi is for Windows only")
 
 import ctypes
+from collections.abc import Callable
 from ctypes import wintypes
+from typing import Any
+
+Function = Callable[..., int]
 
 WSA_IO_PENDING = 997
 """What an overlapped call that did not finish at once fails with: it goes on (ERROR_IO_PENDING, the same)."""
@@ -105,20 +109,36 @@ _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
 _ws2_32 = ctypes.WinDLL("ws2_32", use_last_error=True)
 _ntdll = ctypes.WinDLL("ntdll")
 
-get_last_error = ctypes.get_last_error
+get_last_error: Callable[[], int] = ctypes.get_last_error
 """The error of the last call made here by this thread; WSAGetLastError() and GetLastError() are the same."""
 
 _P = ctypes.c_void_p
 _SOCKET = ctypes.c_size_t  # UINT_PTR
 _DWORD = wintypes.DWORD
 
-GetQueuedCompletionStatusEx = _kernel32.GetQueuedCompletionStatusEx
-GetQueuedCompletionStatusEx.argtypes = [wintypes.HANDLE, _P, wintypes.ULONG, _P, _DWORD, wintypes.BOOL]
-GetQueuedCompletionStatusEx.restype = wintypes.BOOL
 
-CancelIoEx = _kernel32.CancelIoEx
-CancelIoEx.argtypes = [_SOCKET, _P]
-CancelIoEx.restype = wintypes.BOOL
+def _declared(library: ctypes.CDLL, name: str, returns: type, *takes: type) -> Function:
+    """Return a function whose arguments ctypes need not guess."""
+    function: Any = library[name]
+    function.argtypes = takes
+    function.restype = returns
+    declared: Function = function
+    return declared
+
+
+GetQueuedCompletionStatusEx: Function = _declared(
+    _kernel32,
+    "GetQueuedCompletionStatusEx",
+    wintypes.BOOL,
+    wintypes.HANDLE,
+    _P,
+    wintypes.ULONG,
+    _P,
+    _DWORD,
+    wintypes.BOOL,
+)
+
+CancelIoEx: Function = _declared(_kernel32, "CancelIoEx", wintypes.BOOL, _SOCKET, _P)
 
 FILE_SKIP_COMPLETION_PORT_ON_SUCCESS = 1
 """Mode of a handle: an operation that succeeds within its call posts no packet."""
@@ -130,22 +150,16 @@ PROTOCOL_INFO_SIZE = 628
 XP1_IFS_HANDLES = 0x20000
 """The provider's sockets are handles of an installable file system."""
 
-SetFileCompletionNotificationModes = _kernel32.SetFileCompletionNotificationModes
-SetFileCompletionNotificationModes.argtypes = [_SOCKET, ctypes.c_ubyte]
-SetFileCompletionNotificationModes.restype = wintypes.BOOL
+SetFileCompletionNotificationModes: Function = _declared(
+    _kernel32, "SetFileCompletionNotificationModes", wintypes.BOOL, _SOCKET, ctypes.c_ubyte
+)
 
-WSARecv = _ws2_32.WSARecv
-WSARecv.argtypes = [_SOCKET, _P, _DWORD, _P, _P, _P, _P]
-WSARecv.restype = ctypes.c_int
+WSARecv: Function = _declared(_ws2_32, "WSARecv", ctypes.c_int, _SOCKET, _P, _DWORD, _P, _P, _P, _P)
 
-WSARecvFrom = _ws2_32.WSARecvFrom
-WSARecvFrom.argtypes = [_SOCKET, _P, _DWORD, _P, _P, _P, _P, _P, _P]
-WSARecvFrom.restype = ctypes.c_int
+WSARecvFrom: Function = _declared(_ws2_32, "WSARecvFrom", ctypes.c_int, _SOCKET, _P, _DWORD, _P, _P, _P, _P, _P, _P)
 
-WSAGetOverlappedResult = _ws2_32.WSAGetOverlappedResult
-WSAGetOverlappedResult.argtypes = [_SOCKET, _P, _P, wintypes.BOOL, _P]
-WSAGetOverlappedResult.restype = wintypes.BOOL
+WSAGetOverlappedResult: Function = _declared(
+    _ws2_32, "WSAGetOverlappedResult", wintypes.BOOL, _SOCKET, _P, _P, wintypes.BOOL, _P
+)
 
-RtlNtStatusToDosError = _ntdll.RtlNtStatusToDosError
-RtlNtStatusToDosError.argtypes = [wintypes.ULONG]
-RtlNtStatusToDosError.restype = wintypes.ULONG
+RtlNtStatusToDosError: Function = _declared(_ntdll, "RtlNtStatusToDosError", wintypes.ULONG, wintypes.ULONG)

@@ -23,8 +23,9 @@ from typing import Any, cast
 
 from proactor_echo.errors import DatagramTooLong
 from proactor_echo.net.loop_api import NotSentProtocol
+from proactor_echo.sockets.addresses import Address
 from proactor_echo.sockets.icmp import send_again
-from proactor_echo.wire.codec import as_bytes
+from proactor_echo.wire.codec import BytesLike, as_bytes
 
 __all__ = ["MAX_DATAGRAM", "DatagramTransport", "as_datagram"]
 
@@ -58,7 +59,7 @@ class DatagramTransport(asyncio.DatagramTransport):
         self._sock = sock
         self._buffer = bytearray(_READ)
         self._view = memoryview(self._buffer)
-        self._queue: deque[tuple[bytes, Any]] = deque()
+        self._queue: deque[tuple[bytes, Address | None]] = deque()
         self._queued = 0
         self._high, self._low = 65536, 16384
         self._paused = False
@@ -73,7 +74,7 @@ class DatagramTransport(asyncio.DatagramTransport):
 
     # -- asyncio.DatagramTransport -------------------------------------------------------------------------------
 
-    def sendto(self, data: Any, addr: Any = None) -> None:
+    def sendto(self, data: BytesLike, addr: Any = None) -> None:
         """Send one datagram, or queue it while the socket would block; an empty one too.
 
         Raises :class:`DatagramTooLong` over 65,507 bytes. Errors of the system go to ``error_received``. On a closing
@@ -89,7 +90,7 @@ class DatagramTransport(asyncio.DatagramTransport):
             self._paused = True
             self._call(self._protocol.pause_writing)
 
-    def try_send(self, data: bytes, addr: Any = None) -> bool:
+    def try_send(self, data: bytes, addr: Address | None = None) -> bool:
         """Send one datagram now; ``False`` when it would block. Raises what the system says about *this* datagram."""
         try:
             if addr is None:
@@ -178,7 +179,7 @@ class DatagramTransport(asyncio.DatagramTransport):
         """Send what is queued when there is room; then call :meth:`_has_room`."""
         raise NotImplementedError
 
-    def _settle(self) -> asyncio.Future[Any] | None:
+    def _settle(self) -> asyncio.Task[None] | None:
         """Give up whatever still uses the socket; return what must be waited for before the socket can be closed."""
         raise NotImplementedError
 
@@ -205,7 +206,7 @@ class DatagramTransport(asyncio.DatagramTransport):
                 self._received(size, addr)
         return False
 
-    def _received(self, size: int, addr: Any) -> None:
+    def _received(self, size: int, addr: Address) -> None:
         self._errors = 0
         self._call(self._protocol.datagram_received, bytes(self._view[:size]), addr)
 
@@ -232,7 +233,7 @@ class DatagramTransport(asyncio.DatagramTransport):
 
     # -- sending -------------------------------------------------------------------------------------------------
 
-    def _send_now(self, data: bytes, addr: Any) -> bool:
+    def _send_now(self, data: bytes, addr: Address | None) -> bool:
         try:
             return self.try_send(data, addr)
         except OSError as error:
@@ -250,7 +251,7 @@ class DatagramTransport(asyncio.DatagramTransport):
             self._sent(item)
         return True
 
-    def _sent(self, item: tuple[bytes, Any]) -> None:
+    def _sent(self, item: tuple[bytes, Address | None]) -> None:
         """Take a datagram off the queue, unless a callback has called :meth:`abort` meanwhile."""
         if self._queue and self._queue[0] is item:
             self._queue.popleft()
@@ -293,7 +294,7 @@ class DatagramTransport(asyncio.DatagramTransport):
         self._ended.set()
 
 
-def as_datagram(data: Any) -> bytes:
+def as_datagram(data: BytesLike) -> bytes:
     """Return ``data`` as bytes. Raises :class:`DatagramTooLong` over 65,507 bytes, TypeError for what is no bytes."""
     datagram = data if isinstance(data, bytes) else as_bytes(data)
     size = len(datagram)
@@ -304,7 +305,8 @@ def as_datagram(data: Any) -> bytes:
     return datagram
 
 
-def _peername(sock: socket.socket) -> Any:
+def _peername(sock: socket.socket) -> Address | None:
     with contextlib.suppress(OSError):
-        return sock.getpeername()
+        peer: Address = sock.getpeername()
+        return peer
     return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
 
 from proactor_echo.net.loop_api import is_proactor
 from proactor_echo.net.stock.datagram import BURST, DatagramTransport
@@ -127,7 +126,7 @@ class _CompletionTransport(DatagramTransport):
         if self._queue:
             self._wait_for_room()
 
-    def _settle(self) -> asyncio.Future[Any] | None:
+    def _settle(self) -> asyncio.Task[None] | None:
         for task in (self._reader, self._writer):
             if task is not None and not task.done():
                 task.cancel()

@@ -17,9 +17,11 @@ import types
 from collections.abc import Coroutine, Generator
 from typing import Any
 
+from proactor_echo.sockets.addresses import Address
+
 __all__ = ["Accept"]
 
-Accepted = tuple[socket.socket, Any]
+Accepted = tuple[socket.socket, Address]
 
 
 class Accept:

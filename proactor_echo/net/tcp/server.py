@@ -9,7 +9,7 @@ import logging
 import socket
 import ssl as tls
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Self
 
 from proactor_echo.arguments import (
     check_factory,
@@ -28,7 +28,7 @@ from proactor_echo.net.tcp.accept import BaseAcceptPipeline, NativeAcceptPipelin
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.net.tcp.session import Handler, Service, Session
-from proactor_echo.sockets.addresses import format_address, port_of
+from proactor_echo.sockets.addresses import Address, format_address, port_of
 from proactor_echo.sockets.binding import adopt_listeners, listen_tcp
 from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
 from proactor_echo.wire import Codec
@@ -154,7 +154,7 @@ class Server:
         accepts: int,
         max_connections: int | None,
     ) -> None:
-        self._addresses = [sock.getsockname() for sock in listeners]
+        self._addresses: list[Address] = [sock.getsockname() for sock in listeners]
         self._service = service
         self._drain = drain
         self._loop = asyncio.get_running_loop()
@@ -168,12 +168,12 @@ class Server:
         self._acceptor.start()
 
     @property
-    def addresses(self) -> list[Any]:
+    def addresses(self) -> list[Address]:
         """The socket addresses listened on, as ``socket.getsockname()`` gives them."""
         return list(self._addresses)
 
     @property
-    def address(self) -> Any:
+    def address(self) -> Address:
         """The first of :attr:`addresses`."""
         return self._addresses[0]
 
@@ -256,7 +256,7 @@ class Server:
 
     # -- told by the acceptor and the sessions -------------------------------------------------------------------
 
-    def _accepted(self, sock: socket.socket, address: Any) -> None:
+    def _accepted(self, sock: socket.socket, address: Address) -> None:
         self._total.accepted += 1
         session = Session(self, self._service, sock, address)
         self._sessions.add(session)

@@ -11,10 +11,10 @@ from typing import Any, Self
 from proactor_echo.arguments import check_address
 from proactor_echo.errors import EndOfStream, ProtocolStateError
 from proactor_echo.net.stock.datagram import BURST, MAX_DATAGRAM, as_datagram
-from proactor_echo.net.tcp.protocol import Buffer
 from proactor_echo.net.udp.handler import DatagramHandler, Oversize
 from proactor_echo.net.udp.server import UdpSockets
-from proactor_echo.sockets.addresses import format_address, is_ip
+from proactor_echo.sockets.addresses import Address, format_address, is_ip
+from proactor_echo.wire.codec import BytesLike
 
 __all__ = ["UdpEndpoint"]
 
@@ -33,7 +33,7 @@ class UdpEndpoint(UdpSockets):
         oversize: Oversize = "truncate",
         queue: int = 1024,
     ) -> None:
-        self._queue: deque[tuple[bytes, Any]] = deque()
+        self._queue: deque[tuple[bytes, Address]] = deque()
         self._reader: asyncio.Future[None] | None = None
         self._sends = 0
         numbers = iter(range(len(sockets)))
@@ -45,14 +45,14 @@ class UdpEndpoint(UdpSockets):
             ),
         )
         self._families = [sock.family for sock in sockets]
-        self._peer = self._transports[0].get_extra_info("peername")
+        self._peer: Address | None = self._transports[0].get_extra_info("peername")
 
     @property
-    def peer(self) -> Any:
+    def peer(self) -> Address | None:
         """The peer's socket address, ``None`` when the endpoint is not connected."""
         return self._peer
 
-    async def send(self, data: Buffer, addr: Any = None) -> None:
+    async def send(self, data: BytesLike, addr: Address | None = None) -> None:
         """Send one datagram of at most 65,507 bytes to ``addr``, or to the peer of a connected endpoint.
 
         ``addr`` is an IP address and a port; names are not looked up. An address that :meth:`receive` returned is
@@ -80,7 +80,7 @@ class UdpEndpoint(UdpSockets):
             await transport.wait_writable()
         raise ProtocolStateError("cannot send: the endpoint is closed")
 
-    async def receive(self) -> tuple[bytes, Any]:
+    async def receive(self) -> tuple[bytes, Address]:
         """Return the next datagram and the address it came from.
 
         Raises :class:`EndOfStream` when the endpoint is closed and the queue empty. One task may receive at a time.
@@ -102,7 +102,7 @@ class UdpEndpoint(UdpSockets):
     def __aiter__(self) -> Self:
         return self
 
-    async def __anext__(self) -> tuple[bytes, Any]:
+    async def __anext__(self) -> tuple[bytes, Address]:
         try:
             return await self.receive()
         except EndOfStream:
@@ -112,7 +112,7 @@ class UdpEndpoint(UdpSockets):
         """Close the sockets; a waiting :meth:`receive` comes to its end. Doing it twice is harmless."""
         await super().close()
 
-    def _route(self, addr: Any) -> tuple[int, Any]:
+    def _route(self, addr: Address | None) -> tuple[int, Address | None]:
         """Choose the socket to send from, and write the address as its family wants it."""
         if self._peer is not None:
             if addr is not None and addr[:2] != self._peer[:2]:
@@ -152,7 +152,7 @@ class _Queueing(DatagramHandler):
 
     def __init__(
         self,
-        queue: deque[tuple[bytes, Any]],
+        queue: deque[tuple[bytes, Address]],
         limit: int,
         wake: Callable[[], None],
         number: int | None,
@@ -165,7 +165,7 @@ class _Queueing(DatagramHandler):
         self._wake = wake
         self._number = number
 
-    def handle(self, data: bytes, addr: Any) -> None:
+    def handle(self, data: bytes, addr: Address) -> None:
         if len(self._queue) >= self._limit:
             self.stats.dropped += 1
             return

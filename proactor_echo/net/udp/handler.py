@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from proactor_echo.arguments import check_address, check_choice, check_whole
 from proactor_echo.errors import ProtocolStateError, classify
 from proactor_echo.net.stats import DatagramStats
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM, as_datagram
+from proactor_echo.sockets.addresses import Address
 from proactor_echo.sockets.icmp import tells_of_another
+from proactor_echo.wire.codec import BytesLike
 
 __all__ = ["DatagramHandler", "Oversize"]
 
@@ -49,10 +51,10 @@ class DatagramHandler(asyncio.DatagramProtocol):
         self._blocked = False
         self._told = False
 
-    def handle(self, data: bytes, addr: Any) -> None:
+    def handle(self, data: bytes, addr: Address) -> None:
         """Handle one datagram, which may be empty."""
 
-    def send(self, data: Any, addr: Any = None) -> None:
+    def send(self, data: BytesLike, addr: Address | None = None) -> None:
         """Send one datagram; dropped and counted while too many wait to be sent, and when the endpoint is closing.
 
         Raises :class:`DatagramTooLong` over 65,507 bytes, :class:`ProtocolStateError` before ``connection_made``.
@@ -82,7 +84,7 @@ class DatagramHandler(asyncio.DatagramProtocol):
         """Keep the transport."""
         self._transport = cast("asyncio.DatagramTransport", transport)
 
-    def datagram_received(self, data: bytes, addr: Any) -> None:
+    def datagram_received(self, data: bytes, addr: Address) -> None:
         """Count, apply the policy, hand over."""
         stats = self.stats
         stats.datagrams_in += 1
@@ -94,7 +96,7 @@ class DatagramHandler(asyncio.DatagramProtocol):
             data = data[: self.max_datagram]
         self.handle(data, addr)
 
-    def datagram_not_sent(self, data: bytes, addr: Any) -> None:
+    def datagram_not_sent(self, data: bytes, addr: Address) -> None:
         """Note that it does not count as sent; our own transports tell, before they call ``error_received``."""
         self._refused[0] += 1
         self._refused[1] += len(data)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import Any, Self
+from typing import Self
 
 from proactor_echo.net.stats import DatagramStats
 from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.net.udp.transport import open_transport
-from proactor_echo.sockets.addresses import format_address, port_of
+from proactor_echo.sockets.addresses import Address, format_address, port_of
 
 __all__ = ["UdpServer", "UdpSockets"]
 
@@ -23,19 +23,19 @@ class UdpSockets:
         sockets: Sequence[socket.socket],
         factory: Callable[[], DatagramHandler],
     ) -> None:
-        self._addresses = [sock.getsockname() for sock in sockets]
+        self._addresses: list[Address] = [sock.getsockname() for sock in sockets]
         self._protocols = [factory() for _ in sockets]
         self._transports = [
             open_transport(protocol, sock) for protocol, sock in zip(self._protocols, sockets, strict=True)
         ]
 
     @property
-    def addresses(self) -> list[Any]:
+    def addresses(self) -> list[Address]:
         """The socket addresses bound, as ``socket.getsockname()`` gives them."""
         return list(self._addresses)
 
     @property
-    def address(self) -> Any:
+    def address(self) -> Address:
         """The first of :attr:`addresses`."""
         return self._addresses[0]
 

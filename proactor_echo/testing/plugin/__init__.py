@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -33,8 +33,7 @@ def tcp_echo_server(request: pytest.FixtureRequest, _proactor_echo_resources: Re
     """Give a TCP echo server on a free port of 127.0.0.1, closed after the test: a TcpTestServer."""
     from proactor_echo.testing.plugin.runners import fixture_for
 
-    server: TcpTestServer = fixture_for(request, "tcp_server")
-    return server
+    return cast("TcpTestServer", fixture_for(request, "tcp_server"))
 
 
 @pytest.fixture
@@ -45,8 +44,7 @@ def tls_echo_server(request: pytest.FixtureRequest, _proactor_echo_resources: Re
     """
     from proactor_echo.testing.plugin.runners import fixture_for
 
-    server: TcpTestServer = fixture_for(request, "tls_server")
-    return server
+    return cast("TcpTestServer", fixture_for(request, "tls_server"))
 
 
 @pytest.fixture
@@ -54,8 +52,7 @@ def udp_echo_server(request: pytest.FixtureRequest, _proactor_echo_resources: Re
     """Give a UDP echo server on a free port of 127.0.0.1, closed after the test: a UdpTestServer."""
     from proactor_echo.testing.plugin.runners import fixture_for
 
-    server: UdpTestServer = fixture_for(request, "udp_server")
-    return server
+    return cast("UdpTestServer", fixture_for(request, "udp_server"))
 
 
 @pytest.fixture
@@ -107,8 +104,7 @@ def udp_fault_proxy(_proactor_echo_resources: Resources) -> UdpFaultProxyFactory
 def _proactor_echo_resources(request: pytest.FixtureRequest) -> Resources:
     from proactor_echo.testing.plugin.runners import fixture_for
 
-    resources: Resources = fixture_for(request, "resources")
-    return resources
+    return cast("Resources", fixture_for(request, "resources"))
 
 
 # -- for tests that block ----------------------------------------------------------------------------------------------

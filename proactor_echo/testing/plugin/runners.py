@@ -58,7 +58,7 @@ class LeftOpenWarning(pytest.PytestWarning):
     __module__ = "proactor_echo.testing"
 
 
-def fixture_for(request: pytest.FixtureRequest, what: str) -> Any:
+def fixture_for(request: pytest.FixtureRequest, what: str) -> object:
     """Return the value of the asynchronous fixture ``what``, in the variant for whoever runs this test."""
     runner = _runner(request)
     return request.getfixturevalue(f"_proactor_echo_{what}_{runner}")

@@ -6,16 +6,16 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Any
 
 from proactor_echo.net.loop_api import is_proactor
 from proactor_echo.net.stock.accept import StockAcceptPipeline
+from proactor_echo.sockets.addresses import Address
 from proactor_echo.sockets.binding import listen_tcp
 from proactor_echo.sockets.options import SocketOptions
 
 __all__ = ["Listener"]
 
-Connected = Callable[[socket.socket, Any], None]
+Connected = Callable[[socket.socket, Address], None]
 
 
 class Listener:
@@ -28,7 +28,7 @@ class Listener:
         self._loop = asyncio.get_running_loop()
         self._closing: set[asyncio.Task[None]] = set()
         #: What it is bound to.
-        self.address: tuple[Any, ...] = sock.getsockname()
+        self.address: Address = sock.getsockname()
         self._acceptor: StockAcceptPipeline | None = None
         self._accept()
 

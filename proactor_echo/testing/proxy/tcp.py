@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 from proactor_echo.arguments import check_address, check_instance, check_whole
 from proactor_echo.sockets.addresses import Address, format_address
@@ -151,7 +151,7 @@ class FaultProxy:
 
     # -- below: how it is done -----------------------------------------------------------------------------------
 
-    def _connected(self, sock: socket.socket, address: Any) -> None:
+    def _connected(self, sock: socket.socket, address: Address) -> None:
         self._accepted += 1
         link = ProxiedConnection(
             self._accepted, sock, address, upstream=self.upstream, faults=self._faults, record=self._record

@@ -6,13 +6,12 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Hashable
-from typing import Any
 
 from proactor_echo.errors import ConnectFailed
 from proactor_echo.net.loop_api import is_proactor
 from proactor_echo.net.tcp.client import connect_tcp
 from proactor_echo.net.tcp.connection import Connection
-from proactor_echo.sockets.addresses import format_address
+from proactor_echo.sockets.addresses import Address, format_address
 from proactor_echo.testing.faults.base import End, StreamFault
 from proactor_echo.testing.faults.schedule import ActiveFault, ActiveFaults, Direction, stream_effect
 from proactor_echo.testing.faults.tcp import Refuse
@@ -32,7 +31,7 @@ class ProxiedConnection:
         self,
         number: int,
         sock: socket.socket,
-        address: Any,
+        address: Address,
         *,
         upstream: tuple[str, int],
         faults: ActiveFaults[StreamFault],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Self
 
 from proactor_echo.arguments import check_address, check_instance, check_whole
 from proactor_echo.net.udp import UdpServer, serve_udp
@@ -33,11 +33,11 @@ class UdpFaultProxy:
         self._faults: ActiveFaults[DatagramFault] = ActiveFaults(seed)
         self._received: list[bytes] = []
         self._sent: list[bytes] = []
-        self._clients: dict[Any, _Client] = {}
+        self._clients: dict[Address, _Client] = {}
         self._waiters = Waiters()
         self._front: UdpServer
         self._family: int
-        self._target: Any
+        self._target: Address
 
     @classmethod
     async def open(cls, upstream: Address, *, host: str = "127.0.0.1", port: int = 0, seed: int = 0) -> UdpFaultProxy:
@@ -141,13 +141,13 @@ class UdpFaultProxy:
         for client in self._clients.values():
             client.remove(active)
 
-    def _from_client(self, front: DatagramHandler, data: bytes, address: Any) -> None:
+    def _from_client(self, front: DatagramHandler, data: bytes, address: Address) -> None:
         client = self._clients.get(address)
         if client is None:
             client = self._clients[address] = self._make_client(front, address)
         client.pipes["server"].arrived(data)
 
-    def _make_client(self, front: DatagramHandler, address: Any) -> _Client:
+    def _make_client(self, front: DatagramHandler, address: Address) -> _Client:
         sock = open_socket(self._family, socket.SOCK_DGRAM, SocketOptions())
         try:
             sock.connect(self._target)
@@ -174,7 +174,7 @@ class _Front(DatagramHandler):
         super().__init__()
         self._proxy = proxy
 
-    def handle(self, data: bytes, addr: Any) -> None:
+    def handle(self, data: bytes, addr: Address) -> None:
         self._proxy._from_client(self, data, addr)
 
 
@@ -231,7 +231,7 @@ class _Back(DatagramHandler):
         for data in early:
             self.send(data)
 
-    def handle(self, data: bytes, addr: Any) -> None:
+    def handle(self, data: bytes, addr: Address) -> None:
         self._received(data)
 
     def send_when_open(self, data: bytes) -> None:

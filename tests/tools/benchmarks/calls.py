@@ -29,9 +29,8 @@ PACKAGE = str(ROOT / "proactor_echo")
 MESSAGES = 200
 CONNECTIONS = 50
 
-Address = tuple[Any, ...]
 Handler = Callable[[pe.Connection], Awaitable[object]]
-Client = Callable[[Address, threading.Barrier], None]
+Client = Callable[[pe.Address, threading.Barrier], None]
 
 
 def main() -> None:
@@ -60,7 +59,7 @@ class Shout(pe.FramedProtocol):
 def echo(handler: Handler | None = None, **options: Any) -> float:
     """Count for one message at a time on one connection."""
 
-    def client(address: Address, steps: threading.Barrier) -> None:
+    def client(address: pe.Address, steps: threading.Barrier) -> None:
         with socket.create_connection(address) as sock:
             message = struct.pack(">I", 128) + bytes(128)
             talk(sock, message, 20)
@@ -76,7 +75,7 @@ def echo(handler: Handler | None = None, **options: Any) -> float:
 def connect(handler: Handler | None = None, **options: Any) -> float:
     """Count for a connection that is opened, sends one message, and is closed."""
 
-    def client(address: Address, steps: threading.Barrier) -> None:
+    def client(address: pe.Address, steps: threading.Barrier) -> None:
         def one() -> None:
             with socket.create_connection(address) as sock:
                 talk(sock, b"hello", 1)
@@ -143,7 +142,7 @@ def endpoint() -> float:
     return pe.run(serve())
 
 
-def ping(address: Address, steps: threading.Barrier) -> None:
+def ping(address: pe.Address, steps: threading.Barrier) -> None:
     """Send datagrams, one at a time, and wait for each to come back."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect(address)
@@ -155,7 +154,7 @@ def ping(address: Address, steps: threading.Barrier) -> None:
             steps.wait()
 
 
-async def counted(client: Client, address: tuple[str, int], times: int) -> float:
+async def counted(client: Client, address: pe.Address, times: int) -> float:
     """Run the client in a thread; return the calls between its first and its second pair of steps, for one of many."""
     loop = asyncio.get_running_loop()
     steps = threading.Barrier(2)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from proactor_echo.arguments import check_address, check_callable, check_flag, check_names, check_seconds, check_whole
 from proactor_echo.errors import classify
-from proactor_echo.sockets.addresses import format_address, parse_host_port
+from proactor_echo.sockets.addresses import Address, format_address, parse_host_port
 from proactor_echo.testing.conformance.echo.case import Check, Checked, CheckFailed, Settings, Skipped, Target
 from proactor_echo.testing.conformance.report import Outcome, Report, Result
 
@@ -25,7 +25,7 @@ _LONGEST: Final = 12
 
 
 async def check_echo(
-    address: tuple[Any, ...] | str,
+    address: Address | str,
     *,
     udp: bool = False,
     timeout: float = 5.0,
@@ -86,7 +86,7 @@ def _chosen(checks: Sequence[Check[Target]], only: Iterable[str] | None) -> Sequ
 
 async def _run_all(
     protocol: str,
-    address: tuple[Any, ...],
+    address: Address,
     checks: Sequence[Check[Target]],
     target: Target,
     settings: Settings,

@@ -8,10 +8,10 @@ import struct
 import sys
 from collections.abc import Awaitable, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar
+from typing import Final, Self, TypeVar
 
 from proactor_echo.errors import ConnectFailed, classify
-from proactor_echo.sockets.addresses import AddressInfo, format_address, resolve
+from proactor_echo.sockets.addresses import Address, AddressInfo, format_address, resolve
 from proactor_echo.testing.conformance.echo.case import CheckFailed, Settings
 
 __all__ = ["TcpClient", "TcpTarget"]
@@ -31,7 +31,7 @@ class TcpTarget:
         self._info = info
         self._first: socket.socket | None = first
         self.settings = settings
-        self.address: tuple[Any, ...] = info[4]
+        self.address: Address = info[4]
 
     @classmethod
     async def open(cls, host: str, port: int, settings: Settings) -> Self:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from proactor_echo.errors import ConnectFailed, classify
-from proactor_echo.sockets.addresses import AddressInfo, format_address, resolve
+from proactor_echo.sockets.addresses import Address, AddressInfo, format_address, resolve
 from proactor_echo.testing.conformance.echo.case import CheckFailed, Settings
 
 __all__ = ["UdpClient", "UdpTarget"]
@@ -22,7 +22,7 @@ class UdpTarget:
     def __init__(self, info: AddressInfo, settings: Settings) -> None:
         self._info = info
         self.settings = settings
-        self.address: tuple[Any, ...] = info[4]
+        self.address: Address = info[4]
 
     @classmethod
     async def open(cls, host: str, port: int, settings: Settings) -> Self:
@@ -52,7 +52,7 @@ class UdpClient:
     """One socket, not connected, so that an answer from a wrong address is seen."""
 
     def __init__(self, info: AddressInfo, settings: Settings) -> None:
-        self._address: tuple[Any, ...] = info[4]
+        self._address: Address = info[4]
         self._settings = settings
         self._late: list[bytes] = []
         self.sent_again: int = 0

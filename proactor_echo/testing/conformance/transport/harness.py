@@ -13,12 +13,14 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast, overload
 
+from proactor_echo.sockets.addresses import Address
 from proactor_echo.testing.conformance.transport.recorders import DatagramRecorder, Recorder
 
 __all__ = ["Harness", "NotObservable", "Peer", "RequirementFailed", "bytes_to_send", "reset", "resets_are_shown"]
 
+R = TypeVar("R")
 T = TypeVar("T")
 
 _MOST: Final = 16 << 20
@@ -52,7 +54,13 @@ class Harness:
 
     # -- actors --------------------------------------------------------------------------------------------------------
 
-    def recorder(self, kind: Callable[..., Any] = Recorder, **options: Any) -> Any:
+    @overload
+    def recorder(self, *, keep_open: bool = False) -> Recorder: ...
+
+    @overload
+    def recorder(self, kind: Callable[..., R], **options: object) -> R: ...
+
+    def recorder(self, kind: Callable[..., object] = Recorder, **options: object) -> object:
         """Make a protocol that records its callbacks."""
         recorder = kind(self._event.set, **options)
         self.recorders.append(recorder)
@@ -237,12 +245,12 @@ class Peer:
         self._harness.waiting_for = "the peer to see the connection's end"
         return await self._harness.in_thread(work, "the peer should see the connection's end")
 
-    async def datagram(self) -> tuple[bytes, Any]:
+    async def datagram(self) -> tuple[bytes, Address]:
         """Receive a datagram and where it came from."""
         self._harness.waiting_for = "a datagram to reach the peer"
         return await self._harness.in_thread(lambda: self.sock.recvfrom(1 << 16), "the peer should receive a datagram")
 
-    def send_datagram(self, data: bytes, address: tuple[Any, ...]) -> None:
+    def send_datagram(self, data: bytes, address: Address) -> None:
         """Send a datagram, which does not block."""
         self.sock.sendto(data, address)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+from collections.abc import Callable
 from typing import Final
 
 from proactor_echo.testing.conformance.transport.harness import (
@@ -195,7 +196,8 @@ async def a_buffered_protocol_is_received_into(harness: Harness) -> None:
 
 async def set_protocol_takes_effect_at_once(harness: Harness) -> None:
     """From one data_received to the next, to a protocol of either kind; the last one gets connection_lost."""
-    for kind in (Recorder, BufferedRecorder):
+    kinds: tuple[Callable[..., Recorder | BufferedRecorder], ...] = (Recorder, BufferedRecorder)
+    for kind in kinds:
         first, second = harness.recorder(), harness.recorder(kind)
         transport, peer = await harness.open(first)
         first.on_data = lambda transport=transport, second=second: transport.set_protocol(second)
@@ -209,7 +211,7 @@ async def set_protocol_takes_effect_at_once(harness: Harness) -> None:
         await harness.wait(lambda second=second: "lost" in second.events, "connection_lost of the new one")  # type: ignore[misc]
         expect_events(first.events, "made", "data")
         expect_events(second.events, "data", "eof", "lost")
-        if (first.data, second.data) != (b"one", b"two"):
+        if first.data != b"one" or second.data != b"two":
             raise RequirementFailed(f"the protocols got {bytes(first.data)!r} and {bytes(second.data)!r}")
 
 

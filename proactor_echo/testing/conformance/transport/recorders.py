@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import cast
+
+from proactor_echo.sockets.addresses import Address
 
 __all__ = ["BufferedRecorder", "DatagramRecorder", "Recorder"]
 
@@ -19,12 +21,13 @@ class Recorder(asyncio.Protocol):
         self.data: bytearray = bytearray()
         self.kinds: set[type] = set()
         self.exception: BaseException | None = None
-        self.transport: Any = None
+        self.transport: asyncio.Transport = cast("asyncio.Transport", None)  # until there is one
         self.on_made: Callable[[], None] | None = None
         self.on_data: Callable[[], None] | None = None
+        self.on_eof: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
         self._record("made")
         if self.on_made is not None:
             self.on_made()
@@ -40,6 +43,8 @@ class Recorder(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._record("eof")
+        if self.on_eof is not None:
+            self.on_eof()
         return self._keep_open
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -69,7 +74,7 @@ class BufferedRecorder(asyncio.BufferedProtocol):
         self.on_made: Callable[[], None] | None = None
 
     @property
-    def transport(self) -> Any:
+    def transport(self) -> asyncio.Transport:
         """The transport, once there is one."""
         return self._recorder.transport
 
@@ -102,10 +107,10 @@ class DatagramRecorder(asyncio.DatagramProtocol):
     def __init__(self, on_event: Callable[[], None]) -> None:
         self._on_event = on_event
         self.events: list[str] = []
-        self.received: list[tuple[bytes, Any]] = []
+        self.received: list[tuple[bytes, Address]] = []
         self.errors: list[Exception] = []
         self.exception: BaseException | None = None
-        self.transport: Any = None
+        self.transport: asyncio.DatagramTransport = cast("asyncio.DatagramTransport", None)  # until there is one
         self.on_datagram: Callable[[], None] | None = None
 
     @property
@@ -114,10 +119,10 @@ class DatagramRecorder(asyncio.DatagramProtocol):
         return [data for data, _ in self.received]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast("asyncio.DatagramTransport", transport)
         self._record("made")
 
-    def datagram_received(self, data: bytes, addr: Any) -> None:
+    def datagram_received(self, data: bytes, addr: Address) -> None:
         self.received.append((data, addr))
         self._record("datagram")
         if self.on_datagram is not None:

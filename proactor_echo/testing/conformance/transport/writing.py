@@ -168,8 +168,7 @@ async def writing_works_from_every_callback(harness: Harness) -> None:
     recorder = harness.recorder()
     recorder.on_made = lambda: recorder.transport.write(b"hello ")
     recorder.on_data = lambda: recorder.transport.write(b"thanks ")
-    plain = recorder.eof_received
-    recorder.eof_received = lambda: (recorder.transport.write(b"bye"), plain())[1]
+    recorder.on_eof = lambda: recorder.transport.write(b"bye")
     _, peer = await harness.open(recorder)
     await peer.receive(6)
     await peer.send(b"data")
