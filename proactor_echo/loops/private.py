@@ -38,6 +38,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import selectors
+import socket
 import sys
 from asyncio import base_events, constants, sslproto, transports, trsock
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,7 @@ WINDOWS = sys.platform == "win32"
 
 if TYPE_CHECKING:
     from collections import deque
+    from collections.abc import Callable
 
     class FlowControlMixin(asyncio.Transport):
         """``transports._FlowControlMixin``: write buffer limits and the calls of pause_writing, resume_writing."""
@@ -167,3 +169,27 @@ def detach(server: Any, transport: Any) -> None:
         server._detach(transport)
     else:
         server._detach()
+
+
+_STOCK_ACCEPT: Any = socket.socket.accept
+
+
+def accepts_as_stock(listener: socket.socket) -> bool:
+    """Whether ``listener.accept`` is the standard library's, so that :func:`quick_accept` does the same."""
+    return type(listener) is socket.socket and socket.socket.accept is _STOCK_ACCEPT
+
+
+def quick_accept(listener: socket.socket) -> Callable[[], tuple[socket.socket, Any]]:
+    """Return ``listener.accept`` in half the time, for a readiness loop.
+
+    ``socket.accept`` asks the listener for its family and type each time, and makes members of an enumeration of them.
+    What it returns may block, even where the standard library's does not, by ``socket.setdefaulttimeout()``.
+    """
+    new, family, kind, protocol = socket.socket, listener.family, listener.type, listener.proto
+    accept_descriptor = listener._accept  # type: ignore[attr-defined]  # of the socket module, from Python 3.4 on
+
+    def accept() -> tuple[socket.socket, Any]:
+        descriptor, peer = accept_descriptor()
+        return new(family, kind, protocol, descriptor), peer
+
+    return accept

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+from proactor_echo.loops import private
 from proactor_echo.loops.accept import Acceptor
 
 ACCEPTS_A_TURN = 128
@@ -13,10 +14,11 @@ ACCEPTS_A_TURN = 128
 class ReadinessAcceptor(Acceptor):
     """Accepts until the queue is empty, a bounded number in a turn."""
 
-    __slots__ = ("_accepting",)
+    __slots__ = ("_accept_quickly", "_accepting")
 
     def __init__(self, loop: Any, sock: socket.socket, *args: Any) -> None:
         super().__init__(loop, sock, *args)
+        self._accept_quickly = private.quick_accept(sock)
         self._accepting = False
 
     def _start_accepting(self) -> None:
@@ -33,7 +35,7 @@ class ReadinessAcceptor(Acceptor):
             poller.forget(fd)
 
     def _readable(self, _mask: int) -> None:
-        accept = self._sock.accept
+        accept = self._accept_quickly if private.accepts_as_stock(self._sock) else self._sock.accept
         for _ in range(ACCEPTS_A_TURN):
             conn = None
             try:
