@@ -13,6 +13,7 @@ from contextvars import Context, copy_context
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
+from proactor_echo.loops.engine import AcceptCompletions, AcceptEngine
 from proactor_echo.loops.stream_writing import contained
 from proactor_echo.sockets import accept_errors
 
@@ -29,7 +30,7 @@ logger: logging.Logger = logging.getLogger("asyncio")
 _IP_FAMILIES = {socket.AF_INET, getattr(socket, "AF_INET6", socket.AF_INET)}
 
 
-class Acceptor:
+class Acceptor(AcceptEngine, AcceptCompletions):
     """One listening socket being served. Abstract: an engine says how to accept (``_start_accepting``).
 
     Whoever has one may stop and start it again: clients wait in the backlog meanwhile. A connection that had arrived
@@ -134,16 +135,6 @@ class Acceptor:
         """Loop: this let out what nobody expected. The listener lives."""
         self._tell(message, exc)
         self.failed(exc, submitting=True)
-
-    # -- what the engine adds ------------------------------------------------------------------------------------
-
-    def _start_accepting(self) -> None:
-        """Accept until told to stop. May be called when it does already: then nothing."""
-        raise NotImplementedError
-
-    def _stop_accepting(self) -> None:
-        """Accept no more; a connection that had arrived may still be reported."""
-        raise NotImplementedError
 
 
 class ServerConnections:

@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     from proactor_echo.loops.stream import StreamTransport
 
 
-class Dirty(deque[Any]):
-    """What is to be called at the end of this turn; ``running`` says that there is an end to come."""
+class LoopState:
+    """What a loop of ours knows, in one attribute. An engine's loop adds its own.
 
-    __slots__ = ("running",)
+    asyncio's loops have 26 attributes, and near 30 the interpreter's fast look-up of an object's attributes is lost.
+    """
+
+    __slots__ = ("acceptors", "running")
 
     def __init__(self) -> None:
-        super().__init__()
-        self.running: bool = False
+        self.acceptors: dict[int, Acceptor] = {}  # of create_server(), by descriptor
+        self.running: bool = False  # so there is an end of an iteration to come
 
 
 _stock_run_once = private.StockLoop._run_once  # found once, since it is called in every turn
@@ -60,20 +63,18 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
     _datagram_class: type[DatagramTransport]
     _acceptor_class: type[Acceptor]
 
-    # Two instance attributes only: asyncio has 26 already, and near 30 the interpreter's fast look-up of them is lost.
-
-    def __init__(self, *args: Any) -> None:
-        self._dirty = Dirty()
-        self._acceptors: dict[int, Acceptor] = {}  # by descriptor
+    def __init__(self, state: LoopState, *args: Any) -> None:
+        self._state = state
+        self._dirty: deque[Callable[[], object]] = deque()  # to be called at the end of this turn
         super().__init__(*args)
 
     def run_forever(self) -> None:
         """Run until :meth:`stop` is called."""
-        self._dirty.running = True
+        self._state.running = True
         try:
             super().run_forever()
         finally:
-            self._dirty.running = False
+            self._state.running = False
 
     def _run_once(self) -> None:
         try:
@@ -88,7 +89,7 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
         What many connections wrote leaves one right after the other then, which costs less than sends with other work
         in between: the peers, woken once for all of it, answer sooner. It has no context of its own.
         """
-        if self._dirty.running:
+        if self._state.running:
             self._dirty.append(callback)
         else:
             self.call_soon(callback)
@@ -177,12 +178,12 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
             set_nodelay(sock)  # inherited by every connection it accepts
         if context is None:  # from Python 3.15 on a server has its own
             context = copy_context()
-        self._acceptors[sock.fileno()] = context.run(
+        self._state.acceptors[sock.fileno()] = context.run(
             self.accept_connections, sock, connections.deliver, connections.report
         )
 
     def _stop_serving(self, sock: socket.socket) -> None:
-        acceptor = self._acceptors.pop(sock.fileno(), None)
+        acceptor = self._state.acceptors.pop(sock.fileno(), None)
         if acceptor is not None:
             acceptor.close()
         if self._closed:

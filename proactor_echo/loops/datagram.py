@@ -242,9 +242,3 @@ class DatagramTransport(DatagramWriter):
     def __repr__(self) -> str:
         state = "closed" if self._sock is None else "closing" if self._closing else f"fd={self._sock.fileno()}"
         return f"<{type(self).__name__} {state} queued={len(self._queue)}>"
-
-    # -- what the engine adds ------------------------------------------------------------------------------------
-
-    _start_receiving: Callable[[], None]
-    _stop_receiving: Callable[[], None]
-    _withdraw: Callable[[], bool]

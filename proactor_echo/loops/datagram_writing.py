@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
 from proactor_echo.loops.datagram_protocol import NotSentProtocol
+from proactor_echo.loops.engine import DatagramCompletions, DatagramEngine
 from proactor_echo.loops.stream_writing import LOG_AFTER
 from proactor_echo.sockets.icmp import send_again
 
 if TYPE_CHECKING:
     import socket
-    from collections import deque
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from contextvars import Context
 
 logger: logging.Logger = logging.getLogger("asyncio")
@@ -22,7 +23,7 @@ logger: logging.Logger = logging.getLogger("asyncio")
 OVERHEAD = 8  # bytes a queued datagram counts beside its own, as in asyncio from 3.14: empty ones take room too
 
 
-class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport):
+class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport, DatagramEngine, DatagramCompletions):
     """The sending half of a datagram transport. The receiving half, and closing, are in its subclass."""
 
     _loop: Any
@@ -31,11 +32,10 @@ class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport):
     _context: Context
     _address: Any
     _connected: bool
-    _queue: deque[tuple[bytes, Any]]
+    _extra: dict[str, Any]
     _size: int
     _sending: bool
     _flushing: bool
-    _closing: bool
     _conn_lost: int
     _senders: list[asyncio.Future[None]]
     _protocol_paused: bool
@@ -242,9 +242,16 @@ class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport):
             sock.sendto(data, self._address if address is None else address)
         return 1
 
-    # -- what the subclass and the engine add --------------------------------------------------------------------
+    # -- what the subclass adds ----------------------------------------------------------------------------------
 
-    _submit_send: Callable[[], None]
-    _fatal_error: Callable[[BaseException, str], None]
-    _callback_failed: Callable[[BaseException, str], None]
-    _finish: Callable[[BaseException | None], None]
+    @abc.abstractmethod
+    def _fatal_error(self, exc: BaseException, message: str) -> None:
+        """End the endpoint because of `exc`."""
+
+    @abc.abstractmethod
+    def _callback_failed(self, exc: BaseException, name: str) -> None:
+        """Say what a method of the protocol raised; the endpoint goes on."""
+
+    @abc.abstractmethod
+    def _finish(self, exc: BaseException | None) -> None:
+        """Nothing more is to be sent: end the endpoint."""

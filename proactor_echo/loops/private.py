@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     class FlowControlMixin(asyncio.Transport):
         """``transports._FlowControlMixin``: write buffer limits and the calls of pause_writing, resume_writing."""
 
-        _extra: dict[str, Any]
+        _extra: dict[str, Any] | None
         _loop: Any
         _protocol_paused: bool
         _high_water: int

@@ -1,7 +1,8 @@
-"""The stream transport both engines share: reading, half-close, closing.
+"""The stream transport both engines share: opening, closing, and what it is.
 
-Writing is in :mod:`proactor_echo.loops.stream_writing`; what an engine has to add is in the docstring of
-:mod:`proactor_echo.loops`. The order of a connection's life is::
+Writing is in :mod:`proactor_echo.loops.stream_writing`, reading and the end of file in
+:mod:`proactor_echo.loops.stream_reading`, what an engine has to add in :mod:`proactor_echo.loops.engine`. The order of
+a connection's life is::
 
     connection_made  (data_received | buffer_updated)*  [eof_received]  connection_lost
 
@@ -15,13 +16,11 @@ import logging
 import socket
 import warnings
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from proactor_echo.loops import private
-from proactor_echo.loops.stream_writing import BufferedWriter, contained
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from proactor_echo.loops.stream_reading import FlowControlledReader
+from proactor_echo.loops.stream_writing import contained
 
 logger: logging.Logger = logging.getLogger("asyncio")
 
@@ -31,7 +30,7 @@ LOW_WATER = HIGH_WATER // 4
 _LOOKED_UP = frozenset(("socket", "sockname", "peername"))  # by get_extra_info, when first asked for
 
 
-class StreamTransport(BufferedWriter):
+class StreamTransport(FlowControlledReader):
     """A connected stream socket, driven by completions. Abstract: an engine subclasses it.
 
     Made by the loop (``create_server``, ``create_connection``, …), never by hand. `peer` is the peer's address,
@@ -41,15 +40,7 @@ class StreamTransport(BufferedWriter):
     __slots__ = (
         "__dict__",  # made only for who sets an attribute of its own, as tests that replace ``write`` do
         "__weakref__",
-        "_buffered",
-        "_closing",
-        "_context",
-        "_ended",
-        "_failure",
-        "_held",
-        "_paused",
         "_peer",
-        "_protocol",
         "_server",
     )
 
@@ -69,20 +60,15 @@ class StreamTransport(BufferedWriter):
     ) -> None:
         self._loop = loop
         self._init_engine(sock)  # may refuse the socket, which then is still the caller's
-        self._extra = extra  # type: ignore[assignment]  # made when first asked for: most connections never do
+        self._extra = extra  # made when first asked for: most connections never do
         self._protocol_paused = False
         self._high_water = HIGH_WATER
         self._low_water = LOW_WATER
         self._sock: socket.socket | None = sock
         self._init_writing()
-        self._context = copy_context() if context is None else context
+        self._init_reading(copy_context() if context is None else context)
         self._server = server
         self._peer = peer
-        self._closing = False
-        self._paused = False
-        self._ended = False
-        self._failure: BaseException | None = None
-        self._held: bytes | None = None  # arrived while paused; b"" is an end of file
         self.set_protocol(protocol)
         if server is not None:
             private.attach(server, self)
@@ -101,162 +87,6 @@ class StreamTransport(BufferedWriter):
                 self._receive_on()
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
-
-    def _receive_on(self) -> None:
-        try:
-            self._start_receiving()
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:  # the system has no room to watch one more, say
-            self._fatal_error(exc, "Fatal error on starting to receive")
-
-    # -- what the engine reports ---------------------------------------------------------------------------------
-
-    def _received(self, data: bytes) -> None:
-        """Engine: these bytes arrived (never empty). Held back, at most one receive of them, while paused."""
-        if self._paused or self._closing:
-            if not self._closing:
-                self._held = data
-            return
-        try:
-            # Looked up each time: a protocol may go on with another method, or a test patch its class.
-            self._context.run(self._feed_buffered if self._buffered else self._protocol.data_received, data)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._callback_failed(exc, "data_received")
-
-    def _borrow(self) -> Any:
-        """Engine: the BufferedProtocol's own buffer to receive into; None when it failed and the connection ends.
-
-        Lifetime: the protocol keeps the buffer; it must not be resized or reused until :meth:`_filled` says that the
-        receive is done, so an engine that leaves it to the kernel also holds a memoryview of it until then.
-        """
-        try:
-            buffer = self._context.run(self._protocol.get_buffer, -1)
-            if not len(buffer):
-                raise RuntimeError("get_buffer() returned an empty buffer")
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._callback_failed(exc, "get_buffer")
-            return None
-        return buffer
-
-    def _filled(self, count: int) -> None:
-        """Engine: `count` bytes (never 0) are in the buffer that :meth:`_borrow` gave and the protocol still owns."""
-        self._in_context("buffer_updated", self._protocol.buffer_updated, count)
-
-    def _end_of_file(self) -> None:
-        """Engine: the peer has sent its last byte. Passed on once, and not while paused."""
-        if self._paused and not self._closing and self._held is None:
-            self._held = b""
-            return
-        if self._ended or self._closing or self._failure is not None:
-            return
-        self._ended = True
-        self._stop_receiving()
-        if self._loop.get_debug():
-            logger.debug("%r received EOF", self)
-        keep_open = self._in_context("eof_received", self._protocol.eof_received)
-        if not keep_open:
-            self.close()
-
-    def _receive_failed(self, exc: BaseException) -> None:
-        """Engine: a receive ended in an error, so the connection does."""
-        if not self._closing or self._size:
-            self._fatal_error(exc, "Fatal read error on socket transport")
-
-    def _quiet(self) -> None:
-        """Engine: after :meth:`_withdraw` returned False, the last pending operation has come back."""
-        self._loop.call_soon(self._call_connection_lost, self._failure, context=self._context)
-
-    # -- reading -------------------------------------------------------------------------------------------------
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Hand what arrives from now on to `protocol`."""
-        self._protocol: Any = protocol
-        self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
-
-    def get_protocol(self) -> asyncio.BaseProtocol:
-        """Return the current protocol; None when the connection is over."""
-        protocol: asyncio.BaseProtocol = self._protocol
-        return protocol
-
-    def is_reading(self) -> bool:
-        """Whether data that arrives goes to the protocol."""
-        return not (self._paused or self._closing)
-
-    def pause_reading(self) -> None:
-        """Call the protocol with no more data, nor with the end of file, until :meth:`resume_reading`."""
-        if self._paused or self._closing:
-            return
-        self._paused = True
-        self._stop_receiving()
-        if self._loop.get_debug():
-            logger.debug("%r pauses reading", self)
-
-    def resume_reading(self) -> None:
-        """Undo :meth:`pause_reading`."""
-        if not self._paused or self._closing:
-            return
-        self._loop._check_closed()
-        self._paused = False
-        if self._held is not None:
-            self._loop.call_soon(self._deliver_held)
-        elif not self._ended:
-            self._receive_on()
-        if self._loop.get_debug():
-            logger.debug("%r resumes reading", self)
-
-    def _deliver_held(self) -> None:
-        if self._paused or self._closing or self._held is None:
-            return
-        data, self._held = self._held, None
-        if not data:
-            self._end_of_file()
-            return
-        self._received(data)
-        if not (self._paused or self._closing or self._ended):
-            self._receive_on()
-
-    def _feed_buffered(self, data: bytes) -> None:
-        """Copy `data` through a BufferedProtocol: only for what was received before it took over."""
-        view = memoryview(data)
-        while view:
-            buffer = memoryview(self._protocol.get_buffer(len(view))).cast("B")
-            if not len(buffer):
-                raise RuntimeError("get_buffer() returned an empty buffer")
-            count = min(len(buffer), len(view))
-            buffer[:count] = view[:count]
-            self._protocol.buffer_updated(count)
-            view = view[count:]
-
-    # -- callbacks -----------------------------------------------------------------------------------------------
-
-    def _in_context(self, name: str, callback: Callable[..., Any], *args: Any) -> Any:
-        """Call the protocol in the connection's context; what it raises ends this connection only."""
-        return self._call(name, self._context.run, callback, *args)
-
-    def _call(self, name: str, callback: Callable[..., Any], *args: Any) -> Any:
-        try:
-            return callback(*args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as exc:
-            self._callback_failed(exc, name)
-            return None
-
-    def _callback_failed(self, exc: BaseException, name: str) -> None:
-        self._loop.call_exception_handler(
-            {
-                "message": f"Fatal error: protocol.{name}() call failed.",
-                "exception": exc,
-                "transport": self,
-                "protocol": self._protocol,
-            }
-        )
-        self._force_close(exc)
 
     # -- closing -------------------------------------------------------------------------------------------------
 
@@ -317,6 +147,10 @@ class StreamTransport(BufferedWriter):
             quiet = True  # the socket is closed next, which ends whatever it takes part in
         if quiet:
             self._loop.call_soon(self._call_connection_lost, exc, context=self._context)
+
+    def _quiet(self) -> None:
+        """Engine: after :meth:`_withdraw` returned False, the last pending operation has come back."""
+        self._loop.call_soon(self._call_connection_lost, self._failure, context=self._context)
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         protocol = self._protocol
@@ -379,17 +213,3 @@ class StreamTransport(BufferedWriter):
             info.append(f"read={'paused' if self._paused else 'ended' if self._ended else 'on'}")
             info.append(f"write=<{'pending' if self._sending else 'idle'}, bufsize={self._size}>")
         return f"<{' '.join(info)}>"
-
-    # -- what the engine adds ------------------------------------------------------------------------------------
-
-    def _init_engine(self, sock: socket.socket) -> None:
-        raise NotImplementedError
-
-    def _start_receiving(self) -> None:
-        raise NotImplementedError
-
-    def _stop_receiving(self) -> None:
-        raise NotImplementedError
-
-    def _withdraw(self) -> bool:
-        raise NotImplementedError

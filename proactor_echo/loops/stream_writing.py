@@ -16,6 +16,7 @@ all frames of a read, as the layers above do).
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import logging
 import socket
@@ -23,6 +24,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
+from proactor_echo.loops.engine import StreamCompletions, StreamEngine
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +51,7 @@ class Contained:
 contained: Contained = Contained()
 
 
-class BufferedWriter(private.FlowControlMixin):
+class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
     """The writing half of a stream transport. The reading half, and closing, are in its subclass."""
 
     __slots__ = (
@@ -65,11 +67,10 @@ class BufferedWriter(private.FlowControlMixin):
     )
 
     _sock: socket.socket | None
-    _closing: bool
     _failure: BaseException | None
 
     def _init_writing(self) -> None:
-        self._head: bytes | memoryview | None = None  # the first bytes to send
+        self._head = b""  # the first bytes to send
         self._tail: list[bytes] | None = None  # those behind it
         self._size = 0  # bytes in both
         self._sending = False  # the engine has _head
@@ -162,9 +163,9 @@ class BufferedWriter(private.FlowControlMixin):
         while sock is not None and self._size:
             data = self._head if self._tail is None else self._gather()
             if self._size > MOST_AT_ONCE:
-                data = memoryview(data)[:MOST_AT_ONCE]  # type: ignore[arg-type]
+                data = memoryview(data)[:MOST_AT_ONCE]
             try:
-                count = sock.send(data)  # type: ignore[arg-type]
+                count = sock.send(data)
             except (BlockingIOError, InterruptedError):
                 count = 0
             except (SystemExit, KeyboardInterrupt):
@@ -173,7 +174,7 @@ class BufferedWriter(private.FlowControlMixin):
                 self._send_failed(exc)
                 return
             if count == self._size:
-                self._head = None
+                self._head = b""
                 self._size = 0
                 if self._protocol_paused or self._closing or not self._may_write:
                     self._drained()
@@ -232,17 +233,17 @@ class BufferedWriter(private.FlowControlMixin):
     def _advance(self, count: int) -> bool:
         """Take `count` sent bytes off ``_head``; whether that was all of it."""
         self._size -= count
-        head: Any = self._head
+        head = self._head
         if count < len(head):
             self._head = memoryview(head)[count:]
             return False
-        self._head = b"" if self._tail else None  # what comes next is gathered when it is sent
+        self._head = b""  # what comes next is gathered when it is sent
         return True
 
-    def _gather(self) -> bytes | memoryview | None:
+    def _gather(self) -> bytes | memoryview:
         """Join small writes to one: cheaper than many, and than an iovec for each."""
         head, tail = self._head, self._tail
-        if head is None or tail is None or len(head) >= GATHER:
+        if tail is None or len(head) >= GATHER:
             return head
         if self._size <= GATHER:
             self._tail = None
@@ -287,7 +288,8 @@ class BufferedWriter(private.FlowControlMixin):
                 self._fatal_error(exc, "Fatal error on shutting down the sending side of a socket transport")
 
     def _drop_writes(self) -> None:
-        self._head = self._tail = None
+        self._head = b""
+        self._tail = None
         self._size = 0
 
     def _write_is_due(self, data: bytes) -> bool:
@@ -324,16 +326,12 @@ class BufferedWriter(private.FlowControlMixin):
         if waiter is not None and not waiter.done():
             waiter.set_exception(exc or ConnectionError("Connection is closed by peer"))
 
-    # -- what the subclass and the engine add --------------------------------------------------------------------
+    # -- what the subclass adds ----------------------------------------------------------------------------------
 
-    def _has_more_to_receive(self) -> bool:
-        raise NotImplementedError
-
-    def _submit_send(self) -> None:
-        raise NotImplementedError
-
+    @abc.abstractmethod
     def _fatal_error(self, exc: BaseException, message: str = "") -> None:
-        raise NotImplementedError
+        """End the connection because of `exc`."""
 
+    @abc.abstractmethod
     def _finish(self, exc: BaseException | None) -> None:
-        raise NotImplementedError
+        """Nothing more is to be sent: end the connection."""

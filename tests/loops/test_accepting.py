@@ -157,7 +157,7 @@ def test_an_error_of_one_connection_is_passed_over(ours: Bench, number: int) -> 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
         server, address = await listen()
-        (acceptor,) = loop._acceptors.values()
+        (acceptor,) = loop._state.acceptors.values()
         acceptor._sock = Failing(acceptor._sock)
         for _ in range(10):
             await echoed(address)
@@ -185,7 +185,7 @@ def test_a_listener_that_only_fails_is_not_tried_without_end(ours: Bench) -> Non
     async def main() -> int:
         loop: Any = asyncio.get_running_loop()
         server, address = await listen()
-        (acceptor,) = loop._acceptors.values()
+        (acceptor,) = loop._state.acceptors.values()
         acceptor._sock = failing = Failing(acceptor._sock)
         client = socket.create_connection(address)
         while not ours.errors:

@@ -199,12 +199,12 @@ def test_every_selector_can_carry_the_transports(name: str) -> None:
     from loops.test_writing import test_a_slow_peer_pauses_and_resumes_the_protocol
 
     from proactor_echo.loops.readiness.loop import EventLoop
-    from proactor_echo.loops.readiness.poller import SelectorChannels
+    from proactor_echo.loops.readiness.poller import SelectorHandlers
 
     base = getattr(selectors, name, None)
     if base is None:
         pytest.skip(f"this system has no {name}")
-    poller = type("Poller", (SelectorChannels, base), {})
+    poller = type("Poller", (SelectorHandlers, base), {})
     bench = Bench(lambda: EventLoop(poller()))
     test_half_close_keeps_the_other_direction_open(bench)
     test_a_slow_peer_pauses_and_resumes_the_protocol(bench)
@@ -216,18 +216,18 @@ def test_every_selector_can_carry_the_transports(name: str) -> None:
 def test_a_descriptor_that_cannot_be_watched_costs_its_connection_alone(name: str) -> None:
     from proactor_echo.loops.readiness.epoll import new_poller
     from proactor_echo.loops.readiness.loop import EventLoop
-    from proactor_echo.loops.readiness.poller import SelectorChannels
+    from proactor_echo.loops.readiness.poller import SelectorHandlers
 
     base = getattr(selectors, name, None)
     if base is None:
         pytest.skip(f"this system has no {name}")
     own = type(new_poller())
-    bases = (own,) if issubclass(own, base) else (SelectorChannels, base)
+    bases = (own,) if issubclass(own, base) else (SelectorHandlers, base)
 
-    def watch(self: Any, fd: int, events: int, channel: Any) -> None:
+    def watch(self: Any, fd: int, events: int, handler: Any) -> None:
         if fd == full:
             raise OSError(errno.ENOSPC, "no room to watch one more")  # epoll's answer at max_user_watches
-        bases[0].watch(self, fd, events, channel)
+        bases[0].watch(self, fd, events, handler)
 
     full = -1
     poller = type("Full", bases, {"watch": watch})

@@ -145,7 +145,7 @@ def test_a_poller_that_refuses_costs_a_connection_at_most(
 ) -> None:
     from proactor_echo.loops.readiness.epoll import new_poller
     from proactor_echo.loops.readiness.loop import EventLoop
-    from proactor_echo.loops.readiness.poller import SelectorChannels
+    from proactor_echo.loops.readiness.poller import SelectorHandlers
 
     base = getattr(selectors, selector, None)
     if base is None:
@@ -153,7 +153,7 @@ def test_a_poller_that_refuses_costs_a_connection_at_most(
     if call == "register" and not from_the_start:
         pytest.skip("called when the connection begins")
     own = type(new_poller())
-    poller: Any = own() if issubclass(own, base) else type("Poller", (SelectorChannels, base), {})()
+    poller: Any = own() if issubclass(own, base) else type("Poller", (SelectorHandlers, base), {})()
     fault = Fault(call, ERRORS[error])
     poller._selector = FaultyCalls(poller._selector, fault)
 
@@ -275,7 +275,7 @@ def test_what_a_protocol_raises_never_ends_the_loop(ours: Bench, method: str) ->
 
 
 def test_what_nobody_expected_of_a_transport_ends_that_transport(ours: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last resort: where the loop calls a channel, an operation, or a transport at the end of a turn."""
+    """The last resort: where the loop calls a handler, an operation, or a transport at the end of a turn."""
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()

@@ -2,10 +2,10 @@
 
 ::
 
-    BatchProactor.select   takes up to 256 completions in one call                            (iocp_poll)
+    BatchProactor.select   takes up to 256 completions in one call                                 (port)
     EventLoop              hands each to its operation, in the turn it was taken
-    Receive, Send, Accept  know what the completion means                      (iocp_stream, iocp_udp, overlapped)
-    IocpStream, …          the shared transports, told that it is done                   (transport, datagram)
+    Receive, Send, Accept  know what the completion means                     (stream, datagram, operations)
+    IocpStream, …          the shared transports, told that it is done                   (stream, datagram)
 
 Pipes, subprocesses and ``sendfile`` are asyncio's own and unchanged.
 """
@@ -25,7 +25,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVarTuple
 
-from proactor_echo.loops.base import TurnLoop
+from proactor_echo.loops.base import LoopState, TurnLoop
 from proactor_echo.loops.iocp.accept import IocpAcceptor
 from proactor_echo.loops.iocp.buffers import BufferPool
 from proactor_echo.loops.iocp.datagram import IocpDatagrams
@@ -44,12 +44,13 @@ Ts = TypeVarTuple("Ts")
 logger: logging.Logger = logging.getLogger("asyncio")
 
 
-class Engine:
-    """What the loop knows beyond asyncio's attributes: in one of its own, see TurnLoop for why."""
+class IocpState(LoopState):
+    """And what a loop of this engine knows besides."""
 
     __slots__ = ("accept_queues", "buffers", "signals")
 
     def __init__(self, loop: EventLoop) -> None:
+        super().__init__()
         self.accept_queues: weakref.WeakKeyDictionary[socket.socket, AcceptQueue] = weakref.WeakKeyDictionary()
         self.buffers: BufferPool = BufferPool()
         self.signals: SignalHandlers = SignalHandlers(loop)
@@ -62,15 +63,15 @@ class EventLoop(TurnLoop):
     _datagram_class = IocpDatagrams
     _acceptor_class = IocpAcceptor
 
+    _state: IocpState
     _proactor: BatchProactor
     _csock: socket.socket
     _ssock: socket.socket
     _self_reading_future: asyncio.Future[bytes] | None
 
     def __init__(self, proactor: BatchProactor | None = None) -> None:
-        self._engine = Engine(self)
         with _signals_left_where_they_go():
-            super().__init__(BatchProactor() if proactor is None else proactor)
+            super().__init__(IocpState(self), BatchProactor() if proactor is None else proactor)
 
     # -- turns ---------------------------------------------------------------------------------------------------
 
@@ -169,9 +170,9 @@ class EventLoop(TurnLoop):
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accept a connection. Cancelling loses none: the next call gets it."""
-        queue = self._engine.accept_queues.get(sock)
+        queue = self._state.accept_queues.get(sock)
         if queue is None:
-            self._engine.accept_queues[sock] = queue = AcceptQueue(self, self._proactor, sock)
+            self._state.accept_queues[sock] = queue = AcceptQueue(self, self._proactor, sock)
         return await queue.accept(sock)
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
@@ -203,22 +204,22 @@ class EventLoop(TurnLoop):
         handled the signal before is put back by :meth:`remove_signal_handler` and when the loop is closed.
         """
         self._check_closed()
-        self._engine.signals.add(sig, callback, *args)
+        self._state.signals.add(sig, callback, *args)
 
     def remove_signal_handler(self, sig: int) -> bool:
         """Undo :meth:`add_signal_handler`; False when there was no handler."""
-        return self._engine.signals.remove(sig)
+        return self._state.signals.remove(sig)
 
     def close(self) -> None:
         """Close the loop: signal handlers put back, everything pending cancelled and awaited for a bounded time."""
         if self.is_running():
             raise RuntimeError("Cannot close a running event loop")
         if not self.is_closed():
-            self._engine.signals.close()
-            for acceptor in self._acceptors.values():
+            self._state.signals.close()
+            for acceptor in self._state.acceptors.values():
                 acceptor.close()
-            self._acceptors.clear()
-            for queue in self._engine.accept_queues.values():
+            self._state.acceptors.clear()
+            for queue in self._state.accept_queues.values():
                 queue.close()
         with _signals_left_where_they_go(self._csock):
             super().close()

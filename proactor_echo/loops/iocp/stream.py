@@ -239,7 +239,7 @@ class IocpStream(StreamTransport):
         self._out = 0  # operations the kernel still has after it was asked for them
         self._send: Send | None = None
         self._silent = silent = loop._proactor.watch_silently(sock)
-        self._receive = Receive(loop._proactor, loop._engine.buffers, sock.fileno(), silent)
+        self._receive = Receive(loop._proactor, loop._state.buffers, sock.fileno(), silent)
 
     def _start_receiving(self) -> None:
         """Receive until told to stop. Lifetime: as :meth:`Receive.submit`."""

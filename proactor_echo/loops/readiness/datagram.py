@@ -70,7 +70,7 @@ class ReadinessDatagrams(DatagramTransport):
     def _submit_send(self) -> None:
         """Go on sending when there is room.
 
-        Lifetime: the queue holds the datagrams, the poller the transport, until the channel has reported.
+        Lifetime: the queue holds the datagrams, the poller the transport, until the handler has reported.
         """
         poller = self._loop._selector
         if poller is not None:

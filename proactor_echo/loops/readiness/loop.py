@@ -13,17 +13,17 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from proactor_echo.loops.base import TurnLoop
+from proactor_echo.loops.base import LoopState, TurnLoop
+from proactor_echo.loops.engine import Handler, Poller
+from proactor_echo.loops.readiness.accept import ReadinessAcceptor
 from proactor_echo.loops.readiness.datagram import ReadinessDatagrams
 from proactor_echo.loops.readiness.epoll import new_poller
-from proactor_echo.loops.readiness.poller import Channel
+from proactor_echo.loops.readiness.stream import ReadinessStream
 from proactor_echo.loops.stream import StreamTransport
 
 if TYPE_CHECKING:
     from proactor_echo.loops.datagram import DatagramTransport
     from proactor_echo.loops.readiness.mmsg import Batch
-from proactor_echo.loops.readiness.accept import ReadinessAcceptor
-from proactor_echo.loops.readiness.stream import ReadinessStream
 
 logger: logging.Logger = logging.getLogger("asyncio")
 
@@ -32,48 +32,63 @@ logger: logging.Logger = logging.getLogger("asyncio")
 ONE_BYTE: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
+class ReadinessState(LoopState):
+    """And what a loop of this engine knows besides."""
+
+    __slots__ = ("batch", "woken")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batch: Batch | None = None
+        self.woken: bool = False  # a byte is in the self-pipe, or about to be
+
+
 class EventLoop(TurnLoop):
     """``asyncio.SelectorEventLoop`` with our transports and servers. `poller` is for tests of the other pollers."""
 
+    _stream_class = ReadinessStream
     _datagram_class = ReadinessDatagrams
+    _acceptor_class = ReadinessAcceptor
 
-    def __init__(self, poller: Any = None) -> None:
-        super().__init__(new_poller() if poller is None else poller)
+    _state: ReadinessState
+    _selector: Poller
+
+    def __init__(self, poller: Poller | None = None) -> None:
+        super().__init__(ReadinessState(), new_poller() if poller is None else poller)
 
     def _batch(self) -> Batch | None:
         """Return the one batch of this loop, made when its first UDP endpoint is; None where there is no such thing."""
-        poller = self._selector
-        if poller.batch is None:
+        state = self._state
+        if state.batch is None:
             from proactor_echo.loops.readiness import (
                 mmsg,  # brings in ctypes, which a program without UDP need not wait for
             )
 
-            poller.batch = mmsg.new_batch()
-        batch: Batch | None = poller.batch
-        return batch
+            state.batch = mmsg.new_batch()
+        return state.batch
 
     def _process_events(self, event_list: list[Any]) -> None:
-        """Tell the channels at once when nothing else is queued, else after what is, as asyncio's order demands."""
+        """Tell the handlers at once when nothing else is queued, else after what is, as asyncio's order demands."""
         if not event_list:
             return
         poller = self._selector
         queued = bool(self._ready) or self._debug
         if not queued and (alone := poller.alone()) is not None:
-            others = poller.dispatch(event_list, self._channel_failed)
+            others = poller.dispatch(event_list, self._handler_failed)
             if others and (others := [event for event in others if event[0] == alone]):
                 super()._process_events(poller.others(others))
             return
         others = poller.others(event_list)
         if others:
-            # Seen to first: what a channel calls may close a descriptor and have its number used again.
+            # Seen to first: what a handler calls may close a descriptor and have its number used again.
             super()._process_events([(key, mask & key.events) for key, mask in others])
             if len(others) == len(event_list):
                 return
         if queued:
             invoke = self._timed if self._debug else _call
-            self.call_soon(poller.dispatch_pinned, poller.pin(event_list), invoke, self._channel_failed)
+            self.call_soon(poller.dispatch_pinned, poller.pin(event_list), invoke, self._handler_failed)
         else:
-            poller.dispatch(event_list, self._channel_failed)
+            poller.dispatch(event_list, self._handler_failed)
 
     # -- waking --------------------------------------------------------------------------------------------------
 
@@ -83,40 +98,39 @@ class EventLoop(TurnLoop):
         Who calls this has queued something before, and the loop looks at its queue after :meth:`_read_from_self`. So
         whoever still finds ``woken`` set may leave it at that.
         """
-        poller, csock = self._selector, self._csock
-        if csock is None or poller is None or poller.woken:
+        state, csock = self._state, self._csock
+        if csock is None or state.woken:
             return
         try:
-            poller.woken = ONE_BYTE
+            state.woken = ONE_BYTE
             csock.send(b"\0")
         except BaseException as exc:
-            poller.woken = False
+            state.woken = False
             if not isinstance(exc, OSError):  # closed by another thread just now, or full and thus readable
                 raise
 
     def _read_from_self(self) -> None:
-        poller = self._selector
         try:
             data = self._ssock.recv(4096)
         except (BlockingIOError, InterruptedError):
             return
         finally:
-            poller.woken = False  # after reading: a byte that is read here must not count as one to come
+            self._state.woken = False  # after reading: a byte that is read here must not count as one to come
         if data != b"\0":
             self._process_self_data(data)
 
     # -- events --------------------------------------------------------------------------------------------------
 
-    def _channel_failed(self, channel: Channel, exc: BaseException) -> None:
-        self._broke(getattr(channel, "__self__", channel), exc)
+    def _handler_failed(self, handler: Handler, exc: BaseException) -> None:
+        self._broke(getattr(handler, "__self__", handler), exc)
 
-    def _timed(self, channel: Channel, mask: int) -> None:
+    def _timed(self, handler: Handler, mask: int) -> None:
         """Debug mode: what takes long is named, as asyncio does for its callbacks."""
         start = self.time()
-        channel(mask)
+        handler(mask)
         took = self.time() - start
         if took >= self.slow_callback_duration:
-            owner = getattr(channel, "__self__", channel)
+            owner = getattr(handler, "__self__", handler)
             logger.warning("Executing %r took %.3f seconds", owner, took)
 
     def _make_socket_transport(self, sock: socket.socket, *args: Any, **kwargs: Any) -> StreamTransport:
@@ -139,12 +153,8 @@ class EventLoop(TurnLoop):
         self._transports.pop(transport._fd, None)
 
 
-EventLoop._stream_class = ReadinessStream
-EventLoop._acceptor_class = ReadinessAcceptor
-
-
-def _call(channel: Channel, mask: int) -> None:
-    channel(mask)
+def _call(handler: Handler, mask: int) -> None:
+    handler(mask)
 
 
 def _file_descriptor(file: Any) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING
 
-from proactor_echo.loops.readiness.poller import Channel
+from proactor_echo.loops.engine import Handler
 from proactor_echo.loops.stream import StreamTransport
 from proactor_echo.loops.stream_writing import contained
 
@@ -35,7 +35,7 @@ class ReadinessStream(StreamTransport):
         self._redirect()
 
     def _watch(self, interest: int) -> None:
-        """Have the poller watch for `interest`, and call the channel that fits it and the state of the transport."""
+        """Have the poller watch for `interest`, and call the handler that fits it and the state of the transport."""
         poller = self._loop._selector
         if poller is None:
             self._interest = interest  # the loop is closed
@@ -47,20 +47,20 @@ class ReadinessStream(StreamTransport):
                 poller.forget(self._fd)
                 return
             try:
-                poller.watch(self._fd, interest, self._channel())
+                poller.watch(self._fd, interest, self._handler())
             except BaseException:
                 self._interest = before  # closing, which follows, must not look for what is not watched
                 raise
 
     def _redirect(self) -> None:
-        """Have the poller call the channel that fits from now on, if it watches at all."""
+        """Have the poller call the handler that fits from now on, if it watches at all."""
         if self._interest and self._loop._selector is not None:
-            self._loop._selector.redirect(self._fd, self._channel())
+            self._loop._selector.redirect(self._fd, self._handler())
 
-    def _channel(self) -> Channel:
+    def _handler(self) -> Handler:
         return self._receiver() if self._interest == self._loop._selector.READ else self._both
 
-    def _receiver(self) -> Channel:
+    def _receiver(self) -> Handler:
         if not self._listening:
             return self._unwanted
         return self._readable_into if self._buffered else self._readable
@@ -68,7 +68,7 @@ class ReadinessStream(StreamTransport):
     def _start_receiving(self) -> None:
         """Receive until told to stop.
 
-        Lifetime: nothing is left with the kernel; the poller holds this transport, by its channel, until
+        Lifetime: nothing is left with the kernel; the poller holds this transport, by its handler, until
         :meth:`_withdraw` or until an event finds that nothing is wanted.
         """
         self._listening = True
@@ -83,7 +83,7 @@ class ReadinessStream(StreamTransport):
     def _submit_send(self) -> None:
         """Send ``_head`` when there is room.
 
-        Lifetime: the transport holds the bytes, the poller the transport, until the channel has reported.
+        Lifetime: the transport holds the bytes, the poller the transport, until the handler has reported.
         """
         self._watch(self._interest | self._loop._selector.WRITE)
 

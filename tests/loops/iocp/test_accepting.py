@@ -198,7 +198,7 @@ def test_several_accepts_wait_and_their_number_follows_the_rate(ours: Bench) -> 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
         server, address = await listen(backlog=512)
-        (acceptor,) = loop._acceptors.values()
+        (acceptor,) = loop._state.acceptors.values()
         assert len(acceptor._accepts) == iocp_accept.FLOOR
         clients = [socket.create_connection(address) for _ in range(200)]  # the loop does not turn meanwhile
         while acceptor._depth < iocp_accept.CEILING:
@@ -240,7 +240,7 @@ def test_closing_the_server_gives_every_accept_socket_back(ours: Bench) -> None:
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
         server, _ = await listen()
-        (acceptor,) = loop._acceptors.values()
+        (acceptor,) = loop._state.acceptors.values()
         conns = [accept.conn for accept in acceptor._accepts]
         server.close()
         async with asyncio.timeout(5):

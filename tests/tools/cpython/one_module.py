@@ -163,12 +163,12 @@ def _counted(base: Any) -> Any:
 
 
 def _on_any_selector(base: Any) -> Any:
-    from proactor_echo.loops.readiness.poller import SelectorChannels
+    from proactor_echo.loops.readiness.poller import SelectorHandlers
 
     def init(self: Any, selector: Any = None) -> None:
         if selector is not None and not hasattr(selector, "watch"):
             selector.close()
-            selector = type("Channels", (SelectorChannels, type(selector)), {})()
+            selector = type("Channels", (SelectorHandlers, type(selector)), {})()
         base.__init__(self, selector)
 
     return type("EventLoop", (base,), {"__init__": init})
