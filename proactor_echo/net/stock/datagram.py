@@ -1,14 +1,14 @@
 """A datagram transport over any asyncio loop's public API, without the stock transports' defects.
 
-``loop.create_datagram_endpoint`` on the stock ``ProactorEventLoop`` goes deaf after one ICMP error (gh-91227,
-gh-127057), strands its send queue after a failed send (gh-156698), drops what is queued when it is closed and then
-never says ``connection_lost`` (gh-82652, gh-156920), miscounts its buffer (gh-135444) and loses empty datagrams. So
-the transport here drives the socket itself. What a loop can do for it differs, and is in ``datagram_loops``: tell when
-to read, or read. Everything else is the same, and here.
+``loop.create_datagram_endpoint`` on the stock ``ProactorEventLoop`` receives nothing more after one ICMP error
+(gh-91227, gh-127057), leaves its send queue stuck after a failed send (gh-156698), drops what is queued when it is
+closed and then never calls ``connection_lost`` (gh-82652, gh-156920), miscounts its buffer (gh-135444) and loses empty
+datagrams. So the transport here uses the socket itself. How it waits for datagrams depends on the kind of the loop, and
+is in ``datagram_loops``. Everything else is here.
 
 Sending. A datagram is sent by the non-blocking system call at once. Only when that would block are datagrams queued,
-oldest first, and the protocol paused above the high-water mark. An error on one datagram is reported to
-``error_received`` and costs that datagram alone.
+oldest first, and the protocol is paused above the high-water mark. An error on one datagram is reported to
+``error_received``, and only that datagram is lost.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
 #: Bytes of payload in the largest UDP datagram over IPv4: 65,535 less 20 of IP header and 8 of UDP header.
 MAX_DATAGRAM = 65507
-#: Bytes read at once; no datagram is longer, whatever it comes over, so none is ever cut short by the system.
+#: Bytes of the receive buffer. No datagram is longer, so the system never truncates one.
 _READ = 65536
-#: Datagrams read in a row before other connections and timers get a turn.
+#: Datagrams read in a row before other callbacks run.
 BURST = 64
-#: Receive errors in a row, without one datagram, after which reading pauses so that a broken socket cannot spin.
-PATIENCE = 64
+#: Receive errors in a row, without one datagram, after which reading pauses, so that a broken socket cannot spin.
+MAX_CONSECUTIVE_ERRORS = 64
 #: Seconds that closing waits for the system to take what is queued.
-FLUSH_LIMIT = 10.0
+FLUSH_TIMEOUT = 10.0
 
 
 class DatagramTransport(asyncio.DatagramTransport):
@@ -65,7 +65,7 @@ class DatagramTransport(asyncio.DatagramTransport):
         self._paused = False
         self._errors = 0
         self._waiters: list[asyncio.Future[None]] = []
-        self._waiting = False
+        self._watching = False
         self._closing = False
         self._ending = False
         self._ended = asyncio.Event()
@@ -85,13 +85,13 @@ class DatagramTransport(asyncio.DatagramTransport):
             return
         self._queue.append((data, addr))
         self._queued += len(data)
-        self._wait_for_room()
+        self._watch_writable()
         if self._queued > self._high and not self._paused:
             self._paused = True
             self._call(self._protocol.pause_writing)
 
     def try_send(self, data: bytes, addr: Address | None = None) -> bool:
-        """Send one datagram now; ``False`` when it would block. Raises what the system says about *this* datagram."""
+        """Send one datagram now; ``False`` when it would block. Raises the system's error about *this* datagram."""
         try:
             if addr is None:
                 self._sock.send(data)
@@ -108,19 +108,19 @@ class DatagramTransport(asyncio.DatagramTransport):
         waiter = self._loop.create_future()
         self._waiters.append(waiter)
         try:
-            self._wait_for_room()
+            self._watch_writable()
             await waiter
         finally:
             self._waiters.remove(waiter)
 
     def close(self) -> None:
-        """Send what is queued, for at most ``FLUSH_LIMIT`` seconds, then end; ``connection_lost`` is called once."""
+        """Send what is queued, for at most ``FLUSH_TIMEOUT`` seconds, then end; ``connection_lost`` is called once."""
         if self._closing:
             return
         self._closing = True
         self._stop_reading()
         if self._queue:
-            self._flush_timer = self._loop.call_later(FLUSH_LIMIT, self.abort)
+            self._flush_timer = self._loop.call_later(FLUSH_TIMEOUT, self.abort)
         else:
             self._end_soon()
 
@@ -144,7 +144,7 @@ class DatagramTransport(asyncio.DatagramTransport):
         return self._protocol
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Hand datagrams to another protocol from now on."""
+        """Deliver datagrams to another protocol from now on."""
         self._protocol = cast("asyncio.DatagramProtocol", protocol)
 
     def get_write_buffer_size(self) -> int:
@@ -156,7 +156,7 @@ class DatagramTransport(asyncio.DatagramTransport):
         return self._low, self._high
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set the marks, in bytes, between which the protocol is paused."""
+        """Set the high- and low-water marks in bytes, at which the protocol is paused and resumed."""
         if high is None:
             high = 65536 if low is None else 4 * low
         if low is None:
@@ -165,7 +165,7 @@ class DatagramTransport(asyncio.DatagramTransport):
             raise ValueError(f"high ({high!r}) must be >= low ({low!r}) must be >= 0")
         self._high, self._low = high, low
 
-    # -- what a loop does its own way ----------------------------------------------------------------------------
+    # -- what depends on the kind of the loop --------------------------------------------------------------------
 
     def _start_reading(self) -> None:
         """Begin to call :meth:`_received` and :meth:`_receive_failed`."""
@@ -175,12 +175,12 @@ class DatagramTransport(asyncio.DatagramTransport):
         """End reading, whether or not it has begun."""
         raise NotImplementedError
 
-    def _start_waiting(self) -> None:
-        """Send what is queued when there is room; then call :meth:`_has_room`."""
+    def _start_writing(self) -> None:
+        """Send what is queued once the socket is writable; then call :meth:`_wake_writers`."""
         raise NotImplementedError
 
-    def _settle(self) -> asyncio.Task[None] | None:
-        """Give up whatever still uses the socket; return what must be waited for before the socket can be closed."""
+    def _release_socket(self) -> asyncio.Task[None] | None:
+        """Stop whatever still uses the socket; return what must end before the socket can be closed."""
         raise NotImplementedError
 
     # -- receiving -----------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ class DatagramTransport(asyncio.DatagramTransport):
             self._start_reading()
 
     def _read_burst(self) -> bool:
-        """Take the datagrams that are there; tell whether reading must rest before it goes on."""
+        """Read the datagrams that are there; return whether reading must back off before it goes on."""
         for _ in range(BURST):
             if self._closing:
                 break
@@ -211,11 +211,11 @@ class DatagramTransport(asyncio.DatagramTransport):
         self._call(self._protocol.datagram_received, bytes(self._view[:size]), addr)
 
     def _receive_failed(self, error: OSError) -> bool:
-        """Report; tell whether reading must rest before it goes on."""
+        """Report an error; return whether reading must back off before it goes on."""
         if self._closing:
             return False
         self._report(error)
-        self._errors = (self._errors + 1) % PATIENCE
+        self._errors = (self._errors + 1) % MAX_CONSECUTIVE_ERRORS
         return self._errors == 0
 
     def _report(self, error: OSError) -> None:
@@ -242,8 +242,8 @@ class DatagramTransport(asyncio.DatagramTransport):
             self._report(error)
             return True
 
-    def _drain(self) -> bool:
-        """Send what is queued; tell whether all of it left."""
+    def _flush(self) -> bool:
+        """Send what is queued; return whether all of it was sent."""
         while self._queue:
             item = self._queue[0]
             if not self._send_now(*item):
@@ -252,7 +252,7 @@ class DatagramTransport(asyncio.DatagramTransport):
         return True
 
     def _sent(self, item: tuple[bytes, Address | None]) -> None:
-        """Take a datagram off the queue, unless a callback has called :meth:`abort` meanwhile."""
+        """Remove a datagram from the queue, unless a callback has called :meth:`abort` meanwhile."""
         if self._queue and self._queue[0] is item:
             self._queue.popleft()
             self._queued -= len(item[0])
@@ -262,14 +262,14 @@ class DatagramTransport(asyncio.DatagramTransport):
         if self._closing and not self._queue:
             self._end_soon()
 
-    def _wait_for_room(self) -> None:
-        if not self._waiting:
-            self._waiting = True
-            self._start_waiting()
+    def _watch_writable(self) -> None:
+        if not self._watching:
+            self._watching = True
+            self._start_writing()
 
-    def _has_room(self) -> None:
-        """Let those who wait for room try again; whoever is not lucky asks again."""
-        self._waiting = False
+    def _wake_writers(self) -> None:
+        """Wake every task in :meth:`wait_writable`; each tries again, and waits again if the buffer is full."""
+        self._watching = False
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
@@ -282,14 +282,14 @@ class DatagramTransport(asyncio.DatagramTransport):
             self._loop.call_soon(self._end)
 
     def _end(self) -> None:
-        pending = self._settle()
+        pending = self._release_socket()
         if pending is not None:
             pending.add_done_callback(lambda _: self._end())
             return
         if self._flush_timer is not None:
             self._flush_timer.cancel()
         self._sock.close()
-        self._has_room()
+        self._wake_writers()
         self._call(self._protocol.connection_lost, None)
         self._ended.set()
 

@@ -1,4 +1,4 @@
-"""How a datagram transport reads and waits: on a readiness loop, and on a completion loop."""
+"""How a datagram transport receives and waits until it can send: on a readiness loop, and on a completion loop."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from proactor_echo.net.stock.datagram import BURST, DatagramTransport
 
 __all__ = ["open_transport"]
 
-#: Seconds that reading rests when the socket gives nothing but errors.
-REST = 0.1
-#: Seconds after which a proactor loop, which cannot wait for room in the socket's buffer, asks again.
-_ASK_AGAIN = 0.001
+#: Seconds for which reading stops when the socket gives nothing but errors.
+ERROR_BACKOFF = 0.1
+#: Seconds after which sending is tried again on a proactor loop, which cannot wait until a socket is writable.
+_POLL_INTERVAL = 0.001
 
 
 def open_transport(protocol: asyncio.DatagramProtocol, sock: socket.socket) -> DatagramTransport:
     """Start a transport for ``protocol`` on a bound, non-blocking ``sock``, which it will close.
 
-    ``protocol.connection_made`` is called in the next turn of the loop.
+    ``protocol.connection_made`` is called in the next iteration of the loop.
     """
     loop = asyncio.get_running_loop()
     kind = _CompletionTransport if is_proactor(loop) else _ReadinessTransport
@@ -27,7 +27,7 @@ def open_transport(protocol: asyncio.DatagramProtocol, sock: socket.socket) -> D
 
 
 class _ReadinessTransport(DatagramTransport):
-    """Told by the loop that the socket is readable or writable, it makes plain non-blocking calls."""
+    """Makes non-blocking calls when the loop reports that the socket is readable or writable."""
 
     _reading = False
 
@@ -42,33 +42,33 @@ class _ReadinessTransport(DatagramTransport):
     def _report(self, error: OSError) -> None:
         super()._report(error)
         if self._reading:
-            # libuv, and so uvloop, watches a socket no more once that had an error, and does not say so.
+            # libuv, and so uvloop, stops watching a socket after an error on it, without a word.
             self._stop_reading()
             self._start_reading()
 
     def _readable(self) -> None:
         if self._read_burst() and not self._closing:
             self._stop_reading()
-            self._loop.call_later(REST, self._rested)
+            self._loop.call_later(ERROR_BACKOFF, self._end_backoff)
 
-    def _rested(self) -> None:
+    def _end_backoff(self) -> None:
         if not self._closing:
             self._start_reading()
 
-    def _start_waiting(self) -> None:
+    def _start_writing(self) -> None:
         self._loop.add_writer(self._sock, self._writable)
 
     def _writable(self) -> None:
-        if self._drain():
+        if self._flush():
             self._loop.remove_writer(self._sock)
-            self._has_room()
+            self._wake_writers()
 
-    def _settle(self) -> None:
+    def _release_socket(self) -> None:
         self._loop.remove_writer(self._sock)
 
 
 class _CompletionTransport(DatagramTransport):
-    """One task receives as long as the transport lives; another sends what is queued, while anything is."""
+    """One task receives as long as the transport lives; another sends what is queued, while there is anything."""
 
     _reader: asyncio.Task[None] | None = None
     _writer: asyncio.Task[None] | None = None
@@ -81,7 +81,7 @@ class _CompletionTransport(DatagramTransport):
             self._reader.cancel()
 
     async def _read(self) -> None:
-        """Wait for one datagram, then take those that came with it.
+        """Wait for one datagram, then read those that came with it.
 
         Lifetime: the loop keeps the OVERLAPPED and the buffer until the receive has completed, cancelled or not. The
         socket is closed after this task has ended.
@@ -91,20 +91,20 @@ class _CompletionTransport(DatagramTransport):
             try:
                 size, addr = await self._loop.sock_recvfrom_into(self._sock, self._buffer)
             except OSError as error:
-                rest = self._receive_failed(error)
+                back_off = self._receive_failed(error)
             else:
                 if addr is not None:
                     self._received(size, addr)
-                    rest = self._read_burst()
-                else:  # how the stock proactor says that it swallowed an ICMP error
-                    rest = self._receive_failed(ConnectionResetError("an earlier datagram was not delivered"))
+                    back_off = self._read_burst()
+                else:  # so the stock proactor reports an ICMP error
+                    back_off = self._receive_failed(ConnectionResetError("an earlier datagram was not delivered"))
             completed += 1
-            if rest:
-                await asyncio.sleep(REST)
+            if back_off:
+                await asyncio.sleep(ERROR_BACKOFF)
             elif completed % BURST == 0:
-                await asyncio.sleep(0)  # a receive that completes at once does not let others run
+                await asyncio.sleep(0)  # a receive that completes at once does not let other tasks run
 
-    def _start_waiting(self) -> None:
+    def _start_writing(self) -> None:
         self._writer = self._loop.create_task(self._write(), name="send datagrams")
 
     async def _write(self) -> None:
@@ -120,13 +120,13 @@ class _CompletionTransport(DatagramTransport):
                 self._report(error)
             self._sent(item)
         if self._waiters:
-            # No completion tells that a socket has room again without sending something; so let them ask again soon.
-            await asyncio.sleep(_ASK_AGAIN)
-        self._has_room()
+            # Without a send there is no completion that says the socket is writable again; so they try again soon.
+            await asyncio.sleep(_POLL_INTERVAL)
+        self._wake_writers()
         if self._queue:
-            self._wait_for_room()
+            self._watch_writable()
 
-    def _settle(self) -> asyncio.Task[None] | None:
+    def _release_socket(self) -> asyncio.Task[None] | None:
         for task in (self._reader, self._writer):
             if task is not None and not task.done():
                 task.cancel()

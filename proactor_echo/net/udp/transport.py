@@ -14,7 +14,7 @@ __all__ = ["open_transport"]
 def open_transport(protocol: asyncio.DatagramProtocol, sock: socket.socket) -> UdpTransport:
     """Start a transport for ``protocol`` on a bound, non-blocking ``sock``, which it will close.
 
-    ``protocol.connection_made`` is called in the next turn of the loop.
+    ``protocol.connection_made`` is called in the next iteration of the loop.
     """
     loop = native(asyncio.get_running_loop())
     # Our own loops' has none of the defects that the other repairs, and receives many datagrams in one call.

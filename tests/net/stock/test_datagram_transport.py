@@ -149,7 +149,7 @@ async def test_abort_while_closing_ends_at_once_whenever_it_comes(pair: Pair, co
 
 
 async def test_closing_is_bounded_when_the_system_takes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datagram, "FLUSH_LIMIT", 0.05)
+    monkeypatch.setattr(datagram, "FLUSH_TIMEOUT", 0.05)
     loop = asyncio.get_running_loop()
 
     async def never(*args: Any) -> None:
