@@ -1,7 +1,7 @@
-"""Every exception that proactor_echo raises, and one reason for every way in which a connection can end.
+"""Every exception that proactor_echo raises, and the reasons why a connection can end.
 
-All exceptions derive from :class:`ProactorEchoError`, and each also from the built-in class that says what kind of
-mistake or misfortune it is, so that ``except OSError`` and ``except ValueError`` work as in any Python program::
+All exceptions derive from :class:`ProactorEchoError`, and each also from the built-in class for its kind of error, so
+that ``except OSError`` and ``except ValueError`` work as in any Python program::
 
     ProactorEchoError
         FramingError (ValueError)           the bytes are not what the codec allows
@@ -179,7 +179,7 @@ class Disconnect(NamedTuple):
 
 
 def classify(exc: BaseException | None) -> Disconnect:
-    """Say why a connection ended, from what ``connection_lost`` was given or an operation raised.
+    """Return why a connection ended, from the argument of ``connection_lost`` or an exception of an operation.
 
     None is the peer's end of file, as it is for :meth:`asyncio.BaseProtocol.connection_lost`. ``OSError.winerror``
     goes before ``errno``, since Windows turns most of its numbers into ``EINVAL``. An exception without a number is
@@ -198,9 +198,9 @@ def classify(exc: BaseException | None) -> Disconnect:
 
 
 def is_resource_error(exc: BaseException) -> bool:
-    """Tell whether an accept failed for want of descriptors, memory or buffers, so that it is useless to try at once.
+    """Return whether an accept failed for lack of descriptors, memory or buffers, so that trying at once is useless.
 
-    The four numbers that ``accept(2)`` lists, and what Windows says instead of them.
+    These are the four numbers that ``accept(2)`` lists, and Windows' numbers for the same.
     """
     if isinstance(exc, MemoryError):
         return True
@@ -281,7 +281,7 @@ _BY_CLASS: Final = (
 
 
 def _classify_group(group: BaseExceptionGroup[BaseException]) -> Disconnect:
-    """Let a group speak with one voice if its members agree, else say OTHER."""
+    """Return the first member's reason if all members have the same; else OTHER."""
     members = [classify(member) for member in group.exceptions]
     first = members[0]
     if all(member.reason is first.reason for member in members):

@@ -1,4 +1,4 @@
-"""The numbers with which Windows and POSIX systems say that a connection is over, and what each of them means.
+"""Error numbers of Windows and of POSIX systems about the end of a connection, and the reason that each one means.
 
 The same event on the wire has different numbers. A peer that resets a TCP connection is ``ECONNRESET`` on Linux. On
 Windows it is ``WSAECONNRESET`` (10054) from a plain Winsock call, and ``ERROR_NETNAME_DELETED`` (64) from a completion
@@ -30,17 +30,17 @@ class DisconnectReason(enum.StrEnum):
     """Why a connection ended. The value is what a log line and the statistics show."""
 
     END_OF_FILE = "end of file"
-    """The peer sent all it had and closed in good order."""
+    """The peer sent everything and closed its side (a TCP FIN)."""
     PEER_RESET = "reset by peer"
-    """The peer threw the connection away (a TCP RST)."""
+    """The peer aborted the connection (a TCP RST)."""
     PEER_GONE = "peer gone"
     """The connection does not exist any more, and the system does not say who ended it."""
     ABORTED = "aborted here"
-    """This computer gave the connection up: the system did, or an operation on it was cancelled."""
+    """This computer aborted the connection: the system did, or an operation on it was cancelled."""
     TIMED_OUT = "timed out"
     """The peer did not answer in time: retransmissions, keepalive probes or a time limit of ours ran out."""
     UNREACHABLE = "unreachable"
-    """There is no way to the peer's network or host, or the network here is down."""
+    """There is no route to the peer's network or host, or the network here is down."""
     REFUSED = "refused"
     """The host is there, and nobody listens on that port."""
     FRAMING = "bad framing"
@@ -50,7 +50,7 @@ class DisconnectReason(enum.StrEnum):
     HANDLER_TIMEOUT = "handler timed out"
     """A ``TimeoutError`` left the application's handler: a time limit that it had set itself ran out."""
     TLS_HANDSHAKE = "tls handshake failed"
-    """The client did not get through the TLS handshake, so there never was a connection to serve."""
+    """The TLS handshake with the client failed, so there never was a connection to serve."""
     IDLE_TIMEOUT = "idle timeout"
     """Nothing moved for as long as the server's idle timeout allows."""
     DRAIN_DEADLINE = "drain deadline"
@@ -58,7 +58,7 @@ class DisconnectReason(enum.StrEnum):
     LOCAL_CLOSE = "closed here"
     """The application closed the connection, or used it after that."""
     OTHER = "other"
-    """Anything else; the text and the number tell what."""
+    """Anything else; see the text and the number."""
 
 
 class ErrorNumber(NamedTuple):

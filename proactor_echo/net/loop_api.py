@@ -27,16 +27,16 @@ __all__ = [
 
 
 class AcceptPipeline(Protocol):
-    """What accepts on one listener; it is accepting when it has been made."""
+    """Accepts on one listener, from when it is made."""
 
     def start(self) -> None:
         """Accept again after ``stop``."""
 
     def stop(self) -> None:
-        """Accept no more; what had arrived may still be delivered."""
+        """Stop accepting; connections that have arrived may still be delivered."""
 
     def close(self) -> None:
-        """Accept no more, and deliver nothing."""
+        """Stop accepting, and deliver nothing more."""
 
 
 @runtime_checkable
@@ -51,13 +51,13 @@ class UdpTransport(Protocol):
     """What ``net`` asks of a datagram transport, of our loops or of its own for others."""
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Tell about the socket."""
+        """Return information about the transport or its socket, as asyncio's transports do."""
 
     def is_closing(self) -> bool:
         """Whether it is closing or closed."""
 
     def try_send(self, data: bytes, addr: Address | None = None) -> bool:
-        """Send one datagram now; ``False`` when it would block. Raises what the system says about this one."""
+        """Send one datagram now; ``False`` when it would block. Raises the system's error about this datagram."""
 
     async def wait_writable(self) -> None:
         """Wait until :meth:`try_send` is worth another try, or the transport is closing."""
@@ -77,7 +77,7 @@ class NotSentProtocol(Protocol):
     """A datagram protocol that wants to know which datagrams the system refused to send."""
 
     def datagram_not_sent(self, data: bytes, addr: Address | None, /) -> None:
-        """Note it; ``error_received`` follows."""
+        """Handle a datagram that was not sent; called before ``error_received``."""
 
 
 @runtime_checkable

@@ -17,7 +17,7 @@ __all__ = ["ConnectionStats", "DatagramStats", "DrainReport", "ServerStats"]
 
 @dataclasses.dataclass(slots=True)
 class ConnectionStats:
-    """What passed over one connection."""
+    """The counters of one connection."""
 
     bytes_in: int = 0
     bytes_out: int = 0
@@ -38,7 +38,7 @@ class ConnectionStats:
 
 @dataclasses.dataclass(slots=True)
 class ServerStats(ConnectionStats):
-    """What a server has seen since it started; the traffic of connections that are still open is included.
+    """The counters of a server since it started, with the traffic of connections that are still open.
 
     ``accepted``  connections taken from the listeners.
     ``open``      connections being served now.
@@ -64,12 +64,12 @@ class ServerStats(ConnectionStats):
 
 @dataclasses.dataclass(slots=True)
 class DatagramStats:
-    """What a datagram endpoint has seen.
+    """The counters of a datagram endpoint.
 
-    ``dropped``      datagrams received and thrown away because the queue was full (or the way out was blocked).
-    ``oversize``     datagrams longer than ``max_datagram``: cut short or dropped, as the policy says.
-    ``unreachable``  ICMP errors reported for datagrams sent earlier; they cost nothing else.
-    ``errors``       other errors of the socket that were survived.
+    ``dropped``      datagrams dropped because the receive queue was full, or, for answers, the send buffer.
+    ``oversize``     datagrams longer than ``max_datagram``: truncated or dropped, as ``oversize`` says.
+    ``unreachable``  ICMP errors about datagrams sent earlier.
+    ``errors``       other errors of the socket; the endpoint went on.
     """
 
     datagrams_in: int = 0
@@ -95,7 +95,7 @@ class DatagramStats:
 class DrainReport:
     """How a server's connections ended when it closed, and how long that took in seconds.
 
-    ``finished`` ended by themselves with nothing owed; ``aborted`` were cut off at the deadline.
+    ``finished`` ended by themselves, with all output sent; ``aborted`` were aborted at the deadline.
     """
 
     finished: int

@@ -1,1 +1,1 @@
-"""What the operating systems call things: options, addresses, binding, and what accepting may answer."""
+"""Sockets per operating system: options, addresses, binding, accept errors, ICMP errors."""

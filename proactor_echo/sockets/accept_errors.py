@@ -1,24 +1,24 @@
-"""What an accept that failed asks for: another try at once, or a pause. One policy for every pipeline of accepts.
+"""What to do after an accept that failed: try again at once, or pause. One policy for every accept pipeline.
 
-Whatever an accept answers, the listener lives. What differs is who is the cause, and so whether trying at once helps:
+A listener survives every error of accept. Whether trying again at once helps depends on the cause:
 
-*One connection.* It died before it was accepted (ECONNABORTED on POSIX, 64 or 10054 on Windows), or Linux hands on an
+*One connection.* It ended before it was accepted (ECONNABORTED on POSIX, 64 or 10054 on Windows), or Linux passes on an
 error that was already pending on it, or a firewall forbade it (accept(2), "Error handling"). The connection was taken
-from the backlog, so trying at once cannot spin, and a pause would let whoever resets many connections keep the others
-out. Never a pause, however many come.
+from the backlog, so trying at once cannot spin. A pause would let a client that resets many connections keep the others
+out. So there is never a pause, however many such errors come.
 
-*The system is short of something*: descriptors, memory, buffers. The connection stays in the backlog, the next try
-fails as well until somebody gives something back, and a readiness loop is told of it without end. A pause at once.
+*The system is short of a resource*: descriptors, memory, buffers. The connection stays in the backlog, the next try
+fails too until something is released, and a readiness loop reports the listener as ready all the time. A pause at once.
 
 *Something is wrong with our call*: the listener is closed (EBADF), no socket (ENOTSOCK), not listening (EINVAL), or no
-stream (EOPNOTSUPP). Trio ends its server there. It may get better, when the program listens again, and a server that
-has said what is wrong and goes on is more use than one that is gone. A pause at once.
+stream (EOPNOTSUPP). Trio ends its server there. Here accepting goes on, because the program may listen again, and
+because a server that has logged the error and still serves its clients is better than none. A pause at once.
 
-*Anything else*, an exception that no system raises among them, may be one connection's, and may be the listener's. Some
-in a row are answered at once, then they are paused for too.
+*Anything else*, also exceptions that no system raises, may be about one connection or about the listener. The first
+ones in a row are retried at once, the next ones after a pause.
 
 A pause is 0.1 s at first, as Trio's, and doubled while nothing is accepted, up to a second: long enough to cost
-nothing, short enough that nobody waits long when there is room again.
+nothing, short enough that clients do not wait long when the resource is there again.
 
 Sources: accept(2); trio, ``_highlevel_socket.py``, ``_highlevel_serve_listeners.py``; "accept function (winsock2.h)".
 """
@@ -37,7 +37,7 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 1.0
 """Seconds; each pause in a row is twice as long as the one before, up to this."""
 MAX_CONSECUTIVE_ERRORS: Final = 64
-"""Errors of no known kind, in a row, that are answered at once."""
+"""Errors of unknown cause, in a row, that are retried at once."""
 
 _OF_ONE_CONNECTION: Final = frozenset(
     {
@@ -72,8 +72,8 @@ def pause_after(error: BaseException, failures: int = 0, *, submitting: bool = F
     """Return the seconds to wait before the next accept; 0.0 is at once.
 
     `failures` is how many accepts failed before this one since the last that succeeded, those of one connection
-    (:func:`is_of_one_connection`) not counted. `submitting`: an accept could not even be left with the completion port,
-    which no connection brings about, whatever the number is.
+    (:func:`is_of_one_connection`) not counted. `submitting`: an accept could not be submitted to the completion port,
+    so no connection is the cause, whatever the number is.
     """
     if not submitting and is_of_one_connection(error):
         return 0.0
@@ -85,7 +85,7 @@ def pause_after(error: BaseException, failures: int = 0, *, submitting: bool = F
 
 
 def is_of_one_connection(error: BaseException) -> bool:
-    """Whether the error is that of the connection which was to be accepted, and says nothing about the listener."""
+    """Return whether the error is about the connection that was to be accepted, and not about the listener."""
     if is_resource_error(error):
         return False
     if classify(error).reason in _OF_ONE_CONNECTION:

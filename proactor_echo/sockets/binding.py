@@ -1,4 +1,4 @@
-"""Listening and datagram sockets, made the right way for each system.
+"""Making listening and datagram sockets, with the differences between the systems.
 
 A host may have several addresses, and a service on all of them has one port. So first every address is found, then
 every socket is bound, and only then does any of them listen; whatever fails closes them all. With port 0 the system
@@ -220,7 +220,7 @@ def _why(exc: OSError, address: Address) -> str:
 
 
 def adopt_listeners(sockets: Iterable[socket.socket], *, backlog: int = 1024) -> list[socket.socket]:
-    """Take over TCP (or Unix stream) sockets that somebody else bound, a supervisor for example, and listen on them.
+    """Take over TCP (or Unix stream) sockets that another program bound, a supervisor for example, and listen on them.
 
     They become non-blocking, and listening if they were not. Raises
     :class:`~proactor_echo.errors.BindError` with one sentence for a socket that cannot listen; none of them is closed
@@ -235,7 +235,7 @@ def adopt_listeners(sockets: Iterable[socket.socket], *, backlog: int = 1024) ->
 
 
 def adopt_datagram_sockets(sockets: Iterable[socket.socket]) -> list[socket.socket]:
-    """Take over UDP sockets that somebody else bound. As :func:`adopt_listeners`; the ICMP errors are turned off."""
+    """Take over UDP sockets that another program bound. As :func:`adopt_listeners`; the ICMP errors are turned off."""
     taken = _adopt(sockets, socket.SOCK_DGRAM)
     for sock in taken:
         disable_udp_connreset(sock)

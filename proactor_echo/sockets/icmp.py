@@ -1,7 +1,7 @@
-"""ICMP errors of datagram sockets: they are about a datagram sent earlier, not about the call that meets them.
+"""ICMP errors of datagram sockets: they are about a datagram sent earlier, not about the call that fails.
 
-A datagram that nobody listens for comes back as an error on a later, unrelated call: ECONNREFUSED on Linux, 10054 or
-1234 on Windows. The system tells each once, so the call is worth another try.
+When nobody listens for a datagram, a later and unrelated call fails: with ECONNREFUSED on Linux, 10054 or 1234 on
+Windows. The system reports each such error once, so the call is tried again.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable
 from proactor_echo.errors import DisconnectReason, classify
 from proactor_echo.sockets.addresses import Address
 
-__all__ = ["send_again", "tells_of_another"]
+__all__ = ["is_about_earlier_datagram", "send_again"]
 
-#: How often a send is tried that meets errors of other datagrams.
+#: How often a send is tried while it fails with errors about earlier datagrams.
 TRIES = 3
 
 _ICMP = (
@@ -26,21 +26,21 @@ _ICMP = (
 )
 
 
-def tells_of_another(error: OSError) -> bool:
-    """Whether an error may be the answer of ICMP to a datagram sent earlier, and not about the call that met it."""
+def is_about_earlier_datagram(error: OSError) -> bool:
+    """Return whether an error may be ICMP's answer to a datagram sent earlier, and not about the call that failed."""
     return classify(error).reason in _ICMP
 
 
 def send_again(
     sock: socket.socket, data: bytes, addr: Address | None, error: OSError, report: Callable[[OSError], None]
 ) -> bool:
-    """Send once more what met ``error``, if that is about another datagram; ``False`` when it would block.
+    """Send again after ``error``, if that is about an earlier datagram; return ``False`` when it would block.
 
-    ``report`` is given the errors of others. Raises what the system says about *this* datagram.
+    ``report`` gets the errors about earlier datagrams. Raises the system's error about *this* datagram.
     """
     others: list[OSError] = []
     try:
-        while tells_of_another(error) and len(others) + 1 < TRIES:
+        while is_about_earlier_datagram(error) and len(others) + 1 < TRIES:
             others.append(error)
             sent = False
             try:

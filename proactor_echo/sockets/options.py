@@ -165,7 +165,7 @@ class SocketOptions:
         """Set what must be set on a listening or datagram socket before it is bound.
 
         ``dual_stack`` goes before the option of that name; a caller that also binds the port's IPv4 side says False.
-        Raises OSError when a promise about who gets the port cannot be kept; buffer sizes only cost a log line.
+        Raises OSError when an option about sharing the port is refused; a refused buffer size is only logged.
         """
         if sys.platform == "win32":
             if self.exclusive:

@@ -31,9 +31,9 @@ def disable_udp_connreset(sock: HasFileno) -> None:
     """Tell Windows not to fail a receive because an earlier datagram could not be delivered. Elsewhere do nothing.
 
     By default an ICMP "port unreachable" for something this socket sent fails its next receive with ``WSAECONNRESET``
-    (10054), an ICMP "time to live exceeded" with ``WSAENETRESET`` (10052), though the socket has many peers and all
-    the others are well. ``SIO_UDP_CONNRESET`` and ``SIO_UDP_NETRESET``, given FALSE, turn that off. A system that
-    refuses one (Wine refuses the second) gets one line in the log; whoever reads datagrams must survive both errors.
+    (10054), an ICMP "time to live exceeded" with ``WSAENETRESET`` (10052), though the socket may have many other
+    peers. ``SIO_UDP_CONNRESET`` and ``SIO_UDP_NETRESET``, given FALSE, turn that off. If the system refuses one (Wine
+    refuses the second), that is one line in the log; a reader of datagrams must handle both errors anyway.
     """
     if sys.platform == "win32":
         for name, code in (("SIO_UDP_CONNRESET", SIO_UDP_CONNRESET), ("SIO_UDP_NETRESET", SIO_UDP_NETRESET)):

@@ -40,17 +40,17 @@ class Resources:
     """Everything that one test's factories have made on the running loop.
 
     ``seed`` is a number for the test; servers get theirs from it, in the order in which they are made. With
-    ``tell_tasks``, tasks that the test has left running are told too; that is for loops that end with the test.
+    ``report_tasks``, tasks that the test has left running are reported too; that is for loops that end with the test.
     """
 
-    def __init__(self, seed: int, *, tell_tasks: bool = False) -> None:
+    def __init__(self, seed: int, *, report_tasks: bool = False) -> None:
         self._seed = seed
         self._made = 0
         self._stack: list[Callable[[], Awaitable[None]]] = []
         self._faulty: list[FaultProxy | UdpFaultProxy] = []
         self._errors: list[list[Exception]] = []
         self._left: list[str] = []
-        self._tell_tasks = tell_tasks
+        self._report_tasks = report_tasks
         self._tasks = asyncio.all_tasks()
 
     @property
@@ -95,8 +95,8 @@ class Resources:
                 await self._stack.pop()()
             except Exception as error:
                 problems.append(error)
-        if self._tell_tasks:
-            await self._look_for_tasks()
+        if self._report_tasks:
+            await self._find_tasks_left()
         problems += [error for errors in self._errors for error in errors]
         if len(problems) == 1:
             raise problems[0]
@@ -112,7 +112,7 @@ class Resources:
         return zlib.crc32(f"{self._seed}/{self._made}".encode())
 
     def opened_proxy(self, proxy: FaultProxy | UdpFaultProxy) -> None:
-        """Close a proxy or server at the end, and note what clients have left open."""
+        """Close a proxy or server at the end, and record what clients have left open."""
         self._faulty.append(proxy)
 
         async def close() -> None:
@@ -135,8 +135,8 @@ class Resources:
 
         self._stack.append(close)
 
-    async def _look_for_tasks(self) -> None:
-        """Note tasks that are still there though the servers are not, after some turns of the loop."""
+    async def _find_tasks_left(self) -> None:
+        """Record tasks that still run some iterations of the loop after the servers have been closed."""
         for _ in range(5):
             await asyncio.sleep(0)
         for task in asyncio.all_tasks() - self._tasks - {asyncio.current_task()}:

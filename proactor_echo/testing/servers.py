@@ -28,7 +28,7 @@ __all__ = ["ServerTls", "TcpTestServer", "UdpTestServer"]
 #: Whether and how a server for tests speaks TLS.
 ServerTls = bool | certificates.Certificate | tls.SSLContext
 
-#: Seconds that connections get, at the end of a test, to end by themselves: the news may still be under way.
+#: Seconds that connections get, at the end of a test, to end by themselves: the client's FIN may still be under way.
 GRACE = 0.5
 
 
@@ -187,7 +187,7 @@ def _watched(handler: Handler, errors: list[Exception]) -> Handler:
         try:
             await handler(conn)
         except Exception as error:
-            if isinstance(failure := conn.without_own(error), Exception):  # else it is the client's doing
+            if isinstance(failure := conn.without_own(error), Exception):  # else the client has ended the connection
                 errors.append(failure)
             raise
 

@@ -38,7 +38,7 @@ __all__ = [
 T = TypeVar("T")
 F = TypeVar("F", bound=Fault)
 
-#: Seconds after which a call into the thread, or its end, is given up: something there blocks.
+#: Seconds to wait for a call into the thread, or for its end: after that something in it blocks.
 TIMEOUT = 30.0
 
 
@@ -278,7 +278,7 @@ class ServerThreadFactory:
     ) -> None:
         self._seed = seed
         self._loop_factory = loop_factory
-        self._tell_started = started
+        self._report_started = started
         self._started: tuple[LoopThread, Resources] | None = None
 
     def __call__(
@@ -337,5 +337,5 @@ class ServerThreadFactory:
         if self._started is None:
             thread = LoopThread(self._loop_factory)
             self._started = thread, thread.call(Resources, self._seed)
-            self._tell_started(self._started[1])
+            self._report_started(self._started[1])
         return self._started

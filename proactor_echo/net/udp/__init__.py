@@ -1,7 +1,8 @@
 """UDP: datagrams in coroutines (bind_udp, connect_udp) and in callbacks (serve_udp).
 
-Everything received is either handed over or counted in :class:`~proactor_echo.DatagramStats`: what did not fit the
-queue, what was longer than ``max_datagram``, what ICMP said. Nothing of that ends an endpoint.
+Every datagram received is either delivered or counted in :class:`~proactor_echo.DatagramStats` as dropped: because the
+queue was full, or because it was longer than ``max_datagram``. ICMP errors are counted too. None of this ends an
+endpoint.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ async def _bind(
     options: SocketOptions | None,
     sockets: Sequence[socket.socket] | None,
 ) -> Made:
-    """Bind, and make what uses the sockets; those that were handed in stay the caller's when that fails."""
+    """Bind, and make the endpoint or server. When that fails, sockets that the caller gave are not closed."""
     check_instance("options", options, SocketOptions, optional=True)
     if sockets is not None:
         if port:

@@ -65,7 +65,7 @@ class UdpEndpoint(UdpSockets):
         number, addr = self._route(addr)
         self._sends += 1
         if self._sends % BURST == 0:
-            await asyncio.sleep(0)  # a system whose buffer never fills must not keep others from running
+            await asyncio.sleep(0)  # while the system's buffer never fills, other tasks must run too
         transport, protocol = self._transports[number], self._protocols[number]
         while not transport.is_closing():
             try:
@@ -88,7 +88,7 @@ class UdpEndpoint(UdpSockets):
         while not self._queue:
             if all(transport.is_closing() for transport in self._transports):
                 raise EndOfStream("the endpoint is closed")
-            # One that is done belongs to a task which was cancelled; it can look again.
+            # A future that is done belongs to a task which was cancelled: this task may wait in its place.
             if self._reader is not None and not self._reader.done():
                 raise ProtocolStateError("another task is already receiving from this endpoint")
             reader = self._reader = asyncio.get_running_loop().create_future()
@@ -148,7 +148,7 @@ class _Sender(tuple[Any, ...]):
 
 
 class _Queueing(DatagramHandler):
-    """Put datagrams into the endpoint's queue, and count those for which there is no room."""
+    """Puts datagrams into the endpoint's queue; drops and counts those that come while it is full."""
 
     def __init__(
         self,

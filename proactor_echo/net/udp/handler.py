@@ -1,4 +1,4 @@
-"""DatagramHandler: a datagram protocol that counts, applies the size policy and survives what the network says."""
+"""DatagramHandler: a datagram protocol that counts, applies the size policy, and goes on after ICMP errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from proactor_echo.errors import ProtocolStateError, classify
 from proactor_echo.net.stats import DatagramStats
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM, as_datagram
 from proactor_echo.sockets.addresses import Address
-from proactor_echo.sockets.icmp import tells_of_another
+from proactor_echo.sockets.icmp import is_about_earlier_datagram
 from proactor_echo.wire.codec import BytesLike
 
 __all__ = ["DatagramHandler", "Oversize"]
@@ -22,7 +22,7 @@ Oversize = Literal["truncate", "drop"]
 
 
 def check_datagram_policy(max_datagram: int, oversize: Oversize) -> None:
-    """Check how long a datagram may be, and what becomes of a longer one."""
+    """Check ``max_datagram`` and ``oversize``."""
     check_whole("max_datagram", max_datagram, least=1, most=MAX_DATAGRAM, unit="bytes")
     check_choice("oversize", oversize, ("truncate", "drop"))
 
@@ -49,7 +49,7 @@ class DatagramHandler(asyncio.DatagramProtocol):
         self._transport: asyncio.DatagramTransport = _NOT_OPEN_YET
         self._refused = [0, 0]  # datagrams, and their bytes, that the system would not send
         self._blocked = False
-        self._told = False
+        self._logged = False
 
     def handle(self, data: bytes, addr: Address) -> None:
         """Handle one datagram, which may be empty."""
@@ -97,26 +97,26 @@ class DatagramHandler(asyncio.DatagramProtocol):
         self.handle(data, addr)
 
     def datagram_not_sent(self, data: bytes, addr: Address) -> None:
-        """Note that it does not count as sent; our own transports tell, before they call ``error_received``."""
+        """Take a refused datagram out of the counters; our transports call it before ``error_received``."""
         self._refused[0] += 1
         self._refused[1] += len(data)
 
     def error_received(self, exc: Exception) -> None:
-        """Count what ICMP and the system report; one log line the first time."""
+        """Count errors of ICMP and of the system; log the first at level INFO, the others at DEBUG."""
         reason = classify(exc)
-        if isinstance(exc, OSError) and tells_of_another(exc):
+        if isinstance(exc, OSError) and is_about_earlier_datagram(exc):
             self.stats.unreachable += 1
         else:
             self.stats.errors += 1
-        logger.log(logging.DEBUG if self._told else logging.INFO, "a datagram was not delivered: %s", reason.text)
-        self._told = True
+        logger.log(logging.DEBUG if self._logged else logging.INFO, "a datagram was not delivered: %s", reason.text)
+        self._logged = True
 
     def pause_writing(self) -> None:
         """Drop answers while the system's buffer and ours are full."""
         self._blocked = True
 
     def resume_writing(self) -> None:
-        """Answer again."""
+        """Stop dropping answers."""
         self._blocked = False
 
 

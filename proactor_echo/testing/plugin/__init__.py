@@ -128,14 +128,14 @@ def server_thread_factory(request: pytest.FixtureRequest) -> Iterator[ServerThre
 
     ``server = server_thread_factory(handler)``, ``….udp()``.
     """
-    from proactor_echo.testing.plugin.runners import remember, seed_of, tell_left_open
+    from proactor_echo.testing.plugin.runners import remember, seed_of, warn_left_open
     from proactor_echo.testing.thread import ServerThreadFactory
 
     factory = ServerThreadFactory(
         seed_of(request), request.config.stash[THREAD_LOOP], lambda resources: remember(request, resources)
     )
     yield factory
-    tell_left_open(request, factory.close())
+    warn_left_open(request, factory.close())
 
 
 #: What makes the loop of a server thread, ``None`` for asyncio's own choice.

@@ -25,7 +25,7 @@ def _fixtures(scope: Any) -> dict[str, object]:
     @pytest_asyncio.fixture(loop_scope=scope, name=f"_proactor_echo_resources_{scope}")
     async def resources(request: pytest.FixtureRequest) -> AsyncIterator[Resources]:
         # A loop that lives longer than the test may run tasks that are not the test's.
-        async with open_resources(request, tell_tasks=scope == "function") as opened:
+        async with open_resources(request, report_tasks=scope == "function") as opened:
             yield opened
 
     @pytest_asyncio.fixture(loop_scope=scope, name=f"_proactor_echo_tcp_server_{scope}")

@@ -1,8 +1,8 @@
-"""Who runs an asynchronous test: pytest-asyncio, and with a loop of which scope, or AnyIO's plugin.
+"""Which plugin runs an asynchronous test: pytest-asyncio, with a loop of which scope, or AnyIO's.
 
-A server must run in the loop of the test that talks to it, and be closed before that loop is. Both plugins see to
-that for asynchronous fixtures of their own, each in its way, and neither likes to see the other's. So the public
-fixtures are plain ones which find out who runs the test, and ask for the asynchronous part made for that.
+A server must run in the loop of the test that talks to it, and be closed before that loop is. Each plugin does that
+for its own asynchronous fixtures, and fails with those of the other. So the public fixtures are synchronous ones, which
+find out which plugin runs the test and request the asynchronous fixture made for it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = [
     "remember",
     "resources_of",
     "seed_of",
-    "tell_left_open",
+    "warn_left_open",
 ]
 
 #: The fixtures that a test can ask for and that live in its event loop.
@@ -59,7 +59,7 @@ class LeftOpenWarning(pytest.PytestWarning):
 
 
 def fixture_for(request: pytest.FixtureRequest, what: str) -> object:
-    """Return the value of the asynchronous fixture ``what``, in the variant for whoever runs this test."""
+    """Return the value of the asynchronous fixture ``what``, in the variant for the plugin that runs this test."""
     runner = _runner(request)
     return request.getfixturevalue(f"_proactor_echo_{what}_{runner}")
 
@@ -117,15 +117,15 @@ def _default_scope(config: pytest.Config) -> str:
 
 
 @contextlib.asynccontextmanager
-async def open_resources(request: pytest.FixtureRequest, *, tell_tasks: bool = False) -> AsyncIterator[Resources]:
+async def open_resources(request: pytest.FixtureRequest, *, report_tasks: bool = False) -> AsyncIterator[Resources]:
     """Hold what the test opens on the running loop, and close it."""
     from proactor_echo.testing.resources import Resources
 
-    resources = Resources(seed_of(request), tell_tasks=tell_tasks)
+    resources = Resources(seed_of(request), report_tasks=report_tasks)
     request.node.stash[TEST_RESOURCES] = resources
     remember(request, resources)
     yield resources
-    tell_left_open(request, await resources.close())
+    warn_left_open(request, await resources.close())
 
 
 def resources_of(request: pytest.FixtureRequest) -> Resources:
@@ -144,7 +144,7 @@ def remember(request: pytest.FixtureRequest, resources: Resources) -> None:
     request.node.stash.setdefault(ALL_RESOURCES, []).append(resources)
 
 
-def tell_left_open(request: pytest.FixtureRequest, left: list[str]) -> None:
+def warn_left_open(request: pytest.FixtureRequest, left: list[str]) -> None:
     """Warn about it in the name of the test."""
     if left:
         request.node.warn(LeftOpenWarning(f"the test left open: {'; '.join(left)}"))

@@ -16,7 +16,7 @@ class Record:
     """The bytes of all connections of a proxy, in the order in which they left; ``changed`` is called for each."""
 
     def __init__(self, changed: Callable[[], None]) -> None:
-        #: Tells whoever waits that something has happened.
+        #: Called whenever something has passed.
         self.changed = changed
         self._passed: dict[Direction, list[tuple[int, bytes]]] = {"client": [], "server": []}
         self._size = 0

@@ -34,7 +34,7 @@ class FaultProxy:
         self._links: list[ProxiedConnection] = []
         self._accepted = 0
         self._waiters = Waiters()
-        self._record = Record(self._waiters.look)
+        self._record = Record(self._waiters.notify)
         self._options = SocketOptions(exclusive=False)  # or Windows keeps the port from us while connections are open
         self._closing = False
 
@@ -158,7 +158,7 @@ class FaultProxy:
         )
         self._links.append(link)
         link.start(self._ended)
-        self._waiters.look()
+        self._waiters.notify()
 
     def _fault_removed(self, active: ActiveFault[StreamFault]) -> None:
         refusing = any(isinstance(other.fault, Refuse) for other in self._faults)
@@ -169,4 +169,4 @@ class FaultProxy:
 
     def _ended(self, link: ProxiedConnection) -> None:
         self._links.remove(link)
-        self._waiters.look()
+        self._waiters.notify()

@@ -46,7 +46,7 @@ class Pipe:
         self._source_end: End | None = None
         self._over = False
         self._changed = asyncio.Event()
-        self._room = asyncio.Event()
+        self._below_limit = asyncio.Event()
         self._tasks = [
             self._loop.create_task(self._read(), name="proxy: read"),
             self._loop.create_task(self._write(), name="proxy: write"),
@@ -63,7 +63,7 @@ class Pipe:
             self._timers[key] = self._loop.call_later(seconds, self._end_now, key, end)
 
     def remove(self, key: Hashable) -> None:
-        """Take the effect away; what it holds back may leave, and an end that it swallowed comes."""
+        """Take the effect away; pieces that it holds back may leave, and an end of file that it dropped comes."""
         effect = self._effects.pop(key, None)
         if timer := self._timers.pop(key, None):
             timer.cancel()
@@ -90,8 +90,8 @@ class Pipe:
             async for data in self._source:
                 self._arrived(Piece(self._loop.time(), data))
                 while self._held > LIMIT:
-                    self._room.clear()
-                    await self._room.wait()
+                    self._below_limit.clear()
+                    await self._below_limit.wait()
         except Disconnected as error:
             if error.reason in (DisconnectReason.ABORTED, DisconnectReason.LOCAL_CLOSE):
                 return  # we ended it
@@ -116,7 +116,7 @@ class Pipe:
             self._changed.set()
 
     def _end_now(self, key: Hashable, end: End) -> None:
-        """End by a timer: what is held has not arrived in time."""
+        """End by a timer: pieces that are held back at that time are dropped."""
         self._worked(key)
         self._queue.clear()
         self._over = False
@@ -138,10 +138,10 @@ class Pipe:
             data = piece.data
             while self._queue and self._queue[0].joins and self._queue[0].due <= self._loop.time():
                 data += self._take().data
-            with contextlib.suppress(Disconnected, ProtocolStateError, FramingError):  # the sink's own pipe tells
+            with contextlib.suppress(Disconnected, ProtocolStateError, FramingError):  # the sink's own pipe reports it
                 await self._sink.send(data)
                 self._passed(data)
-            # Each piece is a write of its own: the connection joins what it is given in one turn of the loop.
+            # Each piece is a write of its own: a connection joins what is sent in one iteration of the loop.
             await asyncio.sleep(0)
 
     async def _next(self) -> Piece:
@@ -162,7 +162,7 @@ class Pipe:
         piece = self._queue.popleft()
         self._held -= len(piece.data)
         if self._held <= LIMIT:
-            self._room.set()
+            self._below_limit.set()
         return piece
 
     async def _drain(self) -> None:

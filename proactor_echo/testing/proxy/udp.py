@@ -160,7 +160,11 @@ class UdpFaultProxy:
             self._sent.append(data)
 
         client = _Client(
-            len(self._clients) + 1, sock, to_client=to_client, to_server=self._received.append, moved=self._waiters.look
+            len(self._clients) + 1,
+            sock,
+            to_client=to_client,
+            to_server=self._received.append,
+            moved=self._waiters.notify,
         )
         for active in self._faults:
             client.add(active)

@@ -1,4 +1,4 @@
-"""Waiting for something to become true that has no event of its own."""
+"""Waiting until a condition about a server is true."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ T = TypeVar("T")
 
 
 class Waiters:
-    """Those who wait; :meth:`look` is called whenever something has happened."""
+    """The tasks that wait for a condition; :meth:`notify` is called whenever something has happened."""
 
     def __init__(self) -> None:
         self._waiting: set[asyncio.Event] = set()
 
-    def look(self) -> None:
-        """Let everybody try their condition again."""
+    def notify(self) -> None:
+        """Let every waiting task check its condition again."""
         for event in self._waiting:
             event.set()
 
