@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     # A connection, already non-blocking, and the peer's address. If it raises it has not taken the connection.
-    Deliver = Callable[[socket.socket, Any], None]
+    Deliver = Callable[[socket.socket, Any], object]
     Report = Callable[[BaseException, float], None]  # an accept that failed; seconds until the next, 0.0 is at once
 
 logger: logging.Logger = logging.getLogger("asyncio")

@@ -123,7 +123,7 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
     def accept_connections(
         self,
         listener: socket.socket,
-        deliver: Callable[[socket.socket, Any], None],
+        deliver: Callable[[socket.socket, Any], object],
         report: Callable[[BaseException, float], None],
         *,
         most: int | None = None,

@@ -87,7 +87,7 @@ class NativeLoop(Protocol):
     def accept_connections(
         self,
         listener: socket.socket,
-        deliver: Callable[[socket.socket, Address], None],
+        deliver: Callable[[socket.socket, Address], object],
         report: Callable[[BaseException, float], None],
         *,
         most: int | None = None,

@@ -137,9 +137,11 @@ class NativeAcceptPipeline(BaseAcceptPipeline):
         """Have the loop accept."""
         loop = native(asyncio.get_running_loop())
         assert loop is not None
+        # Without a limit there is nothing to ask for; and nothing arrives at a pipeline of the loop that was closed.
+        arrived = self._hand_over if self._slots is None else self._arrived
         for listener in self._listeners:
             self._pipelines += (
-                loop.accept_connections(listener, self._arrived, self._reporter(Trouble(listener)), most=self._accepts),
+                loop.accept_connections(listener, arrived, self._reporter(Trouble(listener)), most=self._accepts),
             )
 
     def stop(self) -> None:

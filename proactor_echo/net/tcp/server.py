@@ -121,8 +121,14 @@ async def serve_tcp(
     def protocol() -> FramedProtocol:
         assert protocol_factory is not None
         made = protocol_factory()
-        check_made("protocol_factory", made, FramedProtocol)
-        made.configure(codec, write_limit=write_limit, close_timeout=close_timeout)
+        if not isinstance(made, FramedProtocol):
+            check_made("protocol_factory", made, FramedProtocol)
+        # What configure() does, without its checks: they were made above, once for all connections.
+        if codec is not None:
+            made.codec = codec
+        if write_limit is not None:
+            made.write_limit = write_limit
+        made.close_timeout = close_timeout
         return made
 
     loop = native(asyncio.get_running_loop())
