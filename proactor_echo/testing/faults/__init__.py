@@ -31,6 +31,7 @@ from proactor_echo.testing.faults.tcp import (
     SlowClose,
     Stall,
 )
+from proactor_echo.testing.faults.tls import CorruptRecord, CutHandshake, StallHandshake, WithholdCloseNotify
 from proactor_echo.testing.faults.udp import Duplicate, Loss, Reorder, Truncate
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ __all__ = [
     "Bandwidth",
     "Coalesce",
     "Corrupt",
+    "CorruptRecord",
+    "CutHandshake",
     "DatagramFault",
     "Duplicate",
     "Fault",
@@ -56,9 +59,11 @@ __all__ = [
     "Slice",
     "SlowClose",
     "Stall",
+    "StallHandshake",
     "StreamFault",
     "Towards",
     "Truncate",
+    "WithholdCloseNotify",
     "fault_proxy",
     "udp_fault_proxy",
 ]

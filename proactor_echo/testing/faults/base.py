@@ -69,13 +69,13 @@ def bounds(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else value
 
 
-def check_range(name: str, value: object, least: int) -> None:
-    """Check a number of bytes, or ``(least, most)`` of them between which one is drawn."""
+def check_range(name: str, value: object, least: int, *, unit: str = "bytes") -> None:
+    """Check a number of bytes (or of something else), or ``(least, most)`` of them between which one is drawn."""
     if not isinstance(value, tuple) or len(value) != 2:
-        check_whole(name, value, least=least, unit="bytes")
+        check_whole(name, value, least=least, unit=unit)
         return
     for end in value:
-        check_whole(f"each end of {name}", end, least=least, unit="bytes")
+        check_whole(f"each end of {name}", end, least=least, unit=unit)
     if value[0] > value[1]:
         raise ValueError(f"{name} must be (least, most) with least <= most, not {value!r}")
 
@@ -128,6 +128,10 @@ class StreamEffect:
 
     def start(self, now: float) -> Iterator[Piece]:
         """Yield what leaves before any byte has arrived."""
+        return iter(())
+
+    def release(self, now: float) -> Iterator[Piece]:
+        """Yield what it holds back itself, when the fault is removed."""
         return iter(())
 
     def apply(self, piece: Piece) -> Iterator[Piece]:

@@ -64,12 +64,14 @@ class Pipe:
 
     def remove(self, key: Hashable) -> None:
         """Take the effect away; pieces that it holds back may leave, and an end of file that it dropped comes."""
+        later = self._after(key)
         effect = self._effects.pop(key, None)
         if timer := self._timers.pop(key, None):
             timer.cancel()
         if effect is not None:
             for piece in self._queue:
                 piece.holds.pop(effect, None)
+            self._pass(effect.release(self._loop.time()), later)
             if self._source_end is not None:
                 self._arrived(Piece(self._loop.time(), end=self._source_end))
             self._changed.set()
@@ -100,11 +102,18 @@ class Pipe:
         self._arrived(Piece(self._loop.time(), end=end))
 
     def _arrived(self, piece: Piece) -> None:
-        pieces: Iterable[Piece] = [piece]
-        for key, effect in list(self._effects.items()):
+        self._pass([piece], list(self._effects.items()))
+
+    def _pass(self, pieces: Iterable[Piece], effects: Iterable[tuple[Hashable, StreamEffect]]) -> None:
+        for key, effect in effects:
             self._worked(key)
             pieces = [out for arrived in pieces for out in effect.apply(arrived)]
         self._enqueue(pieces)
+
+    def _after(self, key: Hashable) -> list[tuple[Hashable, StreamEffect]]:
+        """Return the effects that work on what has been through this one."""
+        keys = list(self._effects)
+        return [(other, self._effects[other]) for other in keys[keys.index(key) + 1 :]] if key in keys else []
 
     def _enqueue(self, pieces: Iterable[Piece]) -> None:
         for piece in pieces:
