@@ -42,7 +42,7 @@ def receive(client: socket.socket, size: int) -> bytes:
 # -- one life of each server, looked at from several sides -----------------------------------------------------------
 
 
-class Life(NamedTuple):
+class ServerRun(NamedTuple):
     """What a server said and left, and what its client got."""
 
     listening: list[str]
@@ -64,7 +64,7 @@ def has_ipv6() -> bool:
 
 
 @pytest.fixture(scope="module")
-def tcp_life() -> Iterator[Life]:
+def tcp_run() -> Iterator[ServerRun]:
     hosts = ["127.0.0.1", "::1"] if has_ipv6() else ["127.0.0.1"]
     arguments = [word for host in hosts for word in ("--host", host)]
     with CliProcess("tcp", *arguments, "--port", "0", "--stats", "--hex-dump", "--framing", "line") as cli:
@@ -75,43 +75,43 @@ def tcp_life() -> Iterator[Life]:
             client.shutdown(socket.SHUT_WR)
             echoed = b"".join(iter(lambda: client.recv(65536), b""))
         cli.signal(signal.SIGINT)
-        yield Life(listening, echoed, cli.end())
+        yield ServerRun(listening, echoed, cli.end())
 
 
-def test_each_address_is_one_line_and_all_have_one_port(tcp_life: Life) -> None:
-    port = tcp_life.listening[0].rpartition(":")[2]
+def test_each_address_is_one_line_and_all_have_one_port(tcp_run: ServerRun) -> None:
+    port = tcp_run.listening[0].rpartition(":")[2]
     expected = [f"listening tcp 127.0.0.1:{port}", f"listening tcp [::1]:{port}"]
     assert port.isdigit()
     assert port != "0"
-    assert tcp_life.listening == expected[: len(tcp_life.listening)]
+    assert tcp_run.listening == expected[: len(tcp_run.listening)]
 
 
-def test_lines_come_back_byte_for_byte_the_unfinished_last_one_too(tcp_life: Life) -> None:
-    assert tcp_life.echoed == b"one\r\ntwo\nthree"
+def test_lines_come_back_byte_for_byte_the_unfinished_last_one_too(tcp_run: ServerRun) -> None:
+    assert tcp_run.echoed == b"one\r\ntwo\nthree"
 
 
-def test_ctrl_c_ends_it_with_status_0_and_a_line_that_says_how(tcp_life: Life) -> None:
-    assert tcp_life.ended.status == 0
-    assert re.fullmatch(r"stopped: 0 finished, 0 aborted in \d+\.\d\d s", tcp_life.ended.out.splitlines()[-1])
-    assert len(tcp_life.ended.out.splitlines()) == len(tcp_life.listening) + 1
+def test_ctrl_c_ends_it_with_status_0_and_a_line_that_says_how(tcp_run: ServerRun) -> None:
+    assert tcp_run.ended.status == 0
+    assert re.fullmatch(r"stopped: 0 finished, 0 aborted in \d+\.\d\d s", tcp_run.ended.out.splitlines()[-1])
+    assert len(tcp_run.ended.out.splitlines()) == len(tcp_run.listening) + 1
 
 
-def test_stats_are_a_line_of_json_on_stderr(tcp_life: Life) -> None:
-    assert tcp_life.stats["protocol"] == "tcp"
-    assert [f"listening tcp {address}" for address in tcp_life.stats["listening"]] == tcp_life.listening  # type: ignore[attr-defined]
-    assert (tcp_life.stats["accepted"], tcp_life.stats["open"]) == (1, 0)
-    assert (tcp_life.stats["bytes_in"], tcp_life.stats["bytes_out"]) == (14, 14)
-    assert tcp_life.stats["disconnects"] == {"end of file": 1}
+def test_stats_are_a_line_of_json_on_stderr(tcp_run: ServerRun) -> None:
+    assert tcp_run.stats["protocol"] == "tcp"
+    assert [f"listening tcp {address}" for address in tcp_run.stats["listening"]] == tcp_run.listening  # type: ignore[attr-defined]
+    assert (tcp_run.stats["accepted"], tcp_run.stats["open"]) == (1, 0)
+    assert (tcp_run.stats["bytes_in"], tcp_run.stats["bytes_out"]) == (14, 14)
+    assert tcp_run.stats["disconnects"] == {"end of file": 1}
 
 
-def test_hex_dump_shows_both_directions_on_stderr(tcp_life: Life) -> None:
-    dump = tcp_life.ended.err
+def test_hex_dump_shows_both_directions_on_stderr(tcp_run: ServerRun) -> None:
+    dump = tcp_run.ended.err
     assert re.search(r"^<- 127\.0\.0\.1:\d+ \d+ bytes\n00000000  6f 6e 65 0d 0a", dump, re.MULTILINE)
     assert re.search(r"^-> 127\.0\.0\.1:\d+ \d+ bytes\n00000000  6f 6e 65 0d 0a", dump, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
-def udp_life() -> Iterator[Life]:
+def udp_run() -> Iterator[ServerRun]:
     with CliProcess("udp", "--port", "0", "--stats", "--max-datagram", "1k", "--oversize", "drop") as cli:
         listening = cli.line()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
@@ -123,26 +123,26 @@ def udp_life() -> Iterator[Life]:
                 if len(data) <= 1024:
                     echoed.append(client.recv(2048))
         cli.signal(signal.SIGTERM)
-        yield Life([listening], b"|".join(echoed), cli.end())
+        yield ServerRun([listening], b"|".join(echoed), cli.end())
 
 
-def test_udp_says_where_it_listens(udp_life: Life) -> None:
-    assert re.fullmatch(r"listening udp 127\.0\.0\.1:[1-9]\d*", udp_life.listening[0])
+def test_udp_says_where_it_listens(udp_run: ServerRun) -> None:
+    assert re.fullmatch(r"listening udp 127\.0\.0\.1:[1-9]\d*", udp_run.listening[0])
 
 
-def test_datagrams_come_back_the_empty_one_too(udp_life: Life) -> None:
-    assert udp_life.echoed == b"datagram|"
+def test_datagrams_come_back_the_empty_one_too(udp_run: ServerRun) -> None:
+    assert udp_run.echoed == b"datagram|"
 
 
-def test_sigterm_ends_udp_with_status_0_and_its_counts(udp_life: Life) -> None:
-    assert udp_life.ended.status == 0
-    assert udp_life.ended.out.splitlines()[-1] == "stopped: 3 datagrams in, 2 out, 0 dropped"
+def test_sigterm_ends_udp_with_status_0_and_its_counts(udp_run: ServerRun) -> None:
+    assert udp_run.ended.status == 0
+    assert udp_run.ended.out.splitlines()[-1] == "stopped: 3 datagrams in, 2 out, 0 dropped"
 
 
-def test_udp_stats_are_a_line_of_json_on_stderr(udp_life: Life) -> None:
-    assert udp_life.stats["protocol"] == "udp"
-    assert (udp_life.stats["datagrams_in"], udp_life.stats["datagrams_out"]) == (3, 2)
-    assert (udp_life.stats["bytes_in"], udp_life.stats["oversize"]) == (1033, 1)
+def test_udp_stats_are_a_line_of_json_on_stderr(udp_run: ServerRun) -> None:
+    assert udp_run.stats["protocol"] == "udp"
+    assert (udp_run.stats["datagrams_in"], udp_run.stats["datagrams_out"]) == (3, 2)
+    assert (udp_run.stats["bytes_in"], udp_run.stats["oversize"]) == (1033, 1)
 
 
 # -- stopping --------------------------------------------------------------------------------------------------------

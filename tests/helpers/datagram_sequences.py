@@ -63,19 +63,19 @@ class Recording(asyncio.DatagramProtocol):
         self.run = run
 
     def connection_made(self, transport: Any) -> None:
-        self.run.told("connection_made")
+        self.run.record("connection_made")
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         self.run.got.append(data)
-        self.run.told("datagram_received", again=False)
+        self.run.record("datagram_received", again=False)
         self.run.react()
 
     def error_received(self, exc: Exception) -> None:
-        self.run.told(f"error_received({type(exc).__name__})", "error_received", again=False)
+        self.run.record(f"error_received({type(exc).__name__})", "error_received", again=False)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.run.lost = True
-        self.run.told(f"connection_lost({'an error' if exc else None})", "connection_lost")
+        self.run.record(f"connection_lost({'an error' if exc else None})", "connection_lost")
 
 
 class DatagramRun(Run):

@@ -80,7 +80,7 @@ def closed_udp_port() -> int:
         return port
 
 
-class Moody(socket.socket):
+class FaultySocket(socket.socket):
     """A socket that would block, or fails, as often as a test says. Loopback never does either at will."""
 
     blocked = 0
@@ -91,7 +91,7 @@ class Moody(socket.socket):
         self.errors = []
         self.setblocking(False)
 
-    def _moods(self) -> None:
+    def _maybe_fail(self) -> None:
         if self.blocked:
             self.blocked -= 1
             raise BlockingIOError
@@ -99,9 +99,9 @@ class Moody(socket.socket):
             raise self.errors.pop(0)
 
     def sendto(self, *args: Any) -> int:
-        self._moods()
+        self._maybe_fail()
         return super().sendto(*args)
 
     def send(self, *args: Any) -> int:
-        self._moods()
+        self._maybe_fail()
         return super().send(*args)

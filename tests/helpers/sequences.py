@@ -91,7 +91,7 @@ class Run:
         """Note what reached the loop's exception handler."""
         self.errors.append(type(context.get("exception")).__name__)
 
-    def told(self, what: str | None, name: str = "", *, again: bool = True) -> None:
+    def record(self, what: str | None, name: str = "", *, again: bool = True) -> None:
         """Write a callback down; fail in it, if this sequence wants it to."""
         if what and (again or what not in self.callbacks):
             self.callbacks.append(what)

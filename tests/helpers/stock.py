@@ -55,41 +55,41 @@ async def stock_server(factory: Callable[[], P]) -> AsyncIterator[Serving[P]]:
             await server.wait_closed()
 
 
-class Diary(pe.FramedProtocol):
-    """Notes what it is told, and echoes."""
+class RecordingProtocol(pe.FramedProtocol):
+    """Records its callbacks, and echoes."""
 
     def __init__(self, codec: pe.Codec | None = None, **options: Any) -> None:
         super().__init__(codec, **options)
-        self.told: list[str] = []
+        self.events: list[str] = []
         self.frames: list[bytes] = []
 
     def connection_opened(self) -> None:
-        self.told.append("opened")
+        self.events.append("opened")
 
     def frame_received(self, frame: bytes) -> None:
-        self.told.append("frame")
+        self.events.append("frame")
         self.frames.append(frame)
         self.send_frame(frame)
 
     def end_received(self) -> None:
-        self.told.append("end")
+        self.events.append("end")
         self.close()
 
     def connection_closed(self, disconnect: pe.Disconnect) -> None:
-        self.told.append(f"closed: {disconnect.reason}")
+        self.events.append(f"closed: {disconnect.reason}")
 
 
 class Watched(pe.FramedProtocol):
-    """Notes every ``transport.write``."""
+    """Records every ``transport.write``."""
 
     writes: list[bytes]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.writes = []
-        super().connection_made(cast("asyncio.BaseTransport", NotingTransport(transport, self.writes)))
+        super().connection_made(cast("asyncio.BaseTransport", RecordingTransport(transport, self.writes)))
 
 
-class NotingTransport:
+class RecordingTransport:
     """A transport as it is, with what is written noted."""
 
     def __init__(self, transport: asyncio.BaseTransport, writes: list[bytes]) -> None:
@@ -126,7 +126,7 @@ async def connection(
 
 
 async def reset_by_peer(protocol: pe.FramedProtocol, client: RawClient) -> pe.Disconnect:
-    """Let the peer reset the connection; return how it was told."""
+    """Let the peer reset the connection; return how the end was reported."""
     client.reset()
     await eventually(lambda: protocol.disconnect or (WINE and protocol.state is pe.ConnectionState.PEER_EOF))
     if protocol.disconnect is None or (WINE and protocol.disconnect.reason is pe.DisconnectReason.END_OF_FILE):

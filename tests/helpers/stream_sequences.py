@@ -81,24 +81,24 @@ class Recording:
         self.run = run
 
     def connection_made(self, transport: Any) -> None:
-        self.run.told("connection_made")
+        self.run.record("connection_made")
 
     def received(self, data: bytes) -> None:
         self.run.got += data
-        self.run.told("data_received", again=False)
+        self.run.record("data_received", again=False)
         self.run.react()
 
     def eof_received(self) -> bool:
-        self.run.told("eof_received")
+        self.run.record("eof_received")
         return bool(self.run.given["keep_open"])
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.run.lost = True
-        self.run.told(f"connection_lost({'an error' if exc else None})", "connection_lost")
+        self.run.record(f"connection_lost({'an error' if exc else None})", "connection_lost")
 
     def pause_writing(self) -> None:
         self.run.full += 1
-        self.run.told(None, "pause_writing")
+        self.run.record(None, "pause_writing")
 
     def resume_writing(self) -> None:
         self.run.full -= 1

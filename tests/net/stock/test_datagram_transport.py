@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from helpers.network import Moody, closed_udp_port
+from helpers.network import FaultySocket, closed_udp_port
 from helpers.peers import eventually
 from helpers.stock import turns
 
@@ -28,37 +28,37 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None
 DEAD = OSError(errno.EIO, "the adapter is gone")
 
 
-class Diary(asyncio.DatagramProtocol):
+class RecordingProtocol(asyncio.DatagramProtocol):
     def __init__(self) -> None:
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.told.append("made")
+        self.events.append("made")
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        self.told.append(f"received {data.decode()}")
+        self.events.append(f"received {data.decode()}")
 
     def error_received(self, exc: Exception) -> None:
-        self.told.append(f"error {type(exc).__name__}")
+        self.events.append(f"error {type(exc).__name__}")
 
     def pause_writing(self) -> None:
-        self.told.append("pause")
+        self.events.append("pause")
 
     def resume_writing(self) -> None:
-        self.told.append("resume")
+        self.events.append("resume")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.told.append(f"lost {exc}")
+        self.events.append(f"lost {exc}")
 
 
 class Pair:
     """A transport on a moody socket, and a plain socket as its peer."""
 
-    def __init__(self, protocol: Diary, *, connected: bool = False) -> None:
+    def __init__(self, protocol: RecordingProtocol, *, connected: bool = False) -> None:
         self.peer = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.peer.bind(("127.0.0.1", 0))
         self.peer.setblocking(False)
-        self.sock = Moody()
+        self.sock = FaultySocket()
         self.sock.bind(("127.0.0.1", 0))
         self.address = None if connected else self.peer.getsockname()
         if connected:
@@ -88,13 +88,13 @@ class Pair:
         self.look()
         self.peer.close()
         assert self.sock.fileno() == -1
-        assert [each for each in self.protocol.told if each.startswith("lost")] == ["lost None"]
-        assert self.protocol.told[-1] == "lost None"
+        assert [each for each in self.protocol.events if each.startswith("lost")] == ["lost None"]
+        assert self.protocol.events[-1] == "lost None"
 
 
 @pytest_asyncio.fixture(params=[False, True], ids=["bound", "connected"])
 async def pair(request: pytest.FixtureRequest) -> Pair:
-    return Pair(Diary(), connected=request.param)
+    return Pair(RecordingProtocol(), connected=request.param)
 
 
 def numbered(count: int) -> list[bytes]:
@@ -123,7 +123,7 @@ async def test_close_sends_what_is_queued_and_then_ends(pair: Pair) -> None:
     assert pair.transport.is_closing()
     await pair.ended()
     assert pair.arrived == numbered(50)
-    assert pair.protocol.told == ["made", "lost None"]
+    assert pair.protocol.events == ["made", "lost None"]
 
 
 async def test_abort_drops_what_is_queued(pair: Pair) -> None:
@@ -132,7 +132,7 @@ async def test_abort_drops_what_is_queued(pair: Pair) -> None:
     pair.transport.abort()
     assert pair.transport.get_write_buffer_size() == 0
     await pair.ended()
-    assert pair.protocol.told == ["made", "lost None"]
+    assert pair.protocol.events == ["made", "lost None"]
 
 
 @pytest.mark.parametrize("count", range(6))
@@ -157,7 +157,7 @@ async def test_closing_is_bounded_when_the_system_takes_nothing(monkeypatch: pyt
 
     for name in ("sock_sendto", "sock_sendall"):
         monkeypatch.setattr(loop, name, never)
-    pair = Pair(Diary())
+    pair = Pair(RecordingProtocol())
     pair.sock.blocked = 1_000_000
     pair.sendto(b"never sent")
     pair.transport.close()
@@ -169,21 +169,21 @@ async def test_closing_is_bounded_when_the_system_takes_nothing(monkeypatch: pyt
 async def test_it_can_be_ended_before_it_has_begun(pair: Pair, how: str) -> None:
     getattr(pair.transport, how)()
     await pair.ended()
-    assert pair.protocol.told == ["made", "lost None"]
+    assert pair.protocol.events == ["made", "lost None"]
 
 
 @pytest.mark.parametrize("how", ["close", "abort"])
 @pytest.mark.parametrize("where", ["connection_made", "datagram_received", "error_received", "pause_writing"])
 async def test_it_can_be_ended_from_every_callback(where: str, how: str) -> None:
-    def ending(self: Diary, *args: Any) -> None:
-        getattr(Diary, where)(self, *args)
+    def ending(self: RecordingProtocol, *args: Any) -> None:
+        getattr(RecordingProtocol, where)(self, *args)
         getattr(ended.transport, how)()
 
-    ended = Pair(type("Ending", (Diary,), {where: ending})())
+    ended = Pair(type("Ending", (RecordingProtocol,), {where: ending})())
     await turns(3)
     if not ended.transport.is_closing():
         ended.peer.sendto(b"x", ended.sock.getsockname())
-        await eventually(lambda: "received x" in ended.protocol.told)
+        await eventually(lambda: "received x" in ended.protocol.events)
     if not ended.transport.is_closing():
         ended.sock.errors = [DEAD]
         ended.sendto(b"fails")
@@ -197,7 +197,7 @@ async def test_it_can_be_ended_from_every_callback(where: str, how: str) -> None
 async def test_resuming_may_send_more_and_each_goes_once(pair: Pair) -> None:
     """Sending from resume_writing while the sender is still on its way started a second one."""
 
-    class Eager(Diary):
+    class Eager(RecordingProtocol):
         def resume_writing(self) -> None:
             super().resume_writing()
             if pair.sock.errors == [] and b"more" not in pair.look():
@@ -223,9 +223,9 @@ async def test_the_protocol_is_paused_above_the_high_mark_and_resumed_at_the_low
     await turns(2)
     for number in range(4):
         pair.sendto(bytes(30))
-        assert ("pause" in pair.protocol.told) is (number == 3)
-    await eventually(lambda: "resume" in pair.protocol.told)
-    assert pair.protocol.told == ["made", "pause", "resume"]
+        assert ("pause" in pair.protocol.events) is (number == 3)
+    await eventually(lambda: "resume" in pair.protocol.events)
+    assert pair.protocol.events == ["made", "pause", "resume"]
     pair.transport.close()
     await pair.ended()
 
@@ -252,7 +252,7 @@ async def test_an_error_costs_its_own_datagram_alone(pair: Pair) -> None:
     pair.sock.errors = []
     pair.sendto(b"queued", b"queued too")
     await pair.arrives(b"next", b"queued", b"queued too")
-    assert [each for each in pair.protocol.told if each.startswith("error")] == ["error OSError"]
+    assert [each for each in pair.protocol.events if each.startswith("error")] == ["error OSError"]
     pair.transport.close()
     await pair.ended()
 
@@ -269,8 +269,8 @@ async def test_errors_while_paused_leave_nobody_paused_and_nothing_stranded(
     pair.sock.blocked = 1
     pair.sock.errors = [DEAD] * 3
     pair.sendto(*numbered(3))
-    await eventually(lambda: "resume" in pair.protocol.told)
-    assert pair.protocol.told == ["made", "pause", *["error OSError"] * 3, "resume"]
+    await eventually(lambda: "resume" in pair.protocol.events)
+    assert pair.protocol.events == ["made", "pause", *["error OSError"] * 3, "resume"]
     assert pair.transport.get_write_buffer_size() == 0
     pair.sock.errors = []
     pair.sendto(b"and on")
@@ -285,7 +285,7 @@ async def test_an_error_about_an_earlier_datagram_is_told_and_this_one_goes_out(
     pair.sendto(b"out")
     await turns(3)
     assert pair.look() == [b"out"]
-    assert pair.protocol.told.count("error ConnectionRefusedError") == 2
+    assert pair.protocol.events.count("error ConnectionRefusedError") == 2
     pair.transport.close()
     await pair.ended()
 
@@ -299,7 +299,7 @@ async def test_an_error_that_stays_is_about_this_datagram(pair: Pair) -> None:
     assert pair.look() == [b"sent"]
     pair.transport.close()
     await pair.ended()
-    assert pair.protocol.told == ["made", "lost None"]
+    assert pair.protocol.events == ["made", "lost None"]
 
 
 async def test_a_datagram_that_is_too_long_is_refused_at_once(pair: Pair) -> None:
@@ -356,8 +356,8 @@ async def test_ending_wakes_those_who_wait_for_room(pair: Pair, how: str) -> Non
 
 
 async def test_errors_of_a_vanished_peer_are_told_and_end_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    protocol = Diary()
-    sock = Moody()
+    protocol = RecordingProtocol()
+    sock = FaultySocket()
     sock.connect(("127.0.0.1", closed_udp_port()))
     transport = open_transport(protocol, sock)
     for _ in range(5):
@@ -366,8 +366,8 @@ async def test_errors_of_a_vanished_peer_are_told_and_end_nothing(caplog: pytest
     assert not transport.is_closing()
     transport.close()
     await transport.wait_closed()
-    assert protocol.told[0] == "made"
-    assert protocol.told[-1] == "lost None"
+    assert protocol.events[0] == "made"
+    assert protocol.events[-1] == "lost None"
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 

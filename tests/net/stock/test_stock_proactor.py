@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from helpers.peers import RawClient, eventually
-from helpers.stock import Diary
+from helpers.stock import RecordingProtocol
 
 import proactor_echo as pe
 
@@ -15,20 +15,20 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-class Unwilling(socket.socket):
+class FailingShutdownSocket(socket.socket):
     """A socket that the peer resets at the moment it is shut down; whether it does cannot be had at will."""
 
     def shutdown(self, how: int) -> None:
         raise ConnectionResetError(10054, "reset by the peer", None, 10054)
 
 
-async def unwilling_pair() -> tuple[Unwilling, RawClient]:
+async def failing_shutdown_pair() -> tuple[FailingShutdownSocket, RawClient]:
     loop = asyncio.get_running_loop()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         client = await RawClient.connect(listener.getsockname())
         accepted, _ = await loop.sock_accept(listener)
-    sock = Unwilling(fileno=accepted.detach())
+    sock = FailingShutdownSocket(fileno=accepted.detach())
     sock.setblocking(False)
     return sock, client
 
@@ -38,7 +38,7 @@ async def unwilling_pair() -> tuple[Unwilling, RawClient]:
 async def test_the_stock_transport_leaves_a_socket_open_that_is_reset_while_it_closes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    sock, client = await unwilling_pair()
+    sock, client = await failing_shutdown_pair()
     loop = asyncio.get_running_loop()
     transport, _ = await loop.create_connection(asyncio.Protocol, sock=sock)
     transport.close()
@@ -51,9 +51,9 @@ async def test_the_stock_transport_leaves_a_socket_open_that_is_reset_while_it_c
 
 @pytest.mark.parametrize("how", ["close", "abort"])
 async def test_an_owned_connection_closes_its_socket_that_is_reset_while_it_closes(how: str) -> None:
-    sock, client = await unwilling_pair()
+    sock, client = await failing_shutdown_pair()
     loop = asyncio.get_running_loop()
-    protocol = Diary()
+    protocol = RecordingProtocol()
     protocol.own(None, sock)
     await loop.create_connection(lambda: protocol, sock=sock)
     getattr(protocol, how)()

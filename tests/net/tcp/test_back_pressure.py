@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from helpers.peers import Pattern, RawClient, eventually, settled
-from helpers.stock import Diary, Serving, stock_server
+from helpers.stock import RecordingProtocol, Serving, stock_server
 
 import proactor_echo as pe
 
@@ -34,7 +34,7 @@ async def test_a_peer_that_does_not_read_is_not_read_from_and_loses_nothing(code
         assert protocol.disconnect.reason is pe.DisconnectReason.END_OF_FILE
 
 
-class Held(Diary):
+class Held(RecordingProtocol):
     write_limit = (20_000, 5_000)
     close_timeout = 0.05
 
@@ -64,6 +64,6 @@ async def test_a_connection_that_is_paused_for_its_peer_still_ends_when_told_to(
         await settled(lambda: protocol.stats.bytes_in, looks=5)
         protocol.close()
         await eventually(lambda: protocol.disconnect, within=5)
-        assert protocol.told[-1] == "closed: timed out"
+        assert protocol.events[-1] == "closed: timed out"
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)

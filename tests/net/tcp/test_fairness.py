@@ -25,7 +25,7 @@ class Log(pe.FramedProtocol):
         super().__init__()
         self.frames: list[bytes] = []
         self.counts = [0]
-        self.told: list[str] = []
+        self.events: list[str] = []
         self.stop_at = 0
 
     def frame_received(self, frame: bytes) -> None:
@@ -40,11 +40,11 @@ class Log(pe.FramedProtocol):
         self.close()
 
     def end_received(self) -> None:
-        self.told.append(f"end after {len(self.frames)}")
+        self.events.append(f"end after {len(self.frames)}")
         self.close()
 
     def connection_closed(self, disconnect: pe.Disconnect) -> None:
-        self.told.append(f"{disconnect.reason} after {len(self.frames)}")
+        self.events.append(f"{disconnect.reason} after {len(self.frames)}")
 
 
 async def test_a_protocol_gets_the_frames_of_one_read_over_many_iterations() -> None:
@@ -91,7 +91,7 @@ async def test_the_end_of_file_comes_after_the_frames() -> None:
         await client.send(TINY)
         client.send_eof()
         await eventually(lambda: serving.made and serving.only.disconnect)
-        assert serving.only.told == [f"end after {MANY}", f"end of file after {MANY}"]
+        assert serving.only.events == [f"end after {MANY}", f"end of file after {MANY}"]
 
 
 async def test_a_framing_error_comes_after_the_frames() -> None:
@@ -101,7 +101,7 @@ async def test_a_framing_error_comes_after_the_frames() -> None:
     async with stock_server(Netstrings) as serving, await RawClient.connect(serving.address) as client:
         await client.send(b"1:x," * 10_000 + b"rubbish")
         await eventually(lambda: serving.made and serving.only.disconnect)
-        assert serving.only.told == ["bad framing after 10000"]
+        assert serving.only.events == ["bad framing after 10000"]
 
 
 @pytest.mark.parametrize(("how", "reason"), [("close", "closed here"), ("abort", "aborted here")])
@@ -118,7 +118,7 @@ async def test_frames_after_one_that_ends_the_connection_are_dropped(how: str, r
     async with stock_server(make) as serving, await RawClient.connect(serving.address) as client:
         await client.send(TINY)
         await eventually(lambda: serving.made and serving.only.disconnect)
-        assert serving.only.told == [f"{reason} after 3000"]
+        assert serving.only.events == [f"{reason} after 3000"]
 
 
 async def told_of_all_at_once(protocol: Log, count: int) -> None:
@@ -135,8 +135,8 @@ async def test_frames_that_came_before_the_connection_broke_are_delivered_first(
         client.close()
         await eventually(lambda: protocol.disconnect)
         assert len(protocol.frames) == 5000
-        assert len(protocol.told) == 1
-        assert protocol.told[0].endswith("after 5000")
+        assert len(protocol.events) == 1
+        assert protocol.events[0].endswith("after 5000")
 
 
 async def test_frames_wait_while_the_peer_does_not_read() -> None:

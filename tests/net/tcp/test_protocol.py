@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from helpers.peers import RawClient, eventually
-from helpers.stock import Diary, Watched, stock_server
+from helpers.stock import RecordingProtocol, Watched, stock_server
 
 import proactor_echo as pe
 
@@ -19,19 +19,19 @@ def wire(*frames: bytes) -> bytes:
 
 
 async def test_frames_come_and_go_on_a_stock_server() -> None:
-    async with stock_server(lambda: Diary(LENGTH)) as serving:
+    async with stock_server(lambda: RecordingProtocol(LENGTH)) as serving:
         async with await RawClient.connect(serving.address) as client:
             await client.send(wire(b"one", b"", b"three"))
             client.send_eof()
             assert await client.receive_all() == wire(b"one", b"", b"three")
         await eventually(lambda: serving.only.disconnect)
-        assert serving.only.told == ["opened", "frame", "frame", "frame", "end", "closed: end of file"]
+        assert serving.only.events == ["opened", "frame", "frame", "frame", "end", "closed: end of file"]
         stats = serving.only.stats
         assert (stats.frames_in, stats.frames_out, stats.bytes_in, stats.bytes_out) == (3, 3, 20, 20)
 
 
 async def test_frames_come_and_go_on_a_stock_client() -> None:
-    async with stock_server(lambda: Diary(LENGTH)) as serving:
+    async with stock_server(lambda: RecordingProtocol(LENGTH)) as serving:
         loop = asyncio.get_running_loop()
         _, client = await loop.create_connection(lambda: Quiet(LENGTH), *serving.address)
         client.send_frames([b"one", b"two"])
@@ -40,19 +40,19 @@ async def test_frames_come_and_go_on_a_stock_client() -> None:
         client.close()
         await eventually(lambda: client.disconnect)
         assert client.frames == [b"one", b"two", b"three"]
-        assert client.told == ["opened", "frame", "frame", "frame", "closed: closed here"]
+        assert client.events == ["opened", "frame", "frame", "frame", "closed: closed here"]
 
 
-class Quiet(Diary):
+class Quiet(RecordingProtocol):
     """Does not answer."""
 
     def frame_received(self, frame: bytes) -> None:
-        self.told.append("frame")
+        self.events.append("frame")
         self.frames.append(frame)
 
 
 async def test_the_codec_may_stand_in_the_class() -> None:
-    class Lines(Diary):
+    class Lines(RecordingProtocol):
         codec = pe.LineCodec()
 
     async with stock_server(Lines) as serving, await RawClient.connect(serving.address) as client:
@@ -99,40 +99,40 @@ async def test_a_read_that_comes_as_a_bytearray_is_handed_over_as_bytes() -> Non
 
 
 async def test_frames_before_a_framing_error_are_delivered_and_answered(caplog: pytest.LogCaptureFixture) -> None:
-    async with stock_server(lambda: Diary(pe.LengthCodec(max_frame_length=10))) as serving:
+    async with stock_server(lambda: RecordingProtocol(pe.LengthCodec(max_frame_length=10))) as serving:
         async with await RawClient.connect(serving.address) as client:
             await client.send(wire(b"one", b"two") + b"\0\0\0\x0b")
             assert await client.receive_all() == wire(b"one", b"two")
         await eventually(lambda: serving.only.disconnect)
-        assert serving.only.told == ["opened", "frame", "frame", "closed: bad framing"]
+        assert serving.only.events == ["opened", "frame", "frame", "closed: bad framing"]
         loud = [record for record in caplog.records if record.levelno >= logging.WARNING]
         assert len(loud) == 1
         assert "a frame of 11 bytes is over the limit of 10" in loud[0].getMessage()
 
 
 async def test_a_stream_that_ends_inside_a_frame_is_a_framing_error() -> None:
-    async with stock_server(lambda: Diary(LENGTH)) as serving:
+    async with stock_server(lambda: RecordingProtocol(LENGTH)) as serving:
         async with await RawClient.connect(serving.address) as client:
             await client.send(wire(b"one") + b"\0\0")
             client.send_eof()
             assert await client.receive_all() == wire(b"one")
         await eventually(lambda: serving.only.disconnect)
-        assert serving.only.told == ["opened", "frame", "closed: bad framing"]
+        assert serving.only.events == ["opened", "frame", "closed: bad framing"]
 
 
 async def test_a_partial_line_is_delivered_before_the_end_when_the_codec_says_so() -> None:
-    async with stock_server(lambda: Diary(pe.LineCodec(partial="deliver"))) as serving:
+    async with stock_server(lambda: RecordingProtocol(pe.LineCodec(partial="deliver"))) as serving:
         async with await RawClient.connect(serving.address) as client:
             await client.send(b"whole\nhalf")
             client.send_eof()
             await client.receive_all()
         await eventually(lambda: serving.only.disconnect)
         assert serving.only.frames == [b"whole", b"half"]
-        assert serving.only.told[-2:] == ["end", "closed: end of file"]
+        assert serving.only.events[-2:] == ["end", "closed: end of file"]
 
 
 async def test_frames_sent_in_one_callback_leave_in_one_write_and_in_order() -> None:
-    class Talker(Watched, Diary):
+    class Talker(Watched, RecordingProtocol):
         def frame_received(self, frame: bytes) -> None:
             self.send_frame(frame)
             self.send_frames([b"x", b"y"])
@@ -146,7 +146,7 @@ async def test_frames_sent_in_one_callback_leave_in_one_write_and_in_order() -> 
 
 
 async def test_a_frame_sent_outside_a_callback_leaves_at_once() -> None:
-    class Talker(Watched, Diary):
+    class Talker(Watched, RecordingProtocol):
         pass
 
     async with stock_server(lambda: Talker(LENGTH)) as serving, await RawClient.connect(serving.address):
@@ -157,7 +157,10 @@ async def test_a_frame_sent_outside_a_callback_leaves_at_once() -> None:
 
 async def test_a_frame_that_the_codec_cannot_carry_is_refused_and_nothing_is_sent() -> None:
     codec = pe.LengthCodec(max_frame_length=3)
-    async with stock_server(lambda: Diary(codec)) as serving, await RawClient.connect(serving.address) as client:
+    async with (
+        stock_server(lambda: RecordingProtocol(codec)) as serving,
+        await RawClient.connect(serving.address) as client,
+    ):
         protocol = await serving.opened()
         with pytest.raises(pe.FrameTooLong):
             protocol.send_frame(b"four")
@@ -170,14 +173,14 @@ async def test_a_frame_that_the_codec_cannot_carry_is_refused_and_nothing_is_sen
 
 
 async def test_the_peer_and_our_own_address_are_known() -> None:
-    async with stock_server(Diary) as serving, await RawClient.connect(serving.address) as client:
+    async with stock_server(RecordingProtocol) as serving, await RawClient.connect(serving.address) as client:
         await serving.opened()
         assert serving.only.peer == pe.format_address(client.sock.getsockname())
         assert serving.only.local == pe.format_address(serving.address)
 
 
 async def test_a_protocol_without_a_connection_says_so() -> None:
-    protocol = Diary()
+    protocol = RecordingProtocol()
     assert protocol.state is pe.ConnectionState.OPENING
     assert protocol.peer == protocol.local == ""
     assert protocol.idle
@@ -189,8 +192,8 @@ async def test_a_protocol_without_a_connection_says_so() -> None:
 
 @pytest.mark.parametrize("end", ["close", "abort", "reset"])
 async def test_a_protocol_ended_before_it_was_connected_ends_its_connection_when_it_comes(end: str) -> None:
-    def ended() -> Diary:
-        protocol = Diary()
+    def ended() -> RecordingProtocol:
+        protocol = RecordingProtocol()
         getattr(protocol, end)()
         assert protocol.state is pe.ConnectionState.CLOSED
         return protocol
@@ -200,7 +203,7 @@ async def test_a_protocol_ended_before_it_was_connected_ends_its_connection_when
             assert await client.receive_all() == b""
         await eventually(lambda: serving.only.disconnect)
         reason = "closed here" if end == "close" else "aborted here"
-        assert serving.only.told == [f"closed: {reason}"]
+        assert serving.only.events == [f"closed: {reason}"]
 
 
 def suppress_reset() -> contextlib.AbstractContextManager[None]:
@@ -210,11 +213,14 @@ def suppress_reset() -> contextlib.AbstractContextManager[None]:
 @pytest.mark.parametrize("limit", [(1, 2), (-1, -2), (10, -1)])
 def test_write_limits_that_make_no_sense_are_refused_when_they_are_given(limit: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="write_limit"):
-        Diary(write_limit=limit)
+        RecordingProtocol(write_limit=limit)
 
 
 async def test_write_limits_reach_the_transport() -> None:
     limits = (4000, 2000)
-    async with stock_server(lambda: Diary(write_limit=limits)) as serving, await RawClient.connect(serving.address):
+    async with (
+        stock_server(lambda: RecordingProtocol(write_limit=limits)) as serving,
+        await RawClient.connect(serving.address),
+    ):
         protocol = await serving.opened()
         assert protocol.transport.get_write_buffer_limits() == (2000, 4000)

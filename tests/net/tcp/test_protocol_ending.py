@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from helpers.peers import RawClient, eventually
-from helpers.stock import Diary, reset_by_peer, stock_server, turns
+from helpers.stock import RecordingProtocol, reset_by_peer, stock_server, turns
 
 import proactor_echo as pe
 
@@ -18,18 +18,18 @@ def wire(*frames: bytes) -> bytes:
     return LENGTH.encode_many(frames)
 
 
-class HalfClosed(Diary):
+class HalfClosed(RecordingProtocol):
     """Stays open after the peer's end of file."""
 
     def end_received(self) -> None:
-        self.told.append("end")
+        self.events.append("end")
 
 
 async def test_the_peer_may_end_first() -> None:
     async with stock_server(lambda: HalfClosed(LENGTH)) as serving:
         async with await RawClient.connect(serving.address) as client:
             client.send_eof()
-            await eventually(lambda: serving.made and "end" in serving.only.told)
+            await eventually(lambda: serving.made and "end" in serving.only.events)
             protocol = serving.only
             assert protocol.state.value == "peer_eof"
             protocol.send_frame(b"still here")
@@ -38,7 +38,7 @@ async def test_the_peer_may_end_first() -> None:
             assert protocol.state.value == "closing"
             assert await client.receive_all() == b""
         await eventually(lambda: protocol.disconnect)
-        assert protocol.told == ["opened", "end", "closed: end of file"]
+        assert protocol.events == ["opened", "end", "closed: end of file"]
 
 
 async def test_we_may_end_first() -> None:
@@ -53,7 +53,7 @@ async def test_we_may_end_first() -> None:
             with pytest.raises(pe.ProtocolStateError, match=r"cannot send after send_eof\(\)"):
                 protocol.send_frame(b"more")
         await eventually(lambda: protocol.disconnect)
-        assert protocol.told == ["opened", "end", "closed: end of file"]
+        assert protocol.events == ["opened", "end", "closed: end of file"]
 
 
 async def test_frames_are_received_after_our_own_end_of_file() -> None:
@@ -85,7 +85,7 @@ async def test_an_end_of_file_is_told_once_and_the_way_out_stays_open_whatever_b
     async with stock_server(Late) as serving:
         async with await RawClient.connect(serving.address, receive_buffer=16384) as client:
             client.send_eof()
-            await eventually(lambda: serving.made and "end" in serving.only.told)
+            await eventually(lambda: serving.made and "end" in serving.only.events)
             assert serving.only.transport.get_write_buffer_size() > 65536
             await client.receive_exactly(64 * 65536)
             await eventually(lambda: serving.only.transport.get_write_buffer_size() == 0)
@@ -95,7 +95,7 @@ async def test_an_end_of_file_is_told_once_and_the_way_out_stays_open_whatever_b
             serving.only.close()
             assert await client.receive_all() == b"the end"
         await eventually(lambda: serving.only.disconnect)
-        assert serving.only.told == ["opened", "end", "closed: end of file"]
+        assert serving.only.events == ["opened", "end", "closed: end of file"]
 
 
 async def test_an_end_of_file_that_comes_while_reading_is_paused_is_told_once() -> None:
@@ -108,20 +108,20 @@ async def test_an_end_of_file_that_comes_while_reading_is_paused_is_told_once() 
             client.send_eof()
             await turns(20)
             protocol.resume_writing()
-            await eventually(lambda: "end" in protocol.told)
+            await eventually(lambda: "end" in protocol.events)
             await turns(20)
             assert protocol.state is State.PEER_EOF
             protocol.send_frame(b" and after it")
             protocol.close()
             assert await client.receive_all() == b"before the end and after it"
         await eventually(lambda: protocol.disconnect)
-        assert protocol.told == ["opened", "frame", "end", "closed: end of file"]
+        assert protocol.events == ["opened", "frame", "end", "closed: end of file"]
 
 
 @pytest.mark.parametrize("where", ["opened", "frame", "end"])
 @pytest.mark.parametrize("how", ["close", "abort"])
 async def test_it_can_be_ended_anywhere_and_is_told_nothing_more(where: str, how: str) -> None:
-    class Ending(Diary):
+    class Ending(RecordingProtocol):
         def connection_opened(self) -> None:
             super().connection_opened()
             self._end("opened")
@@ -131,7 +131,7 @@ async def test_it_can_be_ended_anywhere_and_is_told_nothing_more(where: str, how
             self._end("frame")
 
         def end_received(self) -> None:
-            self.told.append("end")
+            self.events.append("end")
             self._end("end")
 
         def _end(self, here: str) -> None:
@@ -147,9 +147,9 @@ async def test_it_can_be_ended_anywhere_and_is_told_nothing_more(where: str, how
                 if how == "close" and where != "opened":
                     assert await client.receive_all() == wire(b"x")
             await eventually(lambda: serving.made and serving.only.disconnect)
-        told = {"opened": ["opened"], "frame": ["opened", "frame"], "end": ["opened", "frame", "end"]}[where]
+        events = {"opened": ["opened"], "frame": ["opened", "frame"], "end": ["opened", "frame", "end"]}[where]
         reason = "aborted here" if how == "abort" else "end of file" if where == "end" else "closed here"
-        assert serving.only.told == [*told, f"closed: {reason}"]
+        assert serving.only.events == [*events, f"closed: {reason}"]
 
 
 async def test_what_the_transport_still_hands_over_after_close_is_nobodys_business() -> None:
@@ -167,7 +167,7 @@ async def test_what_the_transport_still_hands_over_after_close_is_nobodys_busine
 async def test_close_sends_everything_owed_to_a_slow_reader() -> None:
     blob = bytes(range(256)) * 8192  # 2 MiB
 
-    class Giver(Diary):
+    class Giver(RecordingProtocol):
         def connection_opened(self) -> None:
             self.send_frame(blob)
             self.close()
@@ -176,11 +176,11 @@ async def test_close_sends_everything_owed_to_a_slow_reader() -> None:
         async with await RawClient.connect(serving.address, receive_buffer=16384) as client:
             assert await client.receive_all() == blob
         await eventually(lambda: serving.only.disconnect)
-        assert serving.only.told == ["closed: closed here"]
+        assert serving.only.events == ["closed: closed here"]
 
 
 async def test_a_peer_that_takes_nothing_of_what_is_owed_cannot_hold_up_closing() -> None:
-    class Giver(Diary):
+    class Giver(RecordingProtocol):
         close_timeout = 0.05
 
         def connection_opened(self) -> None:
@@ -189,17 +189,17 @@ async def test_a_peer_that_takes_nothing_of_what_is_owed_cannot_hold_up_closing(
 
     async with stock_server(Giver) as serving, await RawClient.connect(serving.address, receive_buffer=16384):
         await eventually(lambda: serving.made and serving.only.disconnect, within=5)
-        assert serving.only.told == ["closed: timed out"]
+        assert serving.only.events == ["closed: timed out"]
 
 
 async def test_a_peer_that_resets_is_told_as_such() -> None:
-    async with stock_server(Diary) as serving:
+    async with stock_server(RecordingProtocol) as serving:
         client = await RawClient.connect(serving.address)
         await client.send(b"x")
         assert await client.receive() == b"x"
         disconnect = await reset_by_peer(serving.only, client)
         assert disconnect.number
-        assert serving.only.told[-1] == "closed: reset by peer"
+        assert serving.only.events[-1] == "closed: reset by peer"
         with pytest.raises(pe.Disconnected) as caught:
             serving.only.send_frame(b"anybody there?")
         assert caught.value.reason is pe.DisconnectReason.PEER_RESET
@@ -207,7 +207,7 @@ async def test_a_peer_that_resets_is_told_as_such() -> None:
 
 async def test_ending_a_connection_that_the_peer_just_reset_raises_nothing() -> None:
     """shutdown() fails on a socket that was reset, and the stock transports let that out of write_eof()."""
-    async with stock_server(Diary) as serving:
+    async with stock_server(RecordingProtocol) as serving:
         client = await RawClient.connect(serving.address)
         protocol = await serving.opened()
         protocol.transport.pause_reading()
@@ -216,8 +216,8 @@ async def test_ending_a_connection_that_the_peer_just_reset_raises_nothing() -> 
         protocol.send_eof()
         protocol.transport.resume_reading()
         await eventually(lambda: protocol.disconnect)
-        assert protocol.told[0] == "opened"
-        assert protocol.told[-1].startswith("closed: ")
+        assert protocol.events[0] == "opened"
+        assert protocol.events[-1].startswith("closed: ")
 
 
 def _broken(sock: Any) -> bool:
@@ -230,14 +230,14 @@ def _broken(sock: Any) -> bool:
 
 
 async def test_a_callback_given_after_the_end_changes_nothing() -> None:
-    async with stock_server(Diary) as serving:
+    async with stock_server(RecordingProtocol) as serving:
         client = await RawClient.connect(serving.address)
         client.close()
         await eventually(lambda: serving.made and serving.only.disconnect)
         protocol = serving.only
-        told = list(protocol.told)
+        events = list(protocol.events)
         protocol.close()
         protocol.abort()
         protocol.send_eof()
-        assert protocol.told == told
+        assert protocol.events == events
         assert protocol.state is State.CLOSED

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 import pytest
 from helpers.peers import RawClient, eventually
-from helpers.stock import Diary, stock_server
+from helpers.stock import RecordingProtocol, stock_server
 
 import proactor_echo as pe
 
 LENGTH = pe.LengthCodec()
 
 
-class Opening(Diary):
+class Opening(RecordingProtocol):
     def connection_opened(self) -> None:
         super().connection_opened()
         raise self.error
@@ -22,28 +22,28 @@ class Opening(Diary):
     error: BaseException
 
 
-class OneFrame(Diary):
+class OneFrame(RecordingProtocol):
     def frame_received(self, frame: bytes) -> None:
         raise self.error
 
     error: BaseException
 
 
-class Batch(Diary):
+class Batch(RecordingProtocol):
     def frames_received(self, frames: list[bytes]) -> None:
         raise self.error
 
     error: BaseException
 
 
-class Ending(Diary):
+class Ending(RecordingProtocol):
     def end_received(self) -> None:
         raise self.error
 
     error: BaseException
 
 
-class Closing(Diary):
+class Closing(RecordingProtocol):
     def connection_closed(self, disconnect: pe.Disconnect) -> None:
         super().connection_closed(disconnect)
         raise self.error
@@ -54,11 +54,11 @@ class Closing(Diary):
 @pytest.mark.parametrize("mistake", [ZeroDivisionError, asyncio.CancelledError])
 @pytest.mark.parametrize("kind", [Opening, OneFrame, Batch, Ending, Closing])
 async def test_an_exception_in_a_callback_ends_that_connection_with_one_record(
-    kind: type[Diary], mistake: type[BaseException], caplog: pytest.LogCaptureFixture
+    kind: type[RecordingProtocol], mistake: type[BaseException], caplog: pytest.LogCaptureFixture
 ) -> None:
     error = mistake("made on purpose")
     failing = type("Failing", (kind,), {"error": error})
-    kinds = [Diary, failing]
+    kinds = [RecordingProtocol, failing]
     async with stock_server(lambda: kinds.pop(0)(LENGTH)) as serving:
         async with await RawClient.connect(serving.address) as honest:
             await honest.send(LENGTH.encode(b"before"))
@@ -76,7 +76,7 @@ async def test_an_exception_in_a_callback_ends_that_connection_with_one_record(
         assert failed.disconnect is not None
         if kind is not Closing:
             assert failed.disconnect.reason is pe.DisconnectReason.HANDLER_FAILED
-            assert failed.told[-1] == "closed: handler failed"
+            assert failed.events[-1] == "closed: handler failed"
         loud = [record for record in caplog.records if record.levelno >= logging.WARNING]
         assert len(loud) == 1
         assert loud[0].exc_info is not None
@@ -114,19 +114,19 @@ class BadCodec(pe.Codec):
 async def test_a_mistake_in_a_codec_ends_that_connection_with_one_record(
     fails: Callable[[bytes], bool], caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with stock_server(lambda: Diary(BadCodec(fails))) as serving:
+    async with stock_server(lambda: RecordingProtocol(BadCodec(fails))) as serving:
         async with await RawClient.connect(serving.address) as client:
             with contextlib.suppress(OSError):  # it may be over already
                 await client.send(b"bad")
                 client.send_eof()
             await eventually(lambda: serving.made and serving.only.disconnect)
-        assert serving.only.told[-1] == "closed: handler failed"
+        assert serving.only.events[-1] == "closed: handler failed"
         loud = [record for record in caplog.records if record.levelno >= logging.WARNING]
         assert [record.exc_info[0] for record in loud if record.exc_info] == [IndexError]
 
 
 async def test_what_was_sent_before_the_exception_is_dropped_with_the_connection() -> None:
-    class Half(Diary):
+    class Half(RecordingProtocol):
         def frame_received(self, frame: bytes) -> None:
             self.send_frame(b"half an answer")
             raise ZeroDivisionError
@@ -141,7 +141,7 @@ async def test_what_was_sent_before_the_exception_is_dropped_with_the_connection
 @pytest.mark.parametrize("reading", [True, False])
 async def test_writing_on_after_the_connection_broke_is_quiet(reading: bool, caplog: pytest.LogCaptureFixture) -> None:
     """asyncio warns "socket.send() raised exception" from the fifth write on."""
-    async with stock_server(Diary) as serving:
+    async with stock_server(RecordingProtocol) as serving:
         client = await RawClient.connect(serving.address)
         protocol = await serving.opened()
         if not reading:

@@ -236,20 +236,20 @@ async def test_what_arrived_while_the_process_stood_still_is_read_before_a_conne
 
 
 async def test_the_handler_of_a_connection_that_timed_out_is_told() -> None:
-    told: list[Exception] = []
+    events: list[Exception] = []
 
     async def handler(conn: pe.Connection) -> None:
         try:
             await conn.receive()
         except pe.Disconnected as error:
-            told.append(error)
+            events.append(error)
             raise
 
     async with await pe.serve_tcp(handler, idle_timeout=0.05) as server, connected(server) as (client,):
         assert await client.receive() == b""
-        await eventually(lambda: told)
-    assert isinstance(told[0], pe.Disconnected)
-    assert told[0].reason is pe.DisconnectReason.IDLE_TIMEOUT
+        await eventually(lambda: events)
+    assert isinstance(events[0], pe.Disconnected)
+    assert events[0].reason is pe.DisconnectReason.IDLE_TIMEOUT
 
 
 @pytest.mark.parametrize("form", [{"handler": pe.echo}, {"protocol_factory": pe.EchoProtocol}])

@@ -14,7 +14,7 @@ import proactor_echo as pe
 Reason = pe.DisconnectReason
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+def events(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [r for r in caplog.records if r.levelno >= logging.WARNING]
 
 
@@ -63,7 +63,7 @@ async def test_the_end_of_its_peer_is_no_failure_of_a_handler(
                 client.close()
         await eventually(lambda: server.stats.disconnects)
         assert server.stats.failed == 0
-    assert [r.levelname for r in told(caplog)] == (["WARNING"] if end == "bad frame" else [])
+    assert [r.levelname for r in events(caplog)] == (["WARNING"] if end == "bad frame" else [])
 
 
 async def test_what_else_was_in_the_group_is_the_failure(caplog: pytest.LogCaptureFixture) -> None:
@@ -85,7 +85,7 @@ async def test_what_else_was_in_the_group_is_the_failure(caplog: pytest.LogCaptu
         await waiting.wait()
         client.send_eof()
         await eventually(lambda: server.stats.failed == 1)
-    (record,) = told(caplog)
+    (record,) = events(caplog)
     assert record.exc_info is not None
     failure = record.exc_info[1]
     assert isinstance(failure, ExceptionGroup)
@@ -103,7 +103,7 @@ async def test_the_end_of_another_connection_in_a_group_is_a_failure(caplog: pyt
 
         async with await pe.serve_tcp(handler) as server, await RawClient.connect(server.addresses[0]):
             await eventually(lambda: server.stats.failed == 1)
-    assert [r.levelname for r in told(caplog)] == ["ERROR"]
+    assert [r.levelname for r in events(caplog)] == ["ERROR"]
 
 
 async def test_a_group_that_is_no_exception_ends_the_connection_too(caplog: pytest.LogCaptureFixture) -> None:
@@ -113,7 +113,7 @@ async def test_a_group_that_is_no_exception_ends_the_connection_too(caplog: pyte
     async with await pe.serve_tcp(handler) as server, await RawClient.connect(server.addresses[0]) as client:
         assert await client.receive_all() == b""
         await eventually(lambda: server.stats.failed == 1)
-    assert [r.levelname for r in told(caplog)] == ["ERROR"]
+    assert [r.levelname for r in events(caplog)] == ["ERROR"]
 
 
 # -- a time limit of the handler -----------------------------------------------------------------------------------
@@ -154,6 +154,6 @@ async def test_the_traceback_of_a_time_limit_is_there_for_whoever_debugs(caplog:
         await RawClient.connect(server.addresses[0]) as client,
     ):
         await client.receive_all()
-    (record,) = told(caplog)
+    (record,) = events(caplog)
     assert record.exc_info is not None
     assert isinstance(record.exc_info[1], TimeoutError)

@@ -63,13 +63,13 @@ async def test_a_loop_that_forgets_a_socket_after_an_error_is_reminded(monkeypat
         nonlocal calls
         calls += 1
 
-        def told() -> None:
+        def events() -> None:
             failed, before = has_error(sock), calls
             callback()
             if failed and calls == before:
                 remove(sock)
 
-        add(sock, told)
+        add(sock, events)
 
     monkeypatch.setattr(loop, "add_reader", add_reader)
     server = await pe.bind_udp()
@@ -139,8 +139,8 @@ async def test_an_answer_that_cannot_be_sent_is_counted_and_costs_nothing_else(
         await exchange(endpoint, server.addresses[0], b"good")
         stats = server.stats
         assert stats.errors + stats.unreachable == 3
-        told = [record for record in caplog.records if "not delivered" in record.getMessage()]
-        assert [record.levelno for record in told] == [logging.INFO, logging.DEBUG, logging.DEBUG]
+        events = [record for record in caplog.records if "not delivered" in record.getMessage()]
+        assert [record.levelno for record in events] == [logging.INFO, logging.DEBUG, logging.DEBUG]
 
 
 def windows_error(number: int) -> OSError:

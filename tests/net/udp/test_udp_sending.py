@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from helpers.network import Moody
+from helpers.network import FaultySocket
 from helpers.stock import turns
 
 import proactor_echo as pe
@@ -23,8 +23,8 @@ def peer() -> Iterator[socket.socket]:
         yield sock
 
 
-def moody() -> Moody:
-    sock = Moody()
+def faulty() -> FaultySocket:
+    sock = FaultySocket()
     sock.bind(("127.0.0.1", 0))
     return sock
 
@@ -34,7 +34,7 @@ async def received(peer: socket.socket) -> bytes:
 
 
 async def test_sending_waits_while_the_system_has_no_room(peer: socket.socket) -> None:
-    sock = moody()
+    sock = faulty()
     async with await pe.bind_udp(sockets=[sock]) as endpoint:
         sock.blocked = 3
         await endpoint.send(b"patience", peer.getsockname())
@@ -44,7 +44,7 @@ async def test_sending_waits_while_the_system_has_no_room(peer: socket.socket) -
 
 
 async def test_a_send_that_is_cancelled_while_it_waits_sent_nothing(peer: socket.socket) -> None:
-    sock = moody()
+    sock = faulty()
     async with await pe.bind_udp(sockets=[sock]) as endpoint:
         sock.blocked = 1_000_000
         task = asyncio.create_task(endpoint.send(b"never", peer.getsockname()))
@@ -60,7 +60,7 @@ async def test_a_send_that_is_cancelled_while_it_waits_sent_nothing(peer: socket
 
 @pytest.mark.parametrize("how", ["close", "abort"])
 async def test_a_send_that_waits_ends_with_the_endpoint(how: str, peer: socket.socket) -> None:
-    sock = moody()
+    sock = faulty()
     async with await pe.bind_udp(sockets=[sock]) as endpoint:
         sock.blocked = 1_000_000
         task = asyncio.create_task(endpoint.send(b"never", peer.getsockname()))
@@ -77,7 +77,7 @@ async def test_a_send_that_waits_ends_with_the_endpoint(how: str, peer: socket.s
 async def test_an_error_of_another_datagram_is_counted_and_does_not_cost_this_one(
     errors: int, peer: socket.socket
 ) -> None:
-    sock = moody()
+    sock = faulty()
     async with await pe.bind_udp(sockets=[sock]) as endpoint:
         sock.errors = [ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused") for _ in range(errors)]
         await endpoint.send(b"all the same", peer.getsockname())
@@ -86,7 +86,7 @@ async def test_an_error_of_another_datagram_is_counted_and_does_not_cost_this_on
 
 
 async def test_an_error_that_does_not_go_away_is_raised(peer: socket.socket) -> None:
-    sock = moody()
+    sock = faulty()
     async with await pe.bind_udp(sockets=[sock]) as endpoint:
         sock.errors = [ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused") for _ in range(3)]
         with pytest.raises(ConnectionRefusedError):
