@@ -140,7 +140,7 @@ class Session(asyncio.Protocol):
             self.hold()
 
     def hold(self) -> None:
-        """Read no more before the queue is short again, or for some turns of the loop if it is."""
+        """Read no more before the queue is short again, or for some iterations of the loop if it is."""
         if not self.held:
             self.held = True
             self.holds += 1

@@ -16,7 +16,7 @@ STEPS = {
     "send": 8,
     "send to the peer": 2,
     "send to another": 1,
-    "send in a turn": 3,
+    "send in one iteration": 3,
     "send nothing": 1,
     "send too much": 1,
     "send text": 1,
@@ -131,13 +131,13 @@ class DatagramRun(Run):
         if not self.given["connected"]:
             self.transport.sendto(self.some(size), self.address)
 
-    async def send_in_a_turn(self, size: int) -> None:
+    async def send_in_one_iteration(self, size: int) -> None:
         def send_twice() -> None:
             self.send_now(self.some(size))
             self.send_now(self.some(size))
 
         self.loop.call_soon(send_twice)
-        await self.turns(2)
+        await self.iterations(2)
 
     async def send_too_much(self, _size: int) -> None:
         self.transport.sendto(self.some(70_000), None if self.given["connected"] else self.peer_address)
@@ -175,9 +175,9 @@ class DatagramRun(Run):
 
     async def settle(self, _size: int) -> None:
         """Have everything received that the peer has sent, if it is going to be."""
-        await self.turns(4)
+        await self.iterations(4)
         await self.until(lambda: len(self.got) >= len(self.sent) or self.lost or self.transport.is_closing())
-        await self.turns(2)
+        await self.iterations(2)
 
     async def finish(self) -> None:
         await self.settle(0)

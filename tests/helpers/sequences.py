@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 TIMEOUT = 1.0
-"""Seconds to wait for what should come. What should, comes in a few turns: only a defect takes so long."""
+"""Seconds to wait for what should come. What should, comes in a few iterations: only a defect takes so long."""
 
 Step = tuple[str, Any]
 Seen = dict[str, Any]
@@ -83,7 +83,7 @@ class Run:
         with contextlib.suppress(AttributeError):  # the stock selector loop's, of a transport that was lost
             self.transport.abort()
         await self.until(lambda: self.lost)
-        await self.turns(3)
+        await self.iterations(3)
         seen = {"results": self.results, "callbacks": self.callbacks, "errors": self.errors, "state": state}
         return seen | self.seen()
 
@@ -102,8 +102,8 @@ class Run:
         """Return bytes of this step's own."""
         return bytes([self.letter]) * size
 
-    async def turns(self, count: int) -> None:
-        """Wait for so many turns of the loop."""
+    async def iterations(self, count: int) -> None:
+        """Wait for so many iterations of the loop."""
         for _ in range(count):
             await asyncio.sleep(0)
 

@@ -135,7 +135,7 @@ async def reset_by_peer(protocol: pe.FramedProtocol, client: RawClient) -> pe.Di
     return protocol.disconnect
 
 
-async def turns(count: int) -> None:
-    """Let the loop turn so many times: for tasks to get where they wait, or to show that something does not happen."""
+async def iterations(count: int) -> None:
+    """Wait for so many iterations of the loop: for tasks to get where they wait, or to show that something does not happen."""
     for _ in range(count):
         await asyncio.sleep(0)

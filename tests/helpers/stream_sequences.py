@@ -20,7 +20,7 @@ from helpers.sequences import TIMEOUT, Run, Seen, Sequence, choose_steps
 STEPS = {
     "write": 6,
     "write much": 2,
-    "write in a turn": 2,
+    "write in one iteration": 2,
     "writelines": 1,
     "write nothing": 1,
     "write text": 1,
@@ -195,13 +195,13 @@ class StreamRun(Run):
 
     write_much = write
 
-    async def write_in_a_turn(self, size: int) -> None:
+    async def write_in_one_iteration(self, size: int) -> None:
         def write_twice() -> None:
             self.write_now(self.some(size))
             self.write_now(self.some(size))
 
         self.loop.call_soon(write_twice)
-        await self.turns(2)
+        await self.iterations(2)
 
     async def writelines(self, size: int) -> None:
         self.write_now(self.some(size), "writelines")
@@ -275,9 +275,9 @@ class StreamRun(Run):
 
     async def settle(self, _size: int) -> None:
         """Have everything received that the peer has sent, if it is going to be."""
-        await self.turns(4)
+        await self.iterations(4)
         await self.until(lambda: len(self.got) == len(self.sent) or not self.receiving())
-        await self.turns(2)
+        await self.iterations(2)
 
     def receiving(self) -> bool:
         return not self.lost and not self.transport.is_closing() and self.transport.is_reading()

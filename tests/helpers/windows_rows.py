@@ -42,7 +42,7 @@ def run(here: Bench, main: Coroutine[Any, Any, T]) -> T:
         gc.collect()
 
 
-async def turns(count: int) -> None:
+async def iterations(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
 

@@ -55,7 +55,7 @@ def test_run_in_a_running_loop_is_refused_with_a_sentence_and_no_warning() -> No
 
 
 def test_a_timer_is_on_time_while_connections_and_a_flood_are_busy(ours: Bench) -> None:
-    """Work in a turn is bounded: 20 echoing connections and a UDP flood delay a timer by little."""
+    """Work in one iteration is bounded: 20 echoing connections and a UDP flood delay a timer by little."""
 
     class Echo(Recorder):
         def data_received(self, data: bytes) -> None:

@@ -139,7 +139,7 @@ def test_many_calls_from_a_thread_wake_the_loop_once(ours: Bench) -> None:
 
         thread = threading.Thread(target=call)
         thread.start()
-        thread.join()  # the loop has no turn meanwhile
+        thread.join()  # the loop does not run meanwhile
         assert loop._ssock.recv(4096, socket.MSG_PEEK) == b"\0"
         await asyncio.sleep(0)
         assert heard == list(range(1000))

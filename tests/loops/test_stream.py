@@ -14,7 +14,7 @@ from helpers.recording import Bench, BufferedRecorder, Recorder, connection, let
 from proactor_echo.loops import private
 
 
-async def turns(count: int = 3) -> None:
+async def iterations(count: int = 3) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -91,13 +91,13 @@ def test_end_of_file_is_told_once_even_when_paused_before_it(ours: Bench) -> Non
             protocol.keep_open = True
             protocol.transport.pause_reading()
             peer.shutdown(socket.SHUT_WR)
-            await turns(10)
+            await iterations(10)
             assert "eof" not in protocol.calls
             protocol.transport.resume_reading()
             await protocol.ended.wait()
             protocol.transport.pause_reading()
             protocol.transport.resume_reading()
-            await turns(10)
+            await iterations(10)
             calls: list[str] = protocol.calls[:]
             return calls
 
@@ -114,12 +114,12 @@ def test_the_stock_loop_tells_the_end_of_file_twice(stock: Bench, paused_before:
             if paused_before:
                 protocol.transport.pause_reading()
             peer.shutdown(socket.SHUT_WR)
-            await turns(10)
+            await iterations(10)
             protocol.transport.resume_reading()
             await protocol.ended.wait()
             protocol.transport.pause_reading()
             protocol.transport.resume_reading()
-            await turns(10)
+            await iterations(10)
             count: int = protocol.calls.count("eof")
             return count
 
@@ -158,7 +158,7 @@ def test_nothing_reaches_a_paused_protocol(ours: Bench) -> None:
             protocol.transport.pause_reading()
             assert not protocol.transport.is_reading()
             await asyncio.get_running_loop().sock_sendall(peer, b"wait for me")
-            await turns(20)
+            await iterations(20)
             assert protocol.calls == ["made"]
             protocol.transport.resume_reading()
             assert await protocol.until(11) == b"wait for me"
@@ -178,7 +178,7 @@ def test_a_protocol_that_pauses_in_its_callback_gets_no_more(ours: Bench) -> Non
             await loop.sock_sendall(peer, b"a")
             await protocol.until(1)
             await loop.sock_sendall(peer, b"b")
-            await turns(20)
+            await iterations(20)
             assert bytes(protocol.received) == b"a"
             protocol.transport.resume_reading()
             assert await protocol.until(2) == b"ab"
@@ -275,7 +275,7 @@ def test_connection_lost_comes_once_however_often_it_is_closed(ours: Bench) -> N
             await protocol.lost
             protocol.transport.close()
             protocol.transport.abort()
-            await turns()
+            await iterations()
             calls: list[str] = protocol.calls[:]
             return calls
 
@@ -361,7 +361,7 @@ def test_an_abandoned_transport_warns_and_closes_its_socket(ours: Bench) -> None
         held: list[Any] = [await asyncio.get_running_loop().connect_accepted_socket(asyncio.Protocol, there)]
         held[0][0].pause_reading()
         await asyncio.get_running_loop().sock_sendall(here, b"x")  # the event finds nobody reading: watched no more
-        await turns(5)
+        await iterations(5)
         with pytest.warns(ResourceWarning, match="unclosed transport"):
             let_go(held)
         assert there.fileno() == -1

@@ -275,7 +275,7 @@ def test_what_a_protocol_raises_never_ends_the_loop(ours: Bench, method: str) ->
 
 
 def test_what_nobody_expected_of_a_transport_ends_that_transport(ours: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last resort: where the loop calls a handler, an operation, or a transport at the end of a turn."""
+    """The last resort: where the loop calls a handler, an operation, or a transport at the end of an iteration."""
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()

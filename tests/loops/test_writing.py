@@ -239,7 +239,7 @@ def test_what_was_written_before_abort_leaves_if_the_system_takes_it(each: Bench
 
 
 def test_a_write_outside_the_loop_is_not_lost(ours: Bench) -> None:
-    """Between two runs of the loop there is no turn whose end would send it."""
+    """Between two runs of the loop there is no iteration whose end would send it."""
     with asyncio.Runner(loop_factory=ours.factory) as runner:
         held = connection()
         peer, protocol = runner.run(held.__aenter__())

@@ -60,7 +60,7 @@ def test_clients_that_reset_leave_the_listener_alive_and_the_log_quiet(kind: str
         alive = True
         for _ in range(10):
             if alive:
-                send_and_reset(address, 30)  # while the loop does not turn: each is gone before it is accepted
+                send_and_reset(address, 30)  # while the loop does not run: each is gone before it is accepted
                 alive = await is_echoed(address)
         server.close()
         return alive
@@ -200,7 +200,7 @@ def test_several_accepts_wait_and_their_number_follows_the_rate(ours: Bench) -> 
         server, address = await listen(backlog=512)
         (acceptor,) = loop._state.acceptors.values()
         assert len(acceptor._accepts) == iocp_accept.FLOOR
-        clients = [socket.create_connection(address) for _ in range(200)]  # the loop does not turn meanwhile
+        clients = [socket.create_connection(address) for _ in range(200)]  # the loop does not run meanwhile
         while acceptor._depth < iocp_accept.CEILING:
             await asyncio.sleep(0.001)
         for client in clients:

@@ -230,17 +230,17 @@ def test_a_socket_that_only_fails_does_not_keep_the_loop_busy(ours: Bench) -> No
     async def main() -> int:
         here = await bind()
         loop = asyncio.get_running_loop()
-        turns = 0
+        iterations = 0
         done = loop.create_future()
         loop.call_later(0.15, done.set_result, None)
         while not done.done():
-            turns += 1
+            iterations += 1
             with contextlib.suppress(OSError):
                 winapi.CancelIoEx(here.transport.get_extra_info("socket").fileno(), None)
             await asyncio.sleep(0)
         told = here.errors.qsize()
         await close(here)
-        assert told < turns
+        assert told < iterations
         return told
 
     assert run(ours, main()) <= 3 * iocp_udp.ERRORS_IN_A_ROW

@@ -25,7 +25,7 @@ from proactor_echo import loops
 from proactor_echo.loops.iocp import buffers, winapi
 
 
-async def turns(count: int) -> None:
+async def iterations(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -51,7 +51,7 @@ async def abort_many(count: int, at_once: int = 100) -> None:
                 if transport.is_closing():
                     raise AssertionError("a send failed") from await protocol.lost
                 transport.write(bytes(1 << 20))
-        await turns(2)
+        await iterations(2)
         assert loop._proactor.pending >= at_once
         for number, ((transport, _), (peer, _)) in enumerate(zip(made, pairs, strict=True)):
             if number % 3 == 2:
@@ -107,7 +107,7 @@ def test_the_kernel_writes_to_living_memory_after_everybody_let_go(ours: Bench) 
         peer, sock = tcp_pair()
         transport: Any
         transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, sock)
-        await turns(2)
+        await iterations(2)
         (receive,) = loop._proactor._operations.values()
         operation, block = weakref.ref(receive._block), receive._block
         del receive, block
@@ -117,7 +117,7 @@ def test_the_kernel_writes_to_living_memory_after_everybody_let_go(ours: Bench) 
         assert operation() is not None  # the kernel has it
         assert dead() is not None  # and it the transport, as on the stock loop
         peer.send(b"written by the kernel")
-        await turns(5)
+        await iterations(5)
         dead().abort()
         await nothing_pending(loop)
 
@@ -141,7 +141,7 @@ def test_connection_lost_comes_when_the_kernel_has_let_go(ours: Bench) -> None:
                 super().connection_lost(exc)
 
         async with connection(Lost()) as (_, protocol):
-            await turns(2)
+            await iterations(2)
             assert loop._proactor.pending == 1
             protocol.transport.abort()
             assert "lost" not in protocol.calls
@@ -158,11 +158,11 @@ def test_an_operation_the_kernel_is_slow_to_give_back_is_waited_for(
 ) -> None:
     async def main() -> None:
         async with connection() as (peer, protocol):
-            await turns(2)
+            await iterations(2)
             with monkeypatch.context() as patch:
                 patch.setattr(winapi, "CancelIoEx", lambda *_: True)  # noted, and nothing done yet
                 protocol.transport.abort()
-                await turns(5)
+                await iterations(5)
                 assert "lost" not in protocol.calls
             peer.send(b"this completes it")
             await protocol.lost
@@ -174,7 +174,7 @@ def test_an_operation_the_kernel_is_slow_to_give_back_is_waited_for(
 def test_a_buffer_lent_by_a_protocol_cannot_be_resized_while_the_kernel_has_it(ours: Bench) -> None:
     async def main() -> None:
         async with connection(BufferedRecorder(100)) as (peer, protocol):
-            await turns(2)
+            await iterations(2)
             with pytest.raises(BufferError):
                 protocol.buffer.extend(b"more")
             protocol.transport.pause_reading()
@@ -193,7 +193,7 @@ def test_closing_the_loop_has_everything_back() -> None:
         made = [(await loop.connect_accepted_socket(Recorder, sock))[0] for _, sock in pairs]
         server = await loop.create_server(Recorder, "127.0.0.1", 0)
         listeners.extend(server.sockets)
-        await turns(3)
+        await iterations(3)
         return made
 
     listeners: list[Any] = []
@@ -247,7 +247,7 @@ def test_what_arrives_behind_a_keyboard_interrupt_is_not_lost() -> None:
 
     async def connect() -> list[Any]:
         made = [(await loop.connect_accepted_socket(Interrupts, sock))[1] for _, sock in pairs]
-        await turns(3)
+        await iterations(3)
         return made
 
     async def receive(protocols: list[Any]) -> None:
@@ -326,7 +326,7 @@ def test_an_operation_of_asyncios_own_that_fails_leaves_no_garbage(ours: Bench) 
                 await receiving
                 pytest.fail("a reset was expected")
             del receiving
-            await turns(2)  # the handle that woke this task holds it too
+            await iterations(2)  # the handle that woke this task holds it too
             gc.set_debug(gc.DEBUG_SAVEALL)
             gc.collect()
             return [repr(thing) for thing in gc.garbage if isinstance(thing, asyncio.Future)]

@@ -14,7 +14,7 @@ if sys.platform != "win32":
     pytest.skip("the completion engine is for Windows", allow_module_level=True)
 
 from helpers.recording import Bench
-from helpers.windows_rows import turns
+from helpers.windows_rows import iterations
 
 from proactor_echo import loops
 from proactor_echo.loops.iocp.private import overlapped
@@ -31,7 +31,7 @@ def test_a_packet_that_nobody_waits_for_is_left_alone(
         with caplog.at_level(logging.WARNING, "asyncio"):
             overlapped.PostQueuedCompletionStatus(loop._proactor._iocp, 0, key, address)
             await asyncio.sleep(0.01)
-            await turns(3)
+            await iterations(3)
 
     ours.run(main())
     assert ours.errors == []
@@ -45,7 +45,7 @@ def test_a_packet_with_the_number_of_a_handle_closes_no_handle(ours: Bench) -> N
         with socket.socket() as sock:
             overlapped.PostQueuedCompletionStatus(loop._proactor._iocp, 0, sock.fileno(), PAGE_NOT_MAPPED)
             await asyncio.sleep(0.01)
-            await turns(3)
+            await iterations(3)
             assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) == socket.SOCK_STREAM
 
     ours.run(main())

@@ -20,7 +20,7 @@ if sys.platform != "win32":
 import tracemalloc  # PyPy has none
 
 from helpers.recording import BufferedRecorder, Recorder, connection, tcp_pair
-from helpers.windows_rows import bench, on_each, run, turns, within
+from helpers.windows_rows import bench, iterations, on_each, run, within
 
 from proactor_echo.loops.iocp import port as iocp_poll
 from proactor_echo.loops.iocp import winapi
@@ -41,7 +41,7 @@ def test_a_connection_whose_shutdown_fails_is_closed_all_the_same(kind: str) -> 
         transport, protocol = await asyncio.get_running_loop().connect_accepted_socket(Recorder, sock)
         transport.close()
         await protocol.lost
-        await turns(5)
+        await iterations(5)
         here.close()
         return sock.fileno() == -1
 
@@ -60,7 +60,7 @@ def test_an_end_of_file_while_paused_is_told_once(kind: str) -> None:
         loop = asyncio.get_running_loop()
         async with connection() as (peer, protocol):
             protocol.keep_open = True
-            await turns(3)
+            await iterations(3)
             protocol.transport.pause_reading()
             peer.shutdown(socket.SHUT_WR)
             with contextlib.suppress(TimeoutError):
@@ -116,14 +116,14 @@ def test_an_idle_connection_is_small(kind: str) -> None:
         tracemalloc.start()
         before, _ = tracemalloc.get_traced_memory()
         made = [await loop.connect_accepted_socket(asyncio.Protocol, sock) for _, sock in pairs]
-        await turns(3)
+        await iterations(3)
         after, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         for transport, _ in made:
             transport.abort()
         for peer, _ in pairs:
             peer.close()
-        await turns(5)
+        await iterations(5)
         return (after - before) / count
 
     size = run(bench(kind), main())
@@ -144,7 +144,7 @@ def test_a_buffered_protocol_is_received_into_without_a_copy(kind: str) -> None:
 
     async def main() -> tuple[bool, bytes]:
         async with connection(Asked()) as (peer, protocol):
-            await turns(3)
+            await iterations(3)
             before_data = protocol.asked  # the kernel has the protocol's own buffer
             await asyncio.get_running_loop().sock_sendall(peer, b"straight")
             return before_data, await protocol.until(8)
@@ -190,7 +190,7 @@ def test_fifty_completions_are_taken_in_one_call(kind: str, monkeypatch: pytest.
         loop = asyncio.get_running_loop()
         pairs = [tcp_pair() for _ in range(50)]
         made = [await loop.connect_accepted_socket(Recorder, sock) for _, sock in pairs]
-        await turns(5)
+        await iterations(5)
         for peer, _ in pairs:
             peer.send(b"x")
         monkeypatch.setattr(module, name, counted)

@@ -18,7 +18,7 @@ if sys.platform != "win32":
 
 
 from helpers.recording import Bench, Recorder, reset, tcp_pair
-from helpers.windows_rows import bench, on_each, run, turns, within
+from helpers.windows_rows import bench, iterations, on_each, run, within
 
 from proactor_echo import loops
 from proactor_echo.loops.iocp import winapi
@@ -113,7 +113,7 @@ def test_ctrl_c_that_raises_when_the_poll_returns_loses_no_completion(monkeypatc
 
     async def connect() -> Any:
         protocol = (await loop.connect_accepted_socket(Recorder, there))[1]
-        await turns(3)
+        await iterations(3)
         return protocol
 
     protocol = loop.run_until_complete(connect())
@@ -123,7 +123,7 @@ def test_ctrl_c_that_raises_when_the_poll_returns_loses_no_completion(monkeypatc
             patch.setattr(winapi, "GetQueuedCompletionStatusEx", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 loop.run_until_complete(loop.create_future())
-        loop.run_until_complete(turns(3))
+        loop.run_until_complete(iterations(3))
     loop.run_until_complete(asyncio.wait_for(protocol.until(3), 5))
     protocol.transport.abort()
     loop.run_until_complete(protocol.lost)
@@ -149,7 +149,7 @@ def test_ctrl_c_wakes_a_loop_although_another_one_was_closed(ours: Bench, monkey
     async def main() -> None:
         other = loops.new_event_loop()
         other.close()  # CPython takes the wake-up descriptor away here
-        await turns(3)
+        await iterations(3)
         thread = threading.Thread(target=raise_while_it_waits)
         thread.start()
         monkeypatch.setattr(winapi, "GetQueuedCompletionStatusEx", polling)
@@ -170,10 +170,10 @@ def test_ctrl_c_wakes_a_loop_although_another_one_was_closed(ours: Bench, monkey
 def test_an_end_of_file_on_the_self_pipe_is_told_and_does_not_spin(kind: str) -> None:
     async def main() -> int:
         loop: Any = asyncio.get_running_loop()
-        turns_before = count
+        iterations_before = count
         loop._csock.shutdown(socket.SHUT_WR)
         await within(0.3, loop.create_future())
-        return count - turns_before
+        return count - iterations_before
 
     count = 0
     here = bench(kind)
@@ -186,12 +186,12 @@ def test_an_end_of_file_on_the_self_pipe_is_told_and_does_not_spin(kind: str) ->
             super()._run_once()
 
     here.factory = Counting
-    turned = run(here, main())
+    count_of_iterations = run(here, main())
     if kind == "stock":
-        assert turned > 100
+        assert count_of_iterations > 100
         assert here.errors == []
     else:
-        assert turned < 20
+        assert count_of_iterations < 20
         assert [type(context["exception"]) for context in here.errors] == [EOFError]
 
 
@@ -206,7 +206,7 @@ def test_the_loop_can_be_woken_after_its_self_pipe_broke(ours: Bench, waiting: b
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
         if waiting:
-            await turns(2)
+            await iterations(2)
             reset(loop._csock)
         while not ours.errors:
             await asyncio.sleep(0.01)

@@ -204,13 +204,13 @@ async def test_a_place_is_given_back_by_whatever_ends_badly(caplog: pytest.LogCa
         assert (server.stats.accepted, server.stats.refused) == (10, 5)
 
 
-@pytest.mark.parametrize("turns", range(8))
-async def test_a_connection_that_arrives_while_the_server_closes_is_closed(turns: int) -> None:
+@pytest.mark.parametrize("iterations", range(8))
+async def test_a_connection_that_arrives_while_the_server_closes_is_closed(iterations: int) -> None:
     """gh-77875: cancelling a task that is in sock_accept loses a connection which has arrived, and leaks its socket."""
     for count in range(6):
         server = await pe.serve_tcp(pe.echo, accepts=4)
         clients = [socket.create_connection(server.addresses[0]) for _ in range(count)]
-        for _ in range(turns):
+        for _ in range(iterations):
             await asyncio.sleep(0)
         await server.close(drain=0)
         for client in clients:

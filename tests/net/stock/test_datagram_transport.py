@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from helpers.network import FaultySocket, closed_udp_port
 from helpers.peers import eventually
-from helpers.stock import turns
+from helpers.stock import iterations
 
 from proactor_echo.errors import DatagramTooLong
 from proactor_echo.net.stock import datagram, datagram_loops
@@ -139,9 +139,9 @@ async def test_abort_drops_what_is_queued(pair: Pair) -> None:
 async def test_abort_while_closing_ends_at_once_whenever_it_comes(pair: Pair, count: int) -> None:
     pair.sock.blocked = 3
     pair.sendto(*numbered(5))
-    await turns(count)
+    await iterations(count)
     pair.transport.close()
-    await turns(count)
+    await iterations(count)
     pair.transport.abort()
     pair.transport.abort()
     await pair.ended()
@@ -180,7 +180,7 @@ async def test_it_can_be_ended_from_every_callback(where: str, how: str) -> None
         getattr(ended.transport, how)()
 
     ended = Pair(type("Ending", (RecordingProtocol,), {where: ending})())
-    await turns(3)
+    await iterations(3)
     if not ended.transport.is_closing():
         ended.peer.sendto(b"x", ended.sock.getsockname())
         await eventually(lambda: "received x" in ended.protocol.events)
@@ -210,7 +210,7 @@ async def test_resuming_may_send_more_and_each_goes_once(pair: Pair) -> None:
     pair.sock.blocked = 1
     pair.sendto(b"0", b"1")
     await pair.arrives(b"0", b"1", b"more", b"and more")
-    await turns(20)
+    await iterations(20)
     assert pair.look() == [b"0", b"1", b"more", b"and more"]
     pair.transport.close()
     await pair.ended()
@@ -220,7 +220,7 @@ async def test_the_protocol_is_paused_above_the_high_mark_and_resumed_at_the_low
     pair.transport.set_write_buffer_limits(high=100, low=50)
     assert pair.transport.get_write_buffer_limits() == (50, 100)
     pair.sock.blocked = 1
-    await turns(2)
+    await iterations(2)
     for number in range(4):
         pair.sendto(bytes(30))
         assert ("pause" in pair.protocol.events) is (number == 3)
@@ -246,7 +246,7 @@ async def test_marks_follow_asyncios_rules(pair: Pair, given: dict[str, int], li
 async def test_an_error_costs_its_own_datagram_alone(pair: Pair) -> None:
     pair.sock.errors = [DEAD]
     pair.sendto(b"lost", b"next")
-    await turns(3)
+    await iterations(3)
     assert pair.look() == [b"next"]
     pair.sock.blocked = 1
     pair.sock.errors = []
@@ -283,7 +283,7 @@ async def test_an_error_about_an_earlier_datagram_is_told_and_this_one_goes_out(
     stale = ConnectionRefusedError(errno.ECONNREFUSED, "nobody listened for an earlier one")
     pair.sock.errors = [stale, stale]
     pair.sendto(b"out")
-    await turns(3)
+    await iterations(3)
     assert pair.look() == [b"out"]
     assert pair.protocol.events.count("error ConnectionRefusedError") == 2
     pair.transport.close()
@@ -325,7 +325,7 @@ async def test_everybody_who_waits_for_room_is_woken_whenever_they_began_to(pair
     tasks = [asyncio.create_task(wait(number)) for number in range(3)]
     async with asyncio.timeout(10):
         while len(woken) < 6:
-            await turns(1)
+            await iterations(1)
             if len(tasks) < 6:
                 tasks.append(asyncio.create_task(wait(len(tasks) + 20)))
         await asyncio.gather(*tasks, *again)
@@ -346,7 +346,7 @@ async def test_cancelling_one_who_waits_for_room_forgets_no_other(pair: Pair) ->
 
 @pytest.mark.parametrize("how", ["close", "abort"])
 async def test_ending_wakes_those_who_wait_for_room(pair: Pair, how: str) -> None:
-    await turns(2)
+    await iterations(2)
     waiting = asyncio.create_task(pair.transport.wait_writable())
     await asyncio.sleep(0)
     getattr(pair.transport, how)()
@@ -362,7 +362,7 @@ async def test_errors_of_a_vanished_peer_are_told_and_end_nothing(caplog: pytest
     transport = open_transport(protocol, sock)
     for _ in range(5):
         transport.sendto(b"anybody there?")
-        await turns(3)
+        await iterations(3)
     assert not transport.is_closing()
     transport.close()
     await transport.wait_closed()

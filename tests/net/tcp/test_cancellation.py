@@ -1,8 +1,8 @@
 """Cancelling loses nothing, at every await of a Connection: the next call gets what the cancelled one would have got.
 
 Three ways to look: each call is cancelled while it waits for what it waits for; each call is cancelled after every
-number of turns of the loop that it can take; and calls are cancelled at random moments, seeded, and repeated until all
-frames went both ways.
+number of iterations of the loop that it can take; and calls are cancelled at random moments, seeded, and repeated until
+all frames went both ways.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import pytest
 from helpers.peers import RawClient, eventually
-from helpers.stock import connection, turns
+from helpers.stock import connection, iterations
 
 import proactor_echo as pe
 
@@ -28,7 +28,7 @@ def wire(*frames: bytes) -> bytes:
 async def cancelled(coro: Coroutine[Any, Any, object]) -> None:
     """Run ``coro`` until it waits, cancel it, and see that it is cancelled."""
     task = asyncio.create_task(coro)
-    await turns(3)
+    await iterations(3)
     assert not task.done()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -57,7 +57,7 @@ async def test_a_cancelled_step_of_async_for_took_no_frame() -> None:
 async def test_a_receive_cancelled_when_its_frame_is_there_already_took_no_frame() -> None:
     async with connection(LENGTH) as (conn, client):
         task = asyncio.create_task(conn.receive())
-        await turns(3)
+        await iterations(3)
         conn.data_received(wire(b"kept"))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -70,13 +70,13 @@ async def test_a_receive_cancelled_when_its_frame_is_there_already_took_no_frame
 async def test_one_can_receive_right_after_cancelling_the_task_that_did() -> None:
     async with connection(LENGTH) as (conn, client):
         task = asyncio.create_task(conn.receive())
-        await turns(3)
+        await iterations(3)
         task.cancel()  # and not waited for
         await client.send(wire(b"mine"))
         async with asyncio.timeout(10):
             assert await conn.receive() == b"mine"
             second = asyncio.create_task(conn.receive())
-            await turns(3)
+            await iterations(3)
             await client.send(wire(b"also mine"))
             assert await second == b"also mine"
         assert task.cancelled()
@@ -108,7 +108,7 @@ async def fill(conn: pe.Connection) -> list[bytes]:
 
     task = asyncio.create_task(send_for_ever())
     await eventually(lambda: conn.transport.get_write_buffer_size() > 1000)
-    await turns(10)
+    await iterations(10)
     task.cancel()
     await asyncio.wait([task])
     return sent
@@ -131,7 +131,7 @@ async def test_a_cancelled_wait_for_the_end_or_a_change_can_be_repeated() -> Non
         await cancelled(conn.wait_closed())
         await cancelled(conn.state_changed())
         change = asyncio.create_task(conn.state_changed())
-        await turns(2)
+        await iterations(2)
         client.send_eof()
         assert await change is pe.ConnectionState.PEER_EOF
         await conn.close()
@@ -151,20 +151,20 @@ async def test_leaving_the_block_by_being_cancelled_closes_all_the_same() -> Non
         assert conn.state is pe.ConnectionState.CLOSED
 
 
-# -- after every number of turns ---------------------------------------------------------------------------------
+# -- after every number of iterations ---------------------------------------------------------------------------------
 
 
 async def after(count: int, coro: Coroutine[Any, Any, T]) -> T | None:
-    """Cancel ``coro`` after ``count`` turns of the loop, if it still runs; return its result if it has one."""
+    """Cancel ``coro`` after ``count`` iterations of the loop, if it still runs; return its result if it has one."""
     task = asyncio.create_task(coro)
-    await turns(count)
+    await iterations(count)
     task.cancel()
     await asyncio.wait([task])
     return None if task.cancelled() else task.result()
 
 
 @pytest.mark.parametrize("count", range(1, 7))
-async def test_receive_cancelled_after_any_number_of_turns(count: int) -> None:
+async def test_receive_cancelled_after_any_number_of_iterations(count: int) -> None:
     async with connection(LENGTH, read_limit=100) as (conn, client):
         frames = [bytes([number]) * number for number in range(200)]
         sending = asyncio.create_task(client.send(wire(*frames)))
@@ -178,7 +178,7 @@ async def test_receive_cancelled_after_any_number_of_turns(count: int) -> None:
 
 
 @pytest.mark.parametrize("count", range(1, 7))
-async def test_send_cancelled_after_any_number_of_turns(count: int) -> None:
+async def test_send_cancelled_after_any_number_of_iterations(count: int) -> None:
     async with connection(LENGTH, write_limit=(1000, 100), receive_buffer=16384) as (conn, client):
         frames = [random.Random(number).randbytes(number * 199 % 40_000) for number in range(200)]
         reading = asyncio.create_task(client.receive_exactly(len(wire(*frames))))
@@ -196,7 +196,7 @@ async def succeeds(coro: Coroutine[Any, Any, None]) -> bool:
 
 
 @pytest.mark.parametrize("count", range(1, 7))
-async def test_close_cancelled_after_any_number_of_turns(count: int) -> None:
+async def test_close_cancelled_after_any_number_of_iterations(count: int) -> None:
     async with connection(LENGTH) as (conn, client):
         await conn.send(b"owed")
         while await after(count, succeeds(conn.close())) is None:
@@ -251,7 +251,7 @@ async def insist(call: Callable[[], Coroutine[Any, Any, T]], rng: random.Random)
             return await call()
         if rng.random() < 0.5:
             task = asyncio.create_task(call())
-            await turns(rng.randrange(6))
+            await iterations(rng.randrange(6))
             task.cancel()
             await asyncio.wait([task])
             if not task.cancelled():

@@ -224,7 +224,7 @@ async def test_a_peer_that_ends_at_once_is_a_connection_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("count", range(1, 16))
-async def test_cancelled_after_any_number_of_turns_it_leaves_nothing_open(
+async def test_cancelled_after_any_number_of_iterations_it_leaves_nothing_open(
     server: pe.Server, network: Network, count: int
 ) -> None:
     connecting = asyncio.create_task(pe.connect_tcp(*server.addresses[0]))

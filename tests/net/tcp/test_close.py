@@ -31,10 +31,10 @@ async def test_drain_0_aborts_at_once(form: dict[str, Any]) -> None:
 
 
 async def test_drain_0_before_anything_has_run_leaves_nothing_open() -> None:
-    for turns in range(6):
+    for iterations in range(6):
         server = await pe.serve_tcp(pe.echo)
         clients = [await RawClient.connect(server.addresses[0]) for _ in range(5)]
-        for _ in range(turns):
+        for _ in range(iterations):
             await asyncio.sleep(0)
         report = await server.close(drain=0)
         assert report.finished == 0

@@ -5,7 +5,7 @@ import random
 
 import pytest
 from helpers.peers import eventually, settled
-from helpers.stock import connection, turns
+from helpers.stock import connection, iterations
 
 import proactor_echo as pe
 
@@ -29,7 +29,7 @@ async def test_frames_are_received_as_they_come() -> None:
     async with connection(LENGTH) as (conn, client):
         for number in range(10):
             waiting = asyncio.create_task(conn.receive())
-            await turns(2)
+            await iterations(2)
             await client.send(wire(bytes([number])))
             assert await waiting == bytes([number])
 
@@ -45,7 +45,7 @@ async def test_frames_sent_arrive_in_order_whichever_way_they_are_sent() -> None
         assert await client.receive_all() == wire(b"one", b"two", b"three", b"four", b"five", b"six")
 
 
-async def test_frames_sent_in_one_turn_leave_together() -> None:
+async def test_frames_sent_in_one_iteration_leave_together() -> None:
     async with connection(LENGTH) as (conn, client):
         for text in (b"one", b"two", b"three"):
             await conn.send(text)
@@ -58,7 +58,7 @@ async def test_what_was_sent_leaves_before_waiting_for_an_answer() -> None:
     async with connection(LENGTH) as (conn, client):
         await conn.send(b"question")
         waiting = asyncio.create_task(conn.receive())
-        await turns(1)
+        await iterations(1)
         assert conn.writes == [wire(b"question")]
         await client.send(wire(b"answer"))
         assert await waiting == b"answer"
@@ -82,7 +82,7 @@ async def test_what_was_sent_leaves_although_the_task_then_waits_for_something_e
 async def test_the_answers_to_the_frames_of_one_read_leave_together() -> None:
     async with connection(LENGTH) as (conn, client):
         echoing = asyncio.create_task(pe.echo(conn))
-        await turns(1)
+        await iterations(1)
         frames = wire(*[bytes([number]) for number in range(100)])
         await client.send(frames)
         assert await client.receive_exactly(len(frames)) == frames
@@ -212,7 +212,7 @@ async def test_a_task_that_only_sends_lets_others_run(frame: bytes) -> None:
             received = 0
             while received < 100_000 and frame:
                 received += len(await client.receive())
-            await turns(100)
+            await iterations(100)
         talking.cancel()
         await asyncio.wait([talking])
 
@@ -220,7 +220,7 @@ async def test_a_task_that_only_sends_lets_others_run(frame: bytes) -> None:
 async def test_two_tasks_cannot_receive_at_once_and_the_first_is_not_disturbed() -> None:
     async with connection(LENGTH) as (conn, client):
         first = asyncio.create_task(conn.receive())
-        await turns(2)
+        await iterations(2)
         with pytest.raises(pe.ProtocolStateError, match="another task is already receiving"):
             await conn.receive()
         with pytest.raises(pe.ProtocolStateError, match="another task is already receiving"):
@@ -245,11 +245,11 @@ async def test_state_changes_can_be_awaited() -> None:
     async with connection(LENGTH) as (conn, client):
         assert conn.state is pe.ConnectionState.OPEN
         change = asyncio.create_task(conn.state_changed())
-        await turns(2)
+        await iterations(2)
         client.send_eof()
         assert await change is pe.ConnectionState.PEER_EOF
         change = asyncio.create_task(conn.state_changed())
-        await turns(2)
+        await iterations(2)
         await conn.send_eof()
         assert await change is pe.ConnectionState.CLOSING
         assert await conn.state_changed() is pe.ConnectionState.CLOSED
@@ -281,7 +281,7 @@ async def test_it_is_idle_when_nothing_is_owed_and_somebody_waits() -> None:
     async with connection(LENGTH) as (conn, client):
         assert not conn.idle
         waiting = asyncio.create_task(conn.receive())
-        await turns(2)
+        await iterations(2)
         assert conn.idle
         await client.send(b"\0\0")
         await eventually(lambda: conn.stats.bytes_in)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from helpers.peers import RawClient, eventually
-from helpers.stock import connection, reset_by_peer, turns
+from helpers.stock import connection, iterations, reset_by_peer
 
 import proactor_echo as pe
 
@@ -51,7 +51,7 @@ async def test_an_end_that_was_orderly_stays_so_when_the_connection_breaks_after
         client.reset()
         while conn.disconnect is None:
             conn.send_frame(b"?")
-            await turns(1)
+            await iterations(1)
         with pytest.raises(pe.EndOfStream):
             await conn.receive()
         with pytest.raises(pe.Disconnected):
@@ -78,7 +78,7 @@ async def test_frames_before_a_reset_are_received_and_then_the_reset_ever_after(
 async def test_a_waiting_receive_is_told_of_a_reset() -> None:
     async with connection(LENGTH) as (conn, client):
         waiting = asyncio.create_task(conn.receive())
-        await turns(2)
+        await iterations(2)
         await reset(conn, client)
         with pytest.raises(pe.Disconnected):
             await waiting
@@ -113,7 +113,7 @@ async def test_a_framing_error_keeps_more_from_being_read() -> None:
         sending = asyncio.create_task(client.send(b"\xff" * (16 << 20)))
         with pytest.raises(pe.FrameTooLong):
             await conn.receive()
-        await turns(50)
+        await iterations(50)
         assert conn.stats.bytes_in <= 2 * 256 * 1024
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
@@ -122,7 +122,7 @@ async def test_a_framing_error_keeps_more_from_being_read() -> None:
 async def test_closing_ends_a_waiting_receive_at_once_and_in_good_order() -> None:
     async with connection(LENGTH, receive_buffer=65536, close_timeout=30.0) as (conn, client):
         waiting = asyncio.create_task(conn.receive())
-        await turns(2)
+        await iterations(2)
         for _ in range(20):
             conn.send_frame(bytes(500_000))
         closing = asyncio.create_task(conn.close())
@@ -148,7 +148,7 @@ async def test_frames_received_before_close_can_still_be_taken() -> None:
 async def test_abort_ends_everything_at_once() -> None:
     async with connection(LENGTH) as (conn, client):
         waiting = asyncio.create_task(conn.receive())
-        await turns(2)
+        await iterations(2)
         await conn.send(b"never sent")
         conn.abort()
         assert conn.state is pe.ConnectionState.CLOSED
@@ -191,7 +191,7 @@ async def test_a_send_that_waits_for_a_slow_peer_is_told_of_the_end_at_once(how:
     async with connection(write_limit=(1000, 100), receive_buffer=16384, close_timeout=30.0) as (conn, client):
         sending = asyncio.create_task(send_for_ever(conn))
         await eventually(lambda: conn.transport.get_write_buffer_size() > 1000)
-        await turns(5)
+        await iterations(5)
         assert not sending.done()
         if how == "reset":
             client.reset()

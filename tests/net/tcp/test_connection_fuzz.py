@@ -5,7 +5,7 @@ import random
 
 import pytest
 from helpers.peers import WINE, RawClient
-from helpers.stock import WatchedConnection, stock_server, turns
+from helpers.stock import WatchedConnection, iterations, stock_server
 
 import proactor_echo as pe
 
@@ -47,7 +47,7 @@ class Peer:
         self.saw_eof = self.saw_eof or not part
 
     async def wait(self) -> None:
-        await turns(self.rng.randrange(10))
+        await iterations(self.rng.randrange(10))
 
     async def eof(self) -> None:
         self.client.send_eof()
@@ -83,7 +83,7 @@ class Ours:
         try:
             while True:
                 if self.rng.random() < 0.1:
-                    await turns(self.rng.randrange(5))
+                    await iterations(self.rng.randrange(5))
                 self.received.append(await self.conn.receive())
         except ALLOWED as error:
             return error
@@ -104,7 +104,7 @@ class Ours:
         self.sent.append(frame)
 
     async def wait(self) -> None:
-        await turns(self.rng.randrange(10))
+        await iterations(self.rng.randrange(10))
 
     async def eof(self) -> None:
         await self.conn.send_eof()

@@ -17,12 +17,12 @@ def errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [r for r in caplog.records if r.levelno >= logging.ERROR]
 
 
-def in_turn(*factories: Callable[[], Any]) -> Callable[[], Any]:
+def one_after_another(*factories: Callable[[], Any]) -> Callable[[], Any]:
     """Return a factory that asks one after the other."""
-    turns = iter(factories)
+    iterations = iter(factories)
 
     def make() -> Any:
-        return next(turns)()
+        return next(iterations)()
 
     return make
 
@@ -203,7 +203,7 @@ async def test_a_protocol_that_fails_costs_its_connection_and_one_record(
     def fail(self: Any, *args: Any) -> None:
         raise RuntimeError(failing)
 
-    factory = in_turn(type("Bad", (pe.FramedProtocol,), {failing: fail}), pe.EchoProtocol)
+    factory = one_after_another(type("Bad", (pe.FramedProtocol,), {failing: fail}), pe.EchoProtocol)
     async with await pe.serve_tcp(protocol_factory=factory, codec=pe.LineCodec()) as server:
         async with await RawClient.connect(server.addresses[0]) as client:
             with contextlib.suppress(OSError):
@@ -224,7 +224,7 @@ async def test_a_factory_that_makes_no_protocol_costs_a_connection_and_one_recor
     made: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     """gh-156365: the stock server stops accepting and leaks the socket."""
-    factory = in_turn(made, made, made, pe.EchoProtocol)
+    factory = one_after_another(made, made, made, pe.EchoProtocol)
     async with await pe.serve_tcp(protocol_factory=factory, max_connections=1) as server:
         for _ in range(3):
             async with await RawClient.connect(server.addresses[0]) as client:

@@ -8,7 +8,7 @@ import pytest
 import pytest_asyncio
 from helpers.network import Address, Network, refusing_port
 from helpers.peers import eventually
-from helpers.stock import turns
+from helpers.stock import iterations
 
 import proactor_echo as pe
 
@@ -78,7 +78,7 @@ async def test_two_answers_at_once_leave_one_connection(network: Network, there:
         network.before = lambda address: answer.wait()
         connecting = asyncio.create_task(connect(happy_eyeballs_delay=0.01))
         await eventually(lambda: len(network.tried) == 2)
-        await turns(20)
+        await iterations(20)
         answer.set()
         async with await connecting as conn:
             await conn.send(b"x")
@@ -123,7 +123,7 @@ async def test_when_all_fail_each_is_named_in_the_order_they_were_tried(network:
 
 
 @pytest.mark.parametrize("count", range(1, 24))
-async def test_cancelled_after_any_number_of_turns_it_leaves_nothing_open(
+async def test_cancelled_after_any_number_of_iterations_it_leaves_nothing_open(
     network: Network, there: Address, count: int
 ) -> None:
     """Also while the losers are sent home, when there is a winner already."""
@@ -134,7 +134,7 @@ async def test_cancelled_after_any_number_of_turns_it_leaves_nothing_open(
     connecting = asyncio.create_task(connect(happy_eyeballs_delay=0.001))
     await eventually(lambda: len(network.tried) == 3)
     reached.set()
-    await turns(count)
+    await iterations(count)
     connecting.cancel()
     await asyncio.wait([connecting])
     if not connecting.cancelled():

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from helpers.peers import RawClient, eventually
-from helpers.stock import RecordingProtocol, reset_by_peer, stock_server, turns
+from helpers.stock import RecordingProtocol, iterations, reset_by_peer, stock_server
 
 import proactor_echo as pe
 
@@ -89,7 +89,7 @@ async def test_an_end_of_file_is_told_once_and_the_way_out_stays_open_whatever_b
             assert serving.only.transport.get_write_buffer_size() > 65536
             await client.receive_exactly(64 * 65536)
             await eventually(lambda: serving.only.transport.get_write_buffer_size() == 0)
-            await turns(20)
+            await iterations(20)
             assert serving.only.state is State.PEER_EOF
             serving.only.send_frame(b"the end")
             serving.only.close()
@@ -106,10 +106,10 @@ async def test_an_end_of_file_that_comes_while_reading_is_paused_is_told_once() 
             protocol.pause_writing()
             await client.send(b"before the end")
             client.send_eof()
-            await turns(20)
+            await iterations(20)
             protocol.resume_writing()
             await eventually(lambda: "end" in protocol.events)
-            await turns(20)
+            await iterations(20)
             assert protocol.state is State.PEER_EOF
             protocol.send_frame(b" and after it")
             protocol.close()

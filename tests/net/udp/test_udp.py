@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from helpers.peers import eventually
-from helpers.stock import turns
+from helpers.stock import iterations
 
 import proactor_echo as pe
 
@@ -103,7 +103,7 @@ async def test_too_long_is_counted_in_bytes_whatever_the_items_of_a_memoryview_a
 
 async def test_what_does_not_fit_the_queue_is_dropped_and_counted_exactly(peer: socket.socket) -> None:
     async with await pe.bind_udp(queue=10) as endpoint:
-        await turns(2)
+        await iterations(2)
         sent = 0
         while sent < 500:
             for _ in range(20):  # few enough for the system's buffer
@@ -125,7 +125,7 @@ async def test_a_flood_is_received_or_dropped_here_or_dropped_by_the_kernel(peer
         for _ in range(20):
             for _ in range(100):
                 peer.sendto(bytes(100), endpoint.address)
-            await turns(3)
+            await iterations(3)
         port = endpoint.address[1]
         await eventually(lambda: endpoint.stats.datagrams_in + dropped_by_kernel(port) == 2000)
         assert dropped_by_kernel(port) > 0
@@ -164,7 +164,7 @@ async def test_a_task_that_only_sends_does_not_keep_other_tasks_from_running(pee
                 await endpoint.send(b"x", peer.getsockname())
 
         talking = asyncio.create_task(talk())
-        await turns(50)
+        await iterations(50)
         talking.cancel()
         await asyncio.wait([talking])
 
@@ -215,7 +215,7 @@ async def test_what_was_received_before_closing_can_still_be_taken(peer: socket.
 async def test_a_waiting_receive_ends_with_the_endpoint(how: str) -> None:
     endpoint = await pe.bind_udp()
     waiting = asyncio.create_task(endpoint.receive())
-    await turns(3)
+    await iterations(3)
     if how == "abort":
         endpoint.abort()
         endpoint.abort()
@@ -229,7 +229,7 @@ async def test_a_waiting_receive_ends_with_the_endpoint(how: str) -> None:
 async def test_two_tasks_cannot_receive_at_once(peer: socket.socket) -> None:
     async with await pe.bind_udp() as endpoint:
         first = asyncio.create_task(endpoint.receive())
-        await turns(3)
+        await iterations(3)
         with pytest.raises(pe.ProtocolStateError, match="another task is already receiving"):
             await endpoint.receive()
         peer.sendto(b"yours", endpoint.address)
@@ -245,7 +245,7 @@ async def test_a_cancelled_receive_took_no_datagram(peer: socket.socket, count: 
         async with asyncio.timeout(10):
             while len(received) < 30:
                 task = asyncio.create_task(endpoint.receive())
-                await turns(count)
+                await iterations(count)
                 task.cancel()
                 await asyncio.wait([task])
                 if not task.cancelled():
@@ -256,10 +256,10 @@ async def test_a_cancelled_receive_took_no_datagram(peer: socket.socket, count: 
 async def test_one_can_receive_right_after_cancelling_the_task_that_did(peer: socket.socket) -> None:
     async with await pe.bind_udp() as endpoint:
         task = asyncio.create_task(endpoint.receive())
-        await turns(3)
+        await iterations(3)
         task.cancel()  # and not waited for
         second = asyncio.create_task(soon(endpoint))
-        await turns(3)
+        await iterations(3)
         peer.sendto(b"mine", endpoint.address)
         assert (await second)[0] == b"mine"
 

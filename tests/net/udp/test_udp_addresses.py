@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from helpers.network import Network, closed_udp_port
 from helpers.peers import WINE_VERSION
-from helpers.stock import turns
+from helpers.stock import iterations
 
 import proactor_echo as pe
 
@@ -124,7 +124,7 @@ async def test_a_connected_endpoint_talks_to_its_peer_alone() -> None:
         await stranger.send(b"unheard", endpoint.address)
         await peer.send(b"heard", endpoint.address)
         assert await soon(endpoint) == (b"heard", peer.address)
-        await turns(10)
+        await iterations(10)
         assert endpoint.stats.datagrams_in == 1
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from helpers.network import closed_udp_port
 from helpers.peers import WINE, eventually
-from helpers.stock import turns
+from helpers.stock import iterations
 
 import proactor_echo as pe
 
@@ -42,7 +42,7 @@ async def test_a_peer_that_vanishes_and_comes_back_is_heard_again(connected: boo
         await server.close()
         for _ in range(20):
             await endpoint.send(b"anybody there?", address)
-            await turns(3)
+            await iterations(3)
         if connected and sys.platform == "linux":
             await eventually(lambda: endpoint.stats.unreachable)
         async with await pe.serve_udp(pe.EchoDatagramProtocol, *address):
@@ -201,7 +201,7 @@ async def while_spinning() -> float:
     """Give a socket many chances to be read; return how often it may be in that time: 64 times, then every 0.1 s."""
     loop = asyncio.get_running_loop()
     started = loop.time()
-    await turns(1000)
+    await iterations(1000)
     return 64 * (2 + (loop.time() - started) / 0.1)
 
 

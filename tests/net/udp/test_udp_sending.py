@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from helpers.network import FaultySocket
-from helpers.stock import turns
+from helpers.stock import iterations
 
 import proactor_echo as pe
 from proactor_echo.net.loop_api import native
@@ -48,7 +48,7 @@ async def test_a_send_that_is_cancelled_while_it_waits_sent_nothing(peer: socket
     async with await pe.bind_udp(sockets=[sock]) as endpoint:
         sock.blocked = 1_000_000
         task = asyncio.create_task(endpoint.send(b"never", peer.getsockname()))
-        await turns(20)
+        await iterations(20)
         assert not task.done()
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -64,7 +64,7 @@ async def test_a_send_that_waits_ends_with_the_endpoint(how: str, peer: socket.s
     async with await pe.bind_udp(sockets=[sock]) as endpoint:
         sock.blocked = 1_000_000
         task = asyncio.create_task(endpoint.send(b"never", peer.getsockname()))
-        await turns(20)
+        await iterations(20)
         if how == "close":
             await endpoint.close()
         else:

@@ -29,7 +29,7 @@ from proactor_echo.testing.faults import (
     Towards,
 )
 
-#: Seconds by which a delivery may be late: a timer that is rounded up to a millisecond, and some turns of the loop.
+#: Seconds by which a delivery may be late: a timer rounded up to a millisecond, and some iterations of the loop.
 LATE = 0.005 if sys.platform != "win32" else 0.04
 #: Seconds by which one may be early: what the clocks' resolution allows.
 EARLY = 0.001 if sys.platform != "win32" else 0.016
