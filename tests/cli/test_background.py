@@ -41,7 +41,7 @@ def test_lines_arrive_in_their_order() -> None:
         background.close(soon())
 
 
-def test_what_finds_no_room_is_dropped_and_counted_where_it_is_missing() -> None:
+def test_what_does_not_fit_the_queue_is_dropped_and_counted_where_it_is_missing() -> None:
     with pipe() as (near, stream):
         background = BackgroundStream(stream, make_report="report: {}".format, max_queued=len(MUCH) + 10)
         background.put(MUCH)  # its thread waits in it for the reader
@@ -104,7 +104,7 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
 @pytest.mark.skipif(
     sys.platform == "win32" or not Path("/dev/full").exists(), reason="the full disk that every Linux has"
 )
-def test_what_a_full_disk_did_not_take_is_told_when_it_takes_something_again() -> None:
+def test_what_a_full_disk_did_not_take_is_reported_when_it_takes_something_again() -> None:
     with open("/dev/full", "w") as full, pipe() as (near, stream):
         background = BackgroundStream(full, make_report="report: {}".format)
         for text in ("one\ntwo", "three"):

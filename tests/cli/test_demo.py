@@ -82,7 +82,7 @@ async def result_of(work: Callable[[Servers], object]) -> Result:
         return await run_step(Step("a step", work), servers)  # type: ignore[arg-type]
 
 
-async def test_what_was_wrong_is_told() -> None:
+async def test_what_was_wrong_is_reported() -> None:
     async def work(servers: Servers) -> tuple[str, str]:
         raise WrongEcho("byte 7 of 9 came back different")
 

@@ -64,7 +64,7 @@ def test_a_connection_costs_one_line_and_no_line_is_lost_on_a_reader_who_is_late
     assert sum(" 127.0.0.1:" in line for line in ended.err.splitlines()) == RESETS + 1
 
 
-def test_a_hex_dump_that_nobody_reads_stops_nothing_and_tells_what_is_missing() -> None:
+def test_a_hex_dump_that_nobody_reads_stops_nothing_and_reports_what_is_missing() -> None:
     with CliProcess("tcp", "--port", "0", "--hex-dump", "--stats", unread=True) as cli:
         address = cli.listening()
         for _ in range(16):

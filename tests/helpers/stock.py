@@ -136,6 +136,6 @@ async def reset_by_peer(protocol: pe.FramedProtocol, client: RawClient) -> pe.Di
 
 
 async def iterations(count: int) -> None:
-    """Wait for so many iterations of the loop: for tasks to get where they wait, or to show that something does not happen."""
+    """Run so many iterations of the loop: until tasks wait, or to show that something does not happen."""
     for _ in range(count):
         await asyncio.sleep(0)

@@ -132,7 +132,7 @@ def test_a_call_of_windows_that_raises_costs_an_endpoint_at_most(
 @pytest.mark.parametrize(
     "name", ["datagram_received", "datagrams_received", "error_received", "datagram_not_sent", "connection_lost"]
 )
-def test_a_callback_that_raises_is_told_and_costs_an_endpoint_at_most(ours: Bench, name: str, error: str) -> None:
+def test_a_callback_that_raises_is_reported_and_costs_an_endpoint_at_most(ours: Bench, name: str, error: str) -> None:
     fault = Fault(name, ERRORS[error])
 
     class Raising(Endpoint):
@@ -177,7 +177,7 @@ def test_a_callback_that_raises_is_told_and_costs_an_endpoint_at_most(ours: Benc
 @pytest.mark.skipif(DONE, reason="there the kernel has the datagram and waits for room itself")
 @each_error
 @pytest.mark.parametrize("name", ["pause_writing", "resume_writing"])
-def test_flow_control_that_raises_is_told_and_the_datagrams_leave(ours: Bench, name: str, error: str) -> None:
+def test_flow_control_that_raises_is_reported_and_the_datagrams_leave(ours: Bench, name: str, error: str) -> None:
     from loops.test_datagram_sending import Full
 
     fault = Fault(name, ERRORS[error])
@@ -195,7 +195,7 @@ def test_flow_control_that_raises_is_told_and_the_datagrams_leave(ours: Bench, n
         victim.transport.set_write_buffer_limits(high=0)
         victim.transport._sock = full = Full(victim.transport._sock)
         victim.transport.sendto(b"waits", good.address)
-        full.room = True
+        full.writable = True
         assert (await good.received.get())[0] == b"waits"
         assert fault.hits == 1
         await close(victim, good)

@@ -92,7 +92,7 @@ def test_a_batch_has_left_when_sendto_many_returns(ours: Bench, receiver: socket
     ours.run(main())
 
 
-def test_an_error_of_a_datagram_is_told_before_sendto_returns(each: Bench, receiver: socket.socket) -> None:
+def test_an_error_of_a_datagram_is_reported_before_sendto_returns(each: Bench, receiver: socket.socket) -> None:
     async def main() -> None:
         sender = await bind()
         sender.transport.sendto(b"x" * 70_000, receiver.getsockname())
@@ -147,15 +147,15 @@ class Full:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.room = False
+        self.writable = False
 
     def send(self, data: bytes) -> int:
-        if not self.room:
+        if not self.writable:
             raise BlockingIOError
         return self.sock.send(data)
 
     def sendto(self, data: bytes, address: Any) -> int:
-        if not self.room:
+        if not self.writable:
             raise BlockingIOError
         return self.sock.sendto(data, address)
 
@@ -164,7 +164,7 @@ class Full:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there the kernel has the datagram and waits for room itself")
-def test_datagrams_without_room_wait_and_leave_in_order(ours: Bench, receiver: socket.socket) -> None:
+def test_datagrams_wait_for_a_writable_socket_and_leave_in_order(ours: Bench, receiver: socket.socket) -> None:
     async def main() -> None:
         sender = await bind()
         transport, address = sender.transport, receiver.getsockname()
@@ -177,7 +177,7 @@ def test_datagrams_without_room_wait_and_leave_in_order(ours: Bench, receiver: s
         transport.sendto_many([(b"two", address), (b"three", address)])
         transport.sendto(b"four", address)
         assert sender.calls == ["pause"]
-        full.room = True
+        full.writable = True
         while transport.get_write_buffer_size():
             await asyncio.sleep(0)
         assert sender.calls == ["pause", "resume"]
@@ -201,7 +201,7 @@ def test_an_icmp_error_does_not_cost_the_datagram_that_waits(ours: Bench) -> Non
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back:
             back.bind(gone.address)
             back.settimeout(5)
-            full.room = True
+            full.writable = True
             while sender.transport.get_write_buffer_size():
                 await asyncio.sleep(0)
             assert back.recv(100) == b"waits"

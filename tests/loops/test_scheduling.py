@@ -70,7 +70,7 @@ def test_cancelled_timers_do_not_pile_up(each: Bench) -> None:
     assert each.run(main()) < 100
 
 
-def test_debug_mode_tells_where_a_callback_was_queued(each: Bench) -> None:
+def test_debug_mode_shows_where_a_callback_was_queued(each: Bench) -> None:
     each.debug = True
 
     async def main() -> None:

@@ -85,7 +85,7 @@ def test_end_of_file_closes_after_one_eof_received(ours: Bench) -> None:
     assert ours.run(main()) == ["made", "eof", "lost"]
 
 
-def test_end_of_file_is_told_once_even_when_paused_before_it(ours: Bench) -> None:
+def test_end_of_file_is_reported_once_even_when_paused_before_it(ours: Bench) -> None:
     async def main() -> list[str]:
         async with connection() as (peer, protocol):
             protocol.keep_open = True
@@ -105,7 +105,7 @@ def test_end_of_file_is_told_once_even_when_paused_before_it(ours: Bench) -> Non
 
 
 @pytest.mark.parametrize("paused_before", [False, True])
-def test_the_stock_loop_tells_the_end_of_file_twice(stock: Bench, paused_before: bool) -> None:
+def test_the_stock_loop_reports_the_end_of_file_twice(stock: Bench, paused_before: bool) -> None:
     """Shows the defect: the selector loop on resuming after it, the proactor loop on resuming before it."""
 
     async def main() -> int:
@@ -370,7 +370,7 @@ def test_an_abandoned_transport_warns_and_closes_its_socket(ours: Bench) -> None
     ours.run(main())
 
 
-def test_repr_tells_the_state(ours: Bench) -> None:
+def test_repr_shows_the_state(ours: Bench) -> None:
     async def main() -> list[str]:
         async with connection() as (_, protocol):
             seen = [repr(protocol.transport)]

@@ -121,7 +121,7 @@ def test_what_was_received_before_a_buffered_protocol_took_over_reaches_it_whole
 
 
 @pytest.mark.skipif(private.WINDOWS, reason="done here by hand; there the completion engine does it")
-def test_the_error_is_told_when_the_system_has_given_back_what_it_had(ours: Bench) -> None:
+def test_the_error_is_reported_when_the_system_has_given_back_what_it_had(ours: Bench) -> None:
     async def main() -> None:
         async with connection() as (_, protocol):
             transport = protocol.transport

@@ -295,7 +295,7 @@ def test_a_sendfile_that_is_cancelled_before_it_begins_leaves_the_connection_as_
     assert not ours.errors
 
 
-def test_what_is_kept_leaves_in_one_go_when_there_is_room_again(ours: Bench) -> None:
+def test_what_is_kept_leaves_in_one_go_when_the_socket_is_writable_again(ours: Bench) -> None:
     class Refusing(CountingSocket):
         refuses = True
 

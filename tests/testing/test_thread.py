@@ -138,7 +138,7 @@ def test_callback(server_thread_factory):
     result.stdout.fnmatch_lines(["*ERROR at teardown of test_callback*", "E *IndexError*"])
 
 
-def test_what_is_left_open_is_told(run: Run) -> None:
+def test_what_is_left_open_is_reported(run: Run) -> None:
     result = run(
         """
 import socket

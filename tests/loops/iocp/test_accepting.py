@@ -139,7 +139,7 @@ def test_every_error_of_an_accept_is_survived_in_silence(
 
 
 @pytest.mark.parametrize("number", [10024, 10055, 1450, 8, 6, 87, 10009, 10022, 10038])
-def test_an_exhausted_system_pauses_accepting_and_is_told_once(
+def test_an_exhausted_system_pauses_accepting_and_is_reported_once(
     ours: Bench, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     refusals = 3

@@ -201,7 +201,7 @@ def test_a_burst_arrives_whole_and_in_order(ours: Bench) -> None:
     run(ours, main())
 
 
-def test_ipv6_sources_are_told_as_the_socket_module_tells_them(ours: Bench) -> None:
+def test_ipv6_sources_are_given_as_the_socket_module_gives_them(ours: Bench) -> None:
     async def main() -> None:
         here, there = await bind("::1"), await bind("::1")
         there.transport.sendto(b"six", here.address)

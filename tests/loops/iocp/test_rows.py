@@ -55,7 +55,7 @@ def test_a_connection_whose_shutdown_fails_is_closed_all_the_same(kind: str) -> 
 
 
 @on_each
-def test_an_end_of_file_while_paused_is_told_once(kind: str) -> None:
+def test_an_end_of_file_while_paused_is_reported_once(kind: str) -> None:
     async def main() -> int:
         loop = asyncio.get_running_loop()
         async with connection() as (peer, protocol):

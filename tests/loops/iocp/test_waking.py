@@ -167,7 +167,7 @@ def test_ctrl_c_wakes_a_loop_although_another_one_was_closed(ours: Bench, monkey
 
 
 @on_each
-def test_an_end_of_file_on_the_self_pipe_is_told_and_does_not_spin(kind: str) -> None:
+def test_an_end_of_file_on_the_self_pipe_is_reported_and_does_not_spin(kind: str) -> None:
     async def main() -> int:
         loop: Any = asyncio.get_running_loop()
         iterations_before = count

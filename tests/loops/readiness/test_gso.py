@@ -98,7 +98,7 @@ def test_a_refused_destination_is_not_tried_again() -> None:
     assert segments.runs(3, [ONE] * 4 + [OTHER] * 4, [10] * 8) == [Run(ONE, 10, 1)] * 4 + [Run(OTHER, 10, 4)]
 
 
-def test_other_errors_and_single_datagrams_tell_nothing_about_runs() -> None:
+def test_other_errors_and_single_datagrams_say_nothing_about_runs() -> None:
     segments = Segments()
     assert not segments.refused(errno.ECONNREFUSED, 3, Run(ONE, 10, 4))
     assert not segments.refused(errno.EMSGSIZE, 3, Run(ONE, 70_000, 1))

@@ -119,7 +119,7 @@ async def test_two_listeners_share_the_places_fairly() -> None:
     assert 3 <= served[:10].count(b"a") <= 7
 
 
-async def test_a_connection_accepted_without_room_waits_and_is_served() -> None:
+async def test_a_connection_accepted_over_the_limit_waits_and_is_served() -> None:
     """Both listeners have an accept outstanding when the only place goes."""
     async with await serve_one_at_a_time_on_two() as server, await RawClient.connect(server.addresses[0]) as first:
         assert await ask(first) == b"ping"
@@ -132,7 +132,7 @@ async def test_a_connection_accepted_without_room_waits_and_is_served() -> None:
 
 
 @pytest.mark.stock_loop  # ours leaves it in the backlog
-async def test_a_connection_that_waits_for_room_is_closed_and_counted_when_the_server_closes() -> None:
+async def test_a_connection_that_waits_for_a_slot_is_closed_and_counted_when_the_server_closes() -> None:
     server = await serve_one_at_a_time_on_two()
     async with await RawClient.connect(server.addresses[0]) as first:
         assert await ask(first) == b"ping"
@@ -159,7 +159,7 @@ async def test_a_client_that_gives_up_waiting_does_not_keep_its_place() -> None:
             assert await ask(late) == b"ping"
 
 
-async def test_a_place_is_taken_as_long_as_the_handler_runs() -> None:
+async def test_a_slot_is_taken_as_long_as_the_handler_runs() -> None:
     """Else handlers that go on working for clients which have left would pile up without a limit."""
     gone, release = asyncio.Event(), asyncio.Event()
 

@@ -279,7 +279,7 @@ async def test_errors_while_paused_leave_nobody_paused_and_nothing_stranded(
     await pair.ended()
 
 
-async def test_an_error_about_an_earlier_datagram_is_told_and_this_one_goes_out(pair: Pair) -> None:
+async def test_an_error_about_an_earlier_datagram_is_reported_and_this_one_goes_out(pair: Pair) -> None:
     stale = ConnectionRefusedError(errno.ECONNREFUSED, "nobody listened for an earlier one")
     pair.sock.errors = [stale, stale]
     pair.sendto(b"out")
@@ -311,7 +311,7 @@ async def test_a_datagram_that_is_too_long_is_refused_at_once(pair: Pair) -> Non
     await pair.ended()
 
 
-async def test_everybody_who_waits_for_room_is_woken_whenever_they_began_to(pair: Pair) -> None:
+async def test_everybody_who_waits_to_write_is_woken_whenever_they_began_to(pair: Pair) -> None:
     """A waiter that comes between the waking of the first and its running must not be forgotten."""
     woken: list[int] = []
 
@@ -333,7 +333,7 @@ async def test_everybody_who_waits_for_room_is_woken_whenever_they_began_to(pair
     await pair.ended()
 
 
-async def test_cancelling_one_who_waits_for_room_forgets_no_other(pair: Pair) -> None:
+async def test_cancelling_one_writable_waiter_forgets_no_other(pair: Pair) -> None:
     first = asyncio.create_task(pair.transport.wait_writable())
     second = asyncio.create_task(pair.transport.wait_writable())
     await asyncio.sleep(0)
@@ -345,7 +345,7 @@ async def test_cancelling_one_who_waits_for_room_forgets_no_other(pair: Pair) ->
 
 
 @pytest.mark.parametrize("how", ["close", "abort"])
-async def test_ending_wakes_those_who_wait_for_room(pair: Pair, how: str) -> None:
+async def test_ending_wakes_those_who_wait_to_write(pair: Pair, how: str) -> None:
     await iterations(2)
     waiting = asyncio.create_task(pair.transport.wait_writable())
     await asyncio.sleep(0)
@@ -355,7 +355,7 @@ async def test_ending_wakes_those_who_wait_for_room(pair: Pair, how: str) -> Non
     await pair.ended()
 
 
-async def test_errors_of_a_vanished_peer_are_told_and_end_nothing(caplog: pytest.LogCaptureFixture) -> None:
+async def test_errors_of_a_vanished_peer_are_reported_and_end_nothing(caplog: pytest.LogCaptureFixture) -> None:
     protocol = RecordingProtocol()
     sock = FaultySocket()
     sock.connect(("127.0.0.1", closed_udp_port()))
@@ -371,7 +371,7 @@ async def test_errors_of_a_vanished_peer_are_told_and_end_nothing(caplog: pytest
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-async def test_the_transport_tells_about_its_socket(pair: Pair) -> None:
+async def test_the_transport_knows_its_socket(pair: Pair) -> None:
     info = pair.transport.get_extra_info
     assert info("sockname") == pair.sock.getsockname()
     assert info("peername") == (None if pair.address else pair.peer.getsockname())

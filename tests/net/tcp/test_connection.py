@@ -256,7 +256,7 @@ async def test_state_changes_can_be_awaited() -> None:
         assert await conn.state_changed() is pe.ConnectionState.CLOSED
 
 
-async def test_a_connection_tells_what_it_is() -> None:
+async def test_a_connection_says_what_it_is() -> None:
     async with connection(LENGTH) as (conn, client):
         here, there = client.sock.getpeername(), client.sock.getsockname()
         assert (conn.local, conn.peer) == (pe.format_address(here), pe.format_address(there))
@@ -277,7 +277,7 @@ async def test_a_raw_connection_hands_over_the_pieces() -> None:
         assert b"".join([piece async for piece in conn]) == b"a stream of bytes"
 
 
-async def test_it_is_idle_when_nothing_is_owed_and_somebody_waits() -> None:
+async def test_it_is_idle_when_no_output_is_pending_and_somebody_waits() -> None:
     async with connection(LENGTH) as (conn, client):
         assert not conn.idle
         waiting = asyncio.create_task(conn.receive())

@@ -75,7 +75,7 @@ async def test_frames_before_a_reset_are_received_and_then_the_reset_ever_after(
                 pass
 
 
-async def test_a_waiting_receive_is_told_of_a_reset() -> None:
+async def test_a_waiting_receive_raises_at_a_reset() -> None:
     async with connection(LENGTH) as (conn, client):
         waiting = asyncio.create_task(conn.receive())
         await iterations(2)
@@ -187,7 +187,7 @@ async def test_sending_right_after_abort_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("how", ["send_eof", "close", "abort", "reset"])
-async def test_a_send_that_waits_for_a_slow_peer_is_told_of_the_end_at_once(how: str) -> None:
+async def test_a_send_that_waits_for_a_slow_peer_raises_at_the_end_at_once(how: str) -> None:
     async with connection(write_limit=(1000, 100), receive_buffer=16384, close_timeout=30.0) as (conn, client):
         sending = asyncio.create_task(send_for_ever(conn))
         await eventually(lambda: conn.transport.get_write_buffer_size() > 1000)
@@ -215,7 +215,7 @@ async def send_for_ever(conn: pe.Connection) -> None:
         await conn.send(bytes(65536))
 
 
-async def test_close_sends_what_is_owed_and_waits_for_it() -> None:
+async def test_close_sends_pending_output_and_waits_for_it() -> None:
     async with connection(receive_buffer=16384) as (conn, client):
         for _ in range(10):
             conn.send_frame(bytes(200_000))
@@ -271,7 +271,7 @@ async def test_send_eof_after_the_end_is_harmless() -> None:
         assert await client.receive_all() == b""
 
 
-async def test_an_idle_limit_is_told_as_such() -> None:
+async def test_an_idle_timeout_is_reported_as_such() -> None:
     async with connection(LENGTH) as (conn, _):
         conn.limit_idle(0.02)
         with pytest.raises(pe.Disconnected) as caught:

@@ -65,7 +65,7 @@ async def test_64_mib_come_back_byte_for_byte(form: dict[str, Any], count: int) 
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_an_end_of_file_is_answered_with_every_byte_owed_and_then_ours(form: dict[str, Any]) -> None:
+async def test_an_end_of_file_is_answered_with_the_whole_echo_and_then_ours(form: dict[str, Any]) -> None:
     async with await pe.serve_tcp(**form) as server, await RawClient.connect(server.addresses[0]) as client:
         await client.send(b"owed")
         client.send_eof()
@@ -80,7 +80,7 @@ async def test_an_end_of_file_at_once_is_answered_with_ours(form: dict[str, Any]
 
 
 @pytest.mark.parametrize("form", FORMS)
-async def test_megabytes_still_owed_at_the_end_of_file_all_come(form: dict[str, Any]) -> None:
+async def test_megabytes_pending_at_the_end_of_file_all_come(form: dict[str, Any]) -> None:
     """The client ends while the server is paused for it, which the stock proactor transport reports twice."""
     if WINE and type(asyncio.get_running_loop()) is asyncio.ProactorEventLoop:  # type: ignore[attr-defined, unused-ignore]
         pytest.skip("Wine completes a pending send with nothing sent when the peer's end of file arrives")

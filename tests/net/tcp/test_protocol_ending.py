@@ -73,7 +73,7 @@ async def test_frames_are_received_after_our_own_end_of_file() -> None:
         assert serving.only.frames == [b"one", b"two", b"three"]
 
 
-async def test_an_end_of_file_is_told_once_and_the_way_out_stays_open_whatever_back_pressure_does() -> None:
+async def test_an_end_of_file_is_reported_once_and_the_way_out_stays_open_whatever_back_pressure_does() -> None:
     """Reading resumes after the end of file when the peer reads again, and finds the end of file again."""
 
     class Late(HalfClosed):
@@ -98,7 +98,7 @@ async def test_an_end_of_file_is_told_once_and_the_way_out_stays_open_whatever_b
         assert serving.only.events == ["opened", "end", "closed: end of file"]
 
 
-async def test_an_end_of_file_that_comes_while_reading_is_paused_is_told_once() -> None:
+async def test_an_end_of_file_that_comes_while_reading_is_paused_is_reported_once() -> None:
     """The stock proactor transport calls eof_received twice then."""
     async with stock_server(HalfClosed) as serving:
         async with await RawClient.connect(serving.address) as client:
@@ -164,7 +164,7 @@ async def test_what_the_transport_still_hands_over_after_close_is_nobodys_busine
         assert serving.only.stats.frames_in == 0
 
 
-async def test_close_sends_everything_owed_to_a_slow_reader() -> None:
+async def test_close_sends_all_pending_output_to_a_slow_reader() -> None:
     blob = bytes(range(256)) * 8192  # 2 MiB
 
     class Giver(RecordingProtocol):
@@ -179,7 +179,7 @@ async def test_close_sends_everything_owed_to_a_slow_reader() -> None:
         assert serving.only.events == ["closed: closed here"]
 
 
-async def test_a_peer_that_takes_nothing_of_what_is_owed_cannot_hold_up_closing() -> None:
+async def test_a_peer_that_takes_none_of_the_pending_output_cannot_hold_up_closing() -> None:
     class Giver(RecordingProtocol):
         close_timeout = 0.05
 
@@ -192,7 +192,7 @@ async def test_a_peer_that_takes_nothing_of_what_is_owed_cannot_hold_up_closing(
         assert serving.only.events == ["closed: timed out"]
 
 
-async def test_a_peer_that_resets_is_told_as_such() -> None:
+async def test_a_peer_that_resets_is_reported_as_such() -> None:
     async with stock_server(RecordingProtocol) as serving:
         client = await RawClient.connect(serving.address)
         await client.send(b"x")

@@ -104,7 +104,7 @@ async def test_ipv6_alone_when_asked_for() -> None:
 
 
 @ipv6
-async def test_it_tells_its_first_address_and_the_port_they_share() -> None:
+async def test_it_knows_its_first_address_and_the_port_they_share() -> None:
     async with await pe.serve_tcp(pe.echo, ["127.0.0.1", "::1"]) as server:
         assert server.address == server.addresses[0] == ("127.0.0.1", server.port)
         assert [address[1] for address in server.addresses] == [server.port] * 2
@@ -121,7 +121,7 @@ if sys.platform != "win32":
                 _ = server.port
 
 
-async def test_a_second_server_on_the_same_port_is_told_in_one_sentence() -> None:
+async def test_a_second_server_on_the_same_port_is_refused_in_one_sentence() -> None:
     async with await pe.serve_tcp(pe.echo) as server:
         host, port = server.addresses[0]
         with pytest.raises(pe.BindError) as caught:
@@ -235,7 +235,7 @@ async def test_what_arrived_while_the_process_stood_still_is_read_before_a_conne
         assert await client.receive_exactly(7) == b"in time"
 
 
-async def test_the_handler_of_a_connection_that_timed_out_is_told() -> None:
+async def test_the_handler_of_a_connection_that_timed_out_gets_the_reason() -> None:
     events: list[Exception] = []
 
     async def handler(conn: pe.Connection) -> None:

@@ -26,7 +26,7 @@ class Chaos:
 
     def __init__(self, seed: int) -> None:
         self.chance = random.Random(seed)
-        self.room = self.chance.choice([None, 1, 2, 7])
+        self.max_connections = self.chance.choice([None, 1, 2, 7])
         self.calm = asyncio.Event()
 
     async def run(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,7 +39,7 @@ class Chaos:
             )
             server = await pe.serve_tcp(
                 **kind,
-                max_connections=self.room,
+                max_connections=self.max_connections,
                 accepts=chance.choice([1, 4]),
                 idle_timeout=chance.choice([None, 0.02]),
                 close_timeout=0.05,

@@ -291,7 +291,7 @@ async def test_a_factory_that_fails_leaves_no_socket() -> None:
         await pe.serve_udp(factory)
 
 
-async def test_a_server_and_an_endpoint_tell_their_address_and_port() -> None:
+async def test_a_server_and_an_endpoint_know_their_address_and_port() -> None:
     async with await pe.serve_udp(pe.EchoDatagramProtocol) as server, await pe.bind_udp() as endpoint:
         for bound in (server, endpoint):
             assert bound.address == bound.addresses[0] == ("127.0.0.1", bound.port)

@@ -128,7 +128,7 @@ async def test_a_connected_endpoint_talks_to_its_peer_alone() -> None:
         assert endpoint.stats.datagrams_in == 1
 
 
-async def test_an_endpoint_tells_its_addresses() -> None:
+async def test_an_endpoint_knows_its_addresses() -> None:
     async with await pe.bind_udp() as endpoint:
         assert endpoint.address == endpoint.addresses[0]
         assert endpoint.address[1] != 0

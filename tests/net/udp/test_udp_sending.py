@@ -33,7 +33,7 @@ async def received(peer: socket.socket) -> bytes:
     return await asyncio.to_thread(peer.recv, 100)
 
 
-async def test_sending_waits_while_the_system_has_no_room(peer: socket.socket) -> None:
+async def test_sending_waits_while_the_socket_is_not_writable(peer: socket.socket) -> None:
     sock = faulty()
     async with await pe.bind_udp(sockets=[sock]) as endpoint:
         sock.blocked = 3

@@ -79,7 +79,7 @@ def names(told: list[str]) -> list[str]:
     return [name.removeprefix("test.test_asyncio.test_it.Tests.test_") for name in told]
 
 
-def test_what_fails_or_dies_on_ours_every_time_is_told(compared: dict[str, Any]) -> None:
+def test_what_fails_or_dies_on_ours_every_time_is_reported(compared: dict[str, Any]) -> None:
     assert names(compared["worse"]) == ["c_is_killed_on_ours", "d_fails_on_ours"]
 
 
@@ -91,7 +91,7 @@ def test_what_fails_or_hangs_on_both_is_no_fault_of_ours(compared: dict[str, Any
     assert names(compared["neither"]) == ["b_hangs_on_both", "f_fails_on_both"]
 
 
-def test_what_passes_on_ours_alone_is_told(compared: dict[str, Any]) -> None:
+def test_what_passes_on_ours_alone_is_reported(compared: dict[str, Any]) -> None:
     assert names(compared["better"]) == ["g_passes_on_ours"]
 
 

@@ -58,11 +58,11 @@ def assert_one_sentence(done: subprocess.CompletedProcess[str], start: str) -> N
     assert told[0].startswith(f"tests/tools/windows/run.py: {start}")
 
 
-def test_a_missing_wine_is_told_in_one_sentence(bare: dict[str, str]) -> None:
+def test_a_missing_wine_is_reported_in_one_sentence(bare: dict[str, str]) -> None:
     assert_one_sentence(runner(env=bare), "Wine is not installed")
 
 
-def test_another_wine_that_cannot_be_had_is_told_in_one_sentence(bare: dict[str, str]) -> None:
+def test_another_wine_that_cannot_be_had_is_reported_in_one_sentence(bare: dict[str, str]) -> None:
     if sys.platform == "win32":
         pytest.skip("Windows has no Wine")
     give(bare, *WINE)
@@ -71,13 +71,13 @@ def test_another_wine_that_cannot_be_had_is_told_in_one_sentence(bare: dict[str,
 
 
 @with_this_version
-def test_a_missing_compiler_is_told_in_one_sentence(bare: dict[str, str]) -> None:
+def test_a_missing_compiler_is_reported_in_one_sentence(bare: dict[str, str]) -> None:
     give(bare, *WINE)
     done = runner("--python", THIS_VERSION, env=bare)
     assert_one_sentence(done, "x86_64-w64-mingw32-gcc is not installed")
 
 
-def test_a_missing_host_python_is_told_in_one_sentence(bare: dict[str, str]) -> None:
+def test_a_missing_host_python_is_reported_in_one_sentence(bare: dict[str, str]) -> None:
     give(bare, *WINE, *MINGW)
     here = runner("--list", env=bare).stdout.split()
     absent = [version for version in ("3.11", "3.12", "3.13", "3.14") if version not in here]
@@ -87,7 +87,7 @@ def test_a_missing_host_python_is_told_in_one_sentence(bare: dict[str, str]) -> 
 
 
 @with_this_version
-def test_a_failed_download_is_told_in_one_sentence_and_leaves_nothing_behind(bare: dict[str, str]) -> None:
+def test_a_failed_download_is_reported_in_one_sentence_and_leaves_nothing_behind(bare: dict[str, str]) -> None:
     give(bare, *WINE, *MINGW)
     done = runner("--python", THIS_VERSION, env=bare)
     assert_one_sentence(done, "pip could not download panda3d")

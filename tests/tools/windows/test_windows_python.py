@@ -19,7 +19,7 @@ def test_the_default_event_loop_is_the_proactor_loop() -> None:
         loop.close()
 
 
-def test_the_distribution_tells_its_version() -> None:
+def test_the_distribution_knows_its_version() -> None:
     assert importlib.metadata.version("proactor_echo")
 
 
