@@ -57,7 +57,27 @@ Invoke = Callable[[Handler, int], object]
 Failed = Callable[[Handler, BaseException], object]  # told what a handler let out, so that the others are called
 
 
-class StreamEngine(abc.ABC):
+class Engine(abc.ABC):
+    """The end of what an engine does, whatever it does."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def _withdraw(self) -> bool:
+        """Cancel what is pending: it is over. True when nothing is pending; else False, and ``_quiet`` follows."""
+
+
+class Completions(abc.ABC):
+    """And what is reported of that end."""
+
+    __slots__ = ()
+
+    @abc.abstractmethod
+    def _quiet(self) -> None:
+        """After :meth:`Engine._withdraw` returned False: the last pending operation has come back. Once."""
+
+
+class StreamEngine(Engine):
     """The operations of one connected stream socket."""
 
     __slots__ = ()
@@ -85,12 +105,8 @@ class StreamEngine(abc.ABC):
     def _has_more_to_receive(self) -> bool:
         """Whether the peer's last words are still to be received; asked when a send has failed."""
 
-    @abc.abstractmethod
-    def _withdraw(self) -> bool:
-        """Cancel what is pending: the connection is over. True when nothing is; else False, and ``_quiet`` follows."""
 
-
-class StreamCompletions(abc.ABC):
+class StreamCompletions(Completions):
     """What a stream engine reports. The shared transport takes it from there.
 
     An engine may also read, and not set, the attributes declared here. To receive again is right when none of
@@ -131,7 +147,7 @@ class StreamCompletions(abc.ABC):
 
     @abc.abstractmethod
     def _receive_failed(self, exc: BaseException) -> None:
-        """Take the error that a receive ended in; not after :meth:`StreamEngine._withdraw`."""
+        """Take the error that a receive ended in; not after :meth:`Engine._withdraw`."""
 
     @abc.abstractmethod
     def _sent(self, count: int) -> None:
@@ -141,12 +157,8 @@ class StreamCompletions(abc.ABC):
     def _send_failed(self, exc: BaseException) -> None:
         """Take the error that the send ended in. No send is pending now."""
 
-    @abc.abstractmethod
-    def _quiet(self) -> None:
-        """After :meth:`StreamEngine._withdraw` returned False: the last pending operation has come back. Once."""
 
-
-class DatagramEngine(abc.ABC):
+class DatagramEngine(Engine):
     """The operations of one datagram socket. An engine may also override ``_offer``, to send many in one call."""
 
     __slots__ = ()
@@ -163,12 +175,8 @@ class DatagramEngine(abc.ABC):
     def _submit_send(self) -> None:
         """Send ``self._queue[0]``, a pair of data and address; when the queue is empty, wait for room only."""
 
-    @abc.abstractmethod
-    def _withdraw(self) -> bool:
-        """Cancel what is pending: the endpoint is over. True when nothing is; else False, and ``_quiet`` follows."""
 
-
-class DatagramCompletions(abc.ABC):
+class DatagramCompletions(Completions):
     """What a datagram engine reports. An error of a receive ends nothing: the engine goes on receiving."""
 
     __slots__ = ()
@@ -192,10 +200,6 @@ class DatagramCompletions(abc.ABC):
     @abc.abstractmethod
     def _send_failed(self, exc: OSError) -> None:
         """Take the error of the first of the queue; those behind it can still be sent."""
-
-    @abc.abstractmethod
-    def _quiet(self) -> None:
-        """After :meth:`DatagramEngine._withdraw` returned False: the last pending operation has come back. Once."""
 
 
 class AcceptEngine(abc.ABC):

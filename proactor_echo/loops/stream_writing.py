@@ -101,7 +101,7 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
             self._flush()
         else:
             try:
-                count = self._sock.send(data)  # type: ignore[union-attr]
+                count = self._sock.send(data)  # type: ignore[union-attr]  # there is one while writing is allowed
             except (BlockingIOError, InterruptedError):
                 count = 0
             except (SystemExit, KeyboardInterrupt):

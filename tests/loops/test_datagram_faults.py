@@ -106,14 +106,13 @@ def test_a_batch_that_raises_costs_an_endpoint_at_most(ours: Bench, call: str, e
 def test_a_call_of_windows_that_raises_costs_an_endpoint_at_most(
     ours: Bench, monkeypatch: pytest.MonkeyPatch, call: str, error: str
 ) -> None:
-    from proactor_echo.loops.iocp import datagram as iocp_udp
     from proactor_echo.loops.iocp import winapi
 
     fault = Fault(call, ERRORS[error])
 
     async def main() -> None:
         victim, good = await bind(), await bind()
-        monkeypatch.setattr(iocp_udp, "winapi", FaultyCalls(winapi, fault))
+        monkeypatch.setattr(winapi, call, getattr(FaultyCalls(winapi, fault), call))
         fault.victim = victim.transport._sock.fileno()
         fault.armed = True
         good.transport.sendto(b"next", victim.address)

@@ -17,8 +17,13 @@ SHARED = sorted(LOOPS.glob("*.py"))
 READINESS = sorted(LOOPS.glob("readiness/*.py"))
 IOCP = sorted(LOOPS.glob("iocp/*.py"))
 
-WRITTEN_BY_ENGINES = (engine.StreamEngine, engine.DatagramEngine, engine.AcceptEngine)
-REPORTED_BY_ENGINES = (engine.StreamCompletions, engine.DatagramCompletions, engine.AcceptCompletions)
+WRITTEN_BY_ENGINES = (engine.Engine, engine.StreamEngine, engine.DatagramEngine, engine.AcceptEngine)
+REPORTED_BY_ENGINES = (
+    engine.Completions,
+    engine.StreamCompletions,
+    engine.DatagramCompletions,
+    engine.AcceptCompletions,
+)
 
 
 def own_loop() -> type[TurnLoop]:

@@ -11,7 +11,6 @@ from typing import Any
 
 from proactor_echo.loops.accept import Acceptor
 from proactor_echo.loops.iocp.operations import Accept
-from proactor_echo.loops.stream_writing import contained
 
 FLOOR = 4
 """Accepts a quiet listener leaves with the kernel; each holds a socket."""
@@ -54,8 +53,7 @@ class IocpAcceptor(Acceptor):
         """Have every accept back; a connection that arrived first is closed."""
         super().close()
         for accept in self._accepts:
-            with contained:
-                accept.cancel()
+            accept.withdraw()
 
     def _fill(self) -> None:
         """Submit accepts up to the depth, which follows how many the last turn took.

@@ -9,13 +9,16 @@ if sys.platform != "win32":
 
 import ctypes
 import socket
-import struct
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops.datagram import DatagramTransport
 from proactor_echo.loops.iocp import winapi
-from proactor_echo.loops.iocp.operations import Send, error_from, failure
-from proactor_echo.loops.stream_writing import contained
+from proactor_echo.loops.iocp.lifetimes import IDLE, PENDING, CompletionTransport, Operation
+from proactor_echo.loops.iocp.operations import RepeatedReceive, Send, error_from, failure
+from proactor_echo.loops.sockaddr import unpack_address
+
+if TYPE_CHECKING:
+    from proactor_echo.loops.iocp.port import BatchProactor
 
 OUTSTANDING = 4
 """Receives of one endpoint with the kernel: datagrams that come while the protocol works on one find a buffer."""
@@ -36,45 +39,21 @@ KNOWN_ADDRESSES = 1024
 """Source addresses remembered in parsed form, so that a peer's second datagram costs no parsing."""
 
 
-class DatagramReceive:
+class DatagramReceive(RepeatedReceive):
     """One of the receives of an endpoint, submitted again and again into the same buffer."""
 
-    __slots__ = (
-        "_address",
-        "_block",
-        "_due",
-        "_era",
-        "_handle",
-        "_overlapped",
-        "_pin",
-        "_source",
-        "_transport",
-        "_view",
-        "pending",
-    )
+    __slots__ = ("_era", "_pin", "_source", "_view")
 
-    def __init__(self, handle: int) -> None:
+    def __init__(self, proactor: BatchProactor, handle: int) -> None:
+        block = winapi.DatagramOperation()
+        super().__init__(proactor, handle, block)
         memory = bytearray(SLOT)
         self._view = memoryview(memory)
         self._pin = ctypes.c_char.from_buffer(memory)
-        self._block = winapi.DatagramOperation()
-        self._overlapped = self._block.overlapped  # shares the memory of the block
-        self._block.buffer.len = SLOT
-        self._block.buffer.buf = ctypes.addressof(self._pin)
-        self._source = memoryview(self._block).cast("B")[winapi.ADDRESS_OFFSET :]
-        self._address = ctypes.addressof(self._block)
-        self._handle = handle
-        self._transport: Any = None
-        self._due = False
+        block.buffer.len = SLOT
+        block.buffer.buf = ctypes.addressof(self._pin)
+        self._source = memoryview(block).cast("B")[winapi.ADDRESS_OFFSET :]
         self._era = 0
-        self.pending: bool = False
-
-    def submit_soon(self, transport: IocpDatagrams) -> None:
-        """Submit when this turn is over. This holds `transport` until the completion, and no longer."""
-        if not (self.pending or self._due):
-            self._due = True
-            self._transport = transport
-            transport._loop._proactor.submit_soon(self)
 
     def submit(self) -> None:
         """Leave the receive with the kernel, if it is still wanted; an error is reported in the next turn.
@@ -93,8 +72,8 @@ class DatagramReceive:
         block, address = self._block, self._address
         block.flags = 0
         block.address_length = winapi.ADDRESS_SIZE
-        proactor = transport._loop._proactor
-        self.pending = True
+        proactor = self._proactor
+        self.state = PENDING
         proactor.keep(address, self)
         try:
             refused = winapi.WSARecvFrom(
@@ -112,19 +91,19 @@ class DatagramReceive:
             raise  # the call may have been made
         except BaseException:
             proactor.drop(address)
-            self.pending = False
+            self.state = IDLE
             raise
         if refused:
             code = winapi.get_last_error()
             if code != winapi.WSA_IO_PENDING:
                 proactor.drop(address)
-                self.pending = False
+                self.state = IDLE
                 self._transport = None
                 transport._loop.call_soon(transport._refused, error_from(code), self._era)
 
     def done(self, count: int) -> None:
         """Completion: one datagram, perhaps empty, or an error that an earlier send is answered with (ICMP)."""
-        self.pending = False
+        self.state = IDLE
         transport, self._transport = self._transport, None
         if transport is None:
             return
@@ -147,48 +126,19 @@ class DatagramReceive:
             if not (transport._paused or transport._closing or transport._waiting):
                 self.submit_soon(transport)
 
-    def _fatal_error(self, exc: BaseException, message: str) -> None:
-        """Loop: submitting let out what nobody expected, which ends the endpoint."""
-        if self._transport is not None:
-            self._transport._fatal_error(exc, message)
 
-    def cancel(self) -> None:
-        """Ask for it back."""
-        winapi.CancelIoEx(self._handle, self._address)
-
-    def withdraw(self) -> bool:
-        """Have it back for good: True when the kernel has let go of it, else False and the transport is told later.
-
-        Lifetime: the kernel may have let go and the packet still be queued; the registry holds this until it is taken.
-        """
-        if self.pending:
-            asked = False
-            with contained:  # what cannot be asked for comes back when the socket is closed
-                self.cancel()
-                asked = True
-            if asked and self._overlapped.Internal == winapi.STATUS_PENDING:
-                return False
-        self._transport = None
-        return True
-
-    def discard(self) -> None:
-        """Let go of the transport: the loop is gone, and what it brought is nobody's."""
-        self.pending = False
-        self._transport = None
-
-
-class IocpDatagrams(DatagramTransport):
+class IocpDatagrams(CompletionTransport, DatagramTransport):
     """A datagram transport driven by completions."""
 
     def __init__(self, loop: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         # Not silently: libuv and .NET know of Windows versions that lose completions of datagram sockets in that mode.
         loop._proactor.watch(sock)
         super().__init__(loop, sock, *args, **kwargs)
-        self._receives = [DatagramReceive(sock.fileno()) for _ in range(OUTSTANDING)]
+        self._receives = [DatagramReceive(loop._proactor, sock.fileno()) for _ in range(OUTSTANDING)]
         self._sources: dict[bytes, Any] = {}
         self._send: Send | None = None
         self._withdrawn = False
-        self._out = 0  # operations the kernel still has after it was asked for them
+        self._out = 0
         self._errors = 0  # in a row
         self._era = 0  # grows with each error told
         self._told: Any = None  # the number of the last
@@ -229,11 +179,11 @@ class IocpDatagrams(DatagramTransport):
         if not (self._paused or self._closing):
             self._start_receiving()
 
-    def _source(self, raw: bytes) -> Any:
+    def _source(self, raw: bytes) -> tuple[Any, ...]:
         """Give the source address as the socket module does, from the bytes of a SOCKADDR."""
         address = self._sources.get(raw)
         if address is None:
-            address = parse_address(raw) if raw else self._extra["peername"]
+            address = unpack_address(raw) if raw else self._extra["peername"]
             if len(self._sources) >= KNOWN_ADDRESSES:
                 self._sources.clear()
             self._sources[raw] = address
@@ -281,31 +231,5 @@ class IocpDatagrams(DatagramTransport):
 
     # -- closing -------------------------------------------------------------------------------------------------
 
-    def _withdraw(self) -> bool:
-        self._withdrawn = True
-        if self._loop.is_closed():
-            return True  # closing the loop had everything back
-        self._out = sum(not receive.withdraw() for receive in self._receives)
-        self._out += self._send is not None and not self._send.withdraw()
-        return not self._out
-
-    def _came_back(self) -> None:
-        self._out -= 1
-        if not self._out:
-            self._quiet()
-
-
-def parse_address(raw: bytes) -> tuple[Any, ...]:
-    """Read a SOCKADDR_IN or SOCKADDR_IN6 as the tuple the socket module has ("sockaddr", Winsock reference).
-
-    Raises ValueError for another family: this engine has no other.
-    """
-    family = int.from_bytes(raw[:2], sys.byteorder)
-    if family == socket.AF_INET:
-        (port,) = struct.unpack_from("!H", raw, 2)
-        return socket.inet_ntoa(raw[4:8]), port
-    if family == socket.AF_INET6:
-        port, flow = struct.unpack_from("!HI", raw, 2)
-        (scope,) = struct.unpack_from("=I", raw, 24)
-        return socket.inet_ntop(socket.AF_INET6, raw[8:24]), port, flow, scope
-    raise ValueError(f"unknown address family {family}")
+    def _operations(self) -> list[Operation]:
+        return [*self._receives] if self._send is None else [*self._receives, self._send]

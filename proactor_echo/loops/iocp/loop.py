@@ -29,7 +29,8 @@ from proactor_echo.loops.base import LoopState, TurnLoop
 from proactor_echo.loops.iocp.accept import IocpAcceptor
 from proactor_echo.loops.iocp.buffers import BufferPool
 from proactor_echo.loops.iocp.datagram import IocpDatagrams
-from proactor_echo.loops.iocp.port import BatchProactor, Operation
+from proactor_echo.loops.iocp.lifetimes import Operation
+from proactor_echo.loops.iocp.port import BatchProactor
 from proactor_echo.loops.iocp.signals import SignalHandlers
 from proactor_echo.loops.iocp.sock_accept import AcceptQueue
 from proactor_echo.loops.iocp.stream import IocpStream

@@ -1,7 +1,6 @@
 """Operations in flight: what the kernel holds, and what happens when it gives it back.
 
-An operation is *idle* (nobody but us has its memory), *pending* (the kernel has it) or *cancelled* (the kernel has it
-and was asked to hurry). Only its completion packet makes it idle again; see :mod:`proactor_echo.loops.iocp.port`.
+What an operation's states are, and what ends them, is in :mod:`proactor_echo.loops.iocp.lifetimes`.
 
 Receives use an OVERLAPPED of our own in a block that lives as long as the connection: CPython's ``_overlapped``
 objects can be used once, so each receive would cost one, a buffer export and a result call. Sends and accepts use
@@ -15,6 +14,7 @@ import sys
 if sys.platform != "win32":
     raise ImportError("proactor_echo.loops.iocp.operations is for Windows only")
 
+import abc
 import ctypes
 import errno
 import socket
@@ -23,8 +23,8 @@ from ctypes import wintypes
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops.iocp import winapi
+from proactor_echo.loops.iocp.lifetimes import IDLE, PENDING, Operation
 from proactor_echo.loops.iocp.private import overlapped
-from proactor_echo.loops.stream_writing import contained
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,12 +62,66 @@ def failure(handle: int, address: int, status: int) -> OSError:
     return error_from(winapi.RtlNtStatusToDosError(status & 0xFFFFFFFF))
 
 
-class Send:
+class RepeatedReceive(Operation):
+    """A receive that is submitted again and again, with one block of ours around its OVERLAPPED.
+
+    It is *due* from :meth:`submit_soon` until the end of that iteration. It holds its transport from there until it has
+    completed, and no longer.
+    """
+
+    __slots__ = ("_address", "_block", "_due", "_handle", "_overlapped", "_proactor", "_transport")
+
+    def __init__(self, proactor: BatchProactor, handle: int, block: Any) -> None:
+        super().__init__()
+        self._proactor = proactor
+        self._handle = handle
+        self._block = block
+        self._overlapped = block.overlapped  # shares the memory of the block
+        self._address = ctypes.addressof(block)
+        self._transport: Any = None
+        self._due = False
+
+    def submit_soon(self, transport: Any) -> None:
+        """Submit when this iteration is over; nothing when it is due, or with the kernel, already."""
+        if self.state is IDLE and not self._due:
+            self._due = True
+            self._transport = transport
+            self._proactor.submit_soon(self)
+
+    @abc.abstractmethod
+    def submit(self) -> None:
+        """Leave the receive with the kernel, if it is still wanted."""
+
+    def _fatal_error(self, exc: BaseException, message: str) -> None:
+        """Loop: this let out what nobody expected, which ends the transport."""
+        if self._transport is not None:
+            self._transport._fatal_error(exc, message)
+        else:
+            loop = self._proactor._loop
+            loop.call_exception_handler({"message": f"Fatal error in {self!r}", "exception": exc, "loop": loop})
+
+    def _ask_back(self) -> None:
+        winapi.CancelIoEx(self._handle, self._address)
+
+    def _is_with_kernel(self) -> bool:
+        return bool(self._overlapped.Internal == winapi.STATUS_PENDING)
+
+    def _detach(self) -> None:
+        self._transport = None
+
+    def discard(self) -> None:
+        """Let go of the transport: nobody wants what this brought."""
+        self.state = IDLE
+        self._transport = None
+
+
+class Send(Operation):
     """One overlapped send. Used once."""
 
     __slots__ = ("_finished", "_overlapped", "_silent")
 
     def __init__(self, finished: Callable[[int, Any], None], silent: bool = False) -> None:
+        super().__init__()
         self._finished: Callable[[int, Any], None] | None = finished
         self._silent = silent
         self._overlapped = overlapped.Overlapped(0)
@@ -90,12 +144,14 @@ class Send:
 
     def _keep(self, proactor: BatchProactor) -> None:
         address = self._overlapped.address
+        self.state = PENDING
         proactor.keep(address, self)
         if self._silent and not self._overlapped.pending:
             proactor.complete(address, 0)
 
     def done(self, count: int) -> None:
         """Completion: report the bytes sent, or the error."""
+        self.state = IDLE
         if self._finished is None:
             return
         try:
@@ -107,36 +163,30 @@ class Send:
         else:
             self._finished(count, None)
 
-    def cancel(self) -> None:
-        """Ask for it back."""
+    def discard(self) -> None:
+        """Tell nobody."""
+        self.state = IDLE
+        self._finished = None
+
+    def _ask_back(self) -> None:
         self._overlapped.cancel()
 
-    def withdraw(self) -> bool:
-        """Have it back for good: True when the kernel has let go of it, else False and `finished` is called later.
+    def _is_with_kernel(self) -> bool:
+        return bool(self._overlapped.pending)
 
-        Lifetime: the kernel may have let go and the packet still be queued; the registry holds this until it is taken.
-        """
-        asked = False
-        with contained:
-            self.cancel()
-            asked = True
-        if asked and self._overlapped.pending:
-            return False
+    def _detach(self) -> None:
         self._finished = None
-        return True
-
-    def discard(self) -> None:
-        """Do nothing: the loop is gone and nobody is told."""
 
 
-class Accept:
+class Accept(Operation):
     """One AcceptEx: a socket made in advance, for the next connection of a listener. Used once."""
 
     __slots__ = ("_finished", "_listener", "_overlapped", "conn")
 
     def __init__(self, listener: socket.socket, finished: Callable[[Accept, Any, BaseException | None], None]) -> None:
+        super().__init__()
         self._listener = listener
-        self._finished = finished
+        self._finished: Callable[[Accept, Any, BaseException | None], None] | None = finished
         self._overlapped = overlapped.Overlapped(0)
         # Of the listener's own family, or AcceptEx fails.
         self.conn: socket.socket = socket.socket(listener.family, socket.SOCK_STREAM, listener.proto)
@@ -157,10 +207,15 @@ class Accept:
         except BaseException:
             self.conn.close()
             raise
+        self.state = PENDING
         proactor.keep(self._overlapped.address, self)
 
     def done(self, count: int) -> None:
         """Completion: report the peer's address, or the error, with the socket closed."""
+        self.state = IDLE
+        if self._finished is None:
+            self.conn.close()
+            return
         try:
             self._overlapped.getresult()
             # Without it the new socket has no names, no options of its listener, and cannot be shut down.
@@ -175,10 +230,17 @@ class Accept:
         else:
             self._finished(self, peer, None)
 
-    def cancel(self) -> None:
-        """Ask for it back. A connection that came first is reported all the same."""
-        self._overlapped.cancel()
-
     def discard(self) -> None:
-        """Close what arrived: the loop is gone."""
+        """Close what arrived, and tell nobody."""
+        self.state = IDLE
+        self._finished = None
         self.conn.close()
+
+    def _ask_back(self) -> None:
+        self._overlapped.cancel()  # a connection that came first is reported all the same
+
+    def _is_with_kernel(self) -> bool:
+        return bool(self._overlapped.pending)
+
+    def _detach(self) -> None:
+        self._finished = None

@@ -9,9 +9,10 @@ Receives are submitted when the turn is over. A peer that was answered in this t
 replied by then, so its receive succeeds within the call, and the sockets of our transports are in the mode in which
 that posts no packet: the operation goes straight to the completed ones.
 
-Lifetimes, the one rule: *cancelling never frees; only the completion frees.* An operation is in the registry from
-before it is handed to the kernel until it has completed, which is the success of the call itself or else the packet
-taken from the port. The registry keeps the OVERLAPPED and the buffer alive, so no address is used twice meanwhile.
+Lifetimes, the one rule: *cancelling never frees; only the completion frees.* An operation is in the registry, under the
+address of its OVERLAPPED, from before it is handed to the kernel until it has completed, which is the success of the
+call itself or else the packet taken from the port (:mod:`proactor_echo.loops.iocp.lifetimes`). The registry keeps the
+OVERLAPPED and the buffer alive, so no address is used twice meanwhile.
 
 Sources: "I/O Completion Ports" and "GetQueuedCompletionStatusEx function" of the Windows API reference; CPython's
 ``Lib/asyncio/windows_events.py`` in 3.11 to 3.13.
@@ -35,10 +36,14 @@ import time
 import weakref
 from collections import deque
 from ctypes import wintypes
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proactor_echo.loops.iocp import winapi
+from proactor_echo.loops.iocp.lifetimes import Operation
 from proactor_echo.loops.iocp.private import IocpProactor, overlapped
+
+if TYPE_CHECKING:
+    import asyncio
 
 logger: logging.Logger = logging.getLogger("asyncio")
 
@@ -61,19 +66,6 @@ _WAKE_ADDRESS = 0
 
 _never_completed: list[Any] = []
 """Operations the kernel had not given back when their port was closed. It may still write to them: kept for ever."""
-
-
-class Operation(Protocol):
-    """Something the kernel works on, in the registry under the address of its OVERLAPPED."""
-
-    def done(self, count: int) -> None:
-        """Take it back from the kernel, with `count` bytes transferred. Called from the loop."""
-
-    def cancel(self) -> None:
-        """Ask the kernel to give it back soon. `done` or `discard` is called all the same."""
-
-    def discard(self) -> None:
-        """Take it back after the loop's end: free what it holds, and tell nobody."""
 
 
 class Submittable(Protocol):
@@ -263,7 +255,7 @@ class BatchProactor(IocpProactor):
                 self._woken = False
                 raise
 
-    def _register(self, ov: Any, obj: Any, callback: Any) -> Any:
+    def _register(self, ov: Any, obj: Any, callback: Any) -> asyncio.Future[Any]:
         # By what the call itself said, which reading the result overwrites: an operation that was pending posts a
         # packet also if it is done by now, and its memory must live until that comes.
         silent = obj in self._silent and not ov.error

@@ -15,9 +15,9 @@ import ctypes
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops.iocp import winapi
-from proactor_echo.loops.iocp.operations import Send, error_from, failure
+from proactor_echo.loops.iocp.lifetimes import IDLE, PENDING, CompletionTransport, Operation
+from proactor_echo.loops.iocp.operations import RepeatedReceive, Send, error_from, failure
 from proactor_echo.loops.stream import StreamTransport
-from proactor_echo.loops.stream_writing import contained
 
 if TYPE_CHECKING:
     import socket
@@ -26,52 +26,30 @@ if TYPE_CHECKING:
 from proactor_echo.loops.iocp.buffers import QUIET_RECEIVES, SIZES, Buffer, BufferPool
 
 
-class Receive:
+class Receive(RepeatedReceive):
     """The one receive of a connection, submitted again and again into a buffer that grows and shrinks with its use."""
 
     __slots__ = (
-        "_address",
-        "_block",
         "_borrowed",
         "_buffer",
-        "_due",
         "_flags_address",
-        "_handle",
         "_level",
-        "_overlapped",
         "_pool",
-        "_proactor",
         "_quiet",
         "_silent",
-        "_transport",
         "_wsabuf_address",
-        "pending",
     )
 
     def __init__(self, proactor: BatchProactor, pool: BufferPool, handle: int, silent: bool) -> None:
-        self._transport: Any = None
-        self._proactor = proactor
+        super().__init__(proactor, handle, winapi.StreamOperation())
         self._pool = pool
-        self._handle = handle
         self._silent = silent
-        self._block = winapi.StreamOperation()
-        self._overlapped = self._block.overlapped  # shares the memory of the block
-        self._address = ctypes.addressof(self._block)
         self._wsabuf_address = self._address + winapi.BUFFER_OFFSET
         self._flags_address = self._address + winapi.FLAGS_OFFSET
         self._buffer: Buffer | None = None
         self._level = 0
         self._quiet = 0
         self._borrowed: tuple[Any, memoryview[Any], Any] | None = None
-        self._due = False
-        self.pending: bool = False
-
-    def submit_soon(self, transport: IocpStream) -> None:
-        """Submit when this turn is over. This holds `transport` until the completion, and no longer."""
-        if not (self.pending or self._due):
-            self._due = True
-            self._transport = transport
-            self._proactor.submit_soon(self)
 
     def submit(self) -> None:
         """Leave the receive with the kernel, if it is still wanted; an error is reported in the next turn.
@@ -89,7 +67,7 @@ class Receive:
                 self._transport = None
                 return
             self._block.flags = 0
-            self.pending = True
+            self.state = PENDING
             self._proactor.keep(self._address, self)
             if not winapi.WSARecv(self._handle, self._wsabuf_address, 1, 0, self._flags_address, self._address, 0):
                 if self._silent:
@@ -104,9 +82,9 @@ class Receive:
             self._refused(transport, exc)
 
     def _refused(self, transport: Any, exc: BaseException) -> None:
-        if self.pending:
+        if self.state is PENDING:  # in name only: the kernel did not take it
             self._proactor.drop(self._address)
-            self.pending = False
+            self.state = IDLE
         self._transport = self._borrowed = None
         transport._loop.call_soon(transport._receive_refused, exc)
 
@@ -139,7 +117,7 @@ class Receive:
 
     def done(self, count: int) -> None:
         """Completion: hand over what came, then receive again if the protocol still reads."""
-        self.pending = False
+        self.state = IDLE
         transport, self._transport = self._transport, None
         if transport is None or transport._withdrawn:
             self.discard()
@@ -191,35 +169,16 @@ class Receive:
                 self._level = level - 1
                 self._quiet = 0
 
-    def cancel(self) -> None:
-        """Ask for it back."""
-        winapi.CancelIoEx(self._handle, self._address)
-
     def has_brought_data(self) -> bool:
         """Whether bytes are here that the transport has not been given yet, or may be: nobody has looked."""
-        return self._due or (self.pending and not self._overlapped.Internal and bool(self._overlapped.InternalHigh))
-
-    def withdraw(self) -> bool:
-        """Have it back for good: True when the kernel has let go of it, else False and the transport is told later.
-
-        Lifetime: the kernel may have let go and the packet still be queued; the registry holds this until it is taken.
-        """
-        if not self.pending:
-            self.discard()
-            return True
-        asked = False
-        with contained:
-            self.cancel()
-            asked = True
-        if asked and self._overlapped.Internal == winapi.STATUS_PENDING:
-            return False
-        self._transport = None
-        return True
+        return self._due or (
+            self.state is PENDING and not self._overlapped.Internal and bool(self._overlapped.InternalHigh)
+        )
 
     def discard(self) -> None:
         """Let go of the buffer: the kernel has given it back, and nobody wants what it brought."""
-        self.pending = False
-        self._transport = self._borrowed = None
+        super().discard()
+        self._borrowed = None
         self._free()
 
     def _free(self) -> None:
@@ -228,7 +187,7 @@ class Receive:
             self._buffer = None
 
 
-class IocpStream(StreamTransport):
+class IocpStream(CompletionTransport, StreamTransport):
     """A stream transport driven by completions."""
 
     __slots__ = ("_out", "_receive", "_send", "_silent", "_withdrawn")
@@ -236,7 +195,7 @@ class IocpStream(StreamTransport):
     def _init_engine(self, sock: socket.socket) -> None:
         loop = self._loop
         self._withdrawn = False
-        self._out = 0  # operations the kernel still has after it was asked for them
+        self._out = 0
         self._send: Send | None = None
         self._silent = silent = loop._proactor.watch_silently(sock)
         self._receive = Receive(loop._proactor, loop._state.buffers, sock.fileno(), silent)
@@ -271,14 +230,5 @@ class IocpStream(StreamTransport):
         else:
             self._sent(count)
 
-    def _withdraw(self) -> bool:
-        self._withdrawn = True
-        if self._loop.is_closed():
-            return True  # closing the loop had everything back
-        self._out = (not self._receive.withdraw()) + (self._send is not None and not self._send.withdraw())
-        return not self._out
-
-    def _came_back(self) -> None:
-        self._out -= 1
-        if not self._out:
-            self._quiet()
+    def _operations(self) -> list[Operation]:
+        return [self._receive] if self._send is None else [self._receive, self._send]

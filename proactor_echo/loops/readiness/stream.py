@@ -100,7 +100,7 @@ class ReadinessStream(StreamTransport):
 
     def _readable(self, _mask: int) -> None:
         try:
-            data = self._sock.recv(MOST)  # type: ignore[union-attr]
+            data = self._sock.recv(MOST)  # type: ignore[union-attr]  # there is one while it is watched
         except (BlockingIOError, InterruptedError):
             return
         except (SystemExit, KeyboardInterrupt):
