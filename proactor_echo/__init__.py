@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         FramingError,
         ProactorEchoError,
         ProtocolStateError,
+        TlsError,
         classify,
     )
     from proactor_echo.loops import EventLoop, new_event_loop, run
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from proactor_echo.net.tcp.connection import Connection
     from proactor_echo.net.tcp.protocol import FramedProtocol
     from proactor_echo.net.tcp.server import Server, serve_tcp
+    from proactor_echo.net.tcp.tls.description import Tls
+    from proactor_echo.net.tcp.tls.files import TlsCertificate
     from proactor_echo.net.udp import UdpEndpoint, UdpServer, bind_udp, connect_udp, serve_udp
     from proactor_echo.net.udp.handler import DatagramHandler
     from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol, echo
@@ -88,6 +91,9 @@ __all__ = [
     "Server",
     "ServerStats",
     "SocketOptions",
+    "Tls",
+    "TlsCertificate",
+    "TlsError",
     "UdpEndpoint",
     "UdpServer",
     "VarintCodec",
@@ -113,7 +119,7 @@ _HOMES = {
     "proactor_echo.errors": (
         "BindError ConnectFailed DatagramTooLong Disconnect Disconnected DisconnectReason EndOfStream "
         "FrameCorrupt FrameTooLong FrameTruncated FramingError ProactorEchoError ProtocolStateError "
-        "classify"
+        "TlsError classify"
     ),
     "proactor_echo.loops": "EventLoop new_event_loop run",
     "proactor_echo.net.tcp.client": "connect_tcp",
@@ -121,6 +127,8 @@ _HOMES = {
     "proactor_echo.net.udp.handler": "DatagramHandler",
     "proactor_echo.net.tcp.protocol": "FramedProtocol",
     "proactor_echo.net.tcp.server": "Server serve_tcp",
+    "proactor_echo.net.tcp.tls.description": "Tls",
+    "proactor_echo.net.tcp.tls.files": "TlsCertificate",
     "proactor_echo.net.stats": "ConnectionStats DatagramStats DrainReport ServerStats",
     "proactor_echo.net.udp": "UdpEndpoint UdpServer bind_udp connect_udp serve_udp",
     "proactor_echo.sockets.options": "KeepAlive SocketOptions",

@@ -14,6 +14,7 @@ that ``except OSError`` and ``except ValueError`` work as in any Python program:
         Disconnected (ConnectionError)      the connection ended otherwise
         BindError (OSError)                 a socket could not be bound
         ConnectFailed (OSError)             no address of the peer could be connected to
+        TlsError (OSError)                  a certificate or a key cannot be used
 """
 
 import sys
@@ -45,6 +46,7 @@ __all__ = [
     "FramingError",
     "ProactorEchoError",
     "ProtocolStateError",
+    "TlsError",
     "classify",
     "is_resource_error",
 ]
@@ -167,6 +169,17 @@ class ConnectFailed(ProactorEchoError, OSError):
     def __init__(self, message: str, *, errors: Sequence[BaseException] = (), errno: int | None = None) -> None:
         super().__init__(message)
         self.errors: list[BaseException] = list(errors)
+        self.errno = errno
+
+
+class TlsError(ProactorEchoError, OSError):
+    """A certificate, a key or another file of a :class:`Tls` cannot be used. ``str()`` is one sentence for an operator.
+
+    ``errno`` is the system's when a file could not be read, else None. What OpenSSL said is in ``__cause__``.
+    """
+
+    def __init__(self, message: str, *, errno: int | None = None) -> None:
+        super().__init__(message)
         self.errno = errno
 
 
