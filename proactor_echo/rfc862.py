@@ -39,31 +39,28 @@ class EchoProtocol(FramedProtocol):
 
     _verbatim = False  # whether the bytes of whole frames are their own answer
     _skim: Callable[[bytes], tuple[int, int]] | None = None  # counts the frames; None where any bytes are one
-    _echoed_bytes = 0  # sent back verbatim, and not in _stats yet: half the work of counting each way
+    _echoed_bytes = 0  # sent back verbatim, and not counted by the stream: half the work of counting each way
     _echoed_frames = 0
 
     @property
     def stats(self) -> ConnectionStats:
         """What passed so far."""
-        stats, size, count = self._stats, self._echoed_bytes, self._echoed_frames
-        stats.bytes_in += size
-        stats.bytes_out += size
-        stats.frames_in += count
-        stats.frames_out += count
-        self._echoed_bytes = self._echoed_frames = 0
+        size, count = self._echoed_bytes, self._echoed_frames
+        stats = self._stream.stats
+        stats.add(ConnectionStats(size, size, count, count))
         return stats
 
-    def _state_changed(self, before: ConnectionState, after: ConnectionState) -> None:
+    def _state_changed(self) -> None:
         self._verbatim = self._may_be_verbatim
 
     @property
     def _may_be_verbatim(self) -> bool:
-        return self._lifecycle.state is ConnectionState.OPEN and self.codec.canonical and self._sends_all_back
+        return self._stream.state is ConnectionState.OPEN and self.codec.canonical and self._sends_all_back
 
     def _begin(self) -> None:
         super()._begin()
         if type(self.codec) is not RawCodec:
-            self._skim = self._decoder.skim
+            self._skim = self._stream.decoder.skim
 
     def _rest_waits(self, waits: bool) -> None:
         super()._rest_waits(waits)

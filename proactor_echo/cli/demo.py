@@ -8,9 +8,6 @@ back. A step that finds something wrong raises :class:`WrongEcho`; that, and any
 import asyncio
 import contextlib
 import random
-import socket
-import struct
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Final, NamedTuple
@@ -191,7 +188,7 @@ async def resets(servers: Servers) -> tuple[str, str]:
         for _ in range(50):
             bad = await _connect(servers.raw)
             await bad.send(b"x")
-            _reset(bad)
+            bad.reset()
             await bad.wait_closed()
         await _round_trip(honest, data)
     async with await _connect(servers.raw) as late:
@@ -303,14 +300,6 @@ def _compare(sent: bytes, returned: bytes) -> None:
         raise WrongEcho(f"{len(returned):,} bytes came back for {len(sent):,}")
     place = next(index for index, (one, other) in enumerate(zip(sent, returned, strict=True)) if one != other)
     raise WrongEcho(f"byte {place:,} of {len(sent):,} came back different")
-
-
-def _reset(conn: Connection) -> None:
-    """End the connection with a TCP reset: closing with a linger time of 0 sends one."""
-    layout = "HH" if sys.platform == "win32" else "ii"
-    sock = conn.transport.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(layout, 1, 0))
-    conn.abort()
 
 
 def _noise(size: int) -> bytes:

@@ -11,29 +11,9 @@ from collections import Counter
 from typing import Any
 
 from proactor_echo.errors import DisconnectReason
+from proactor_echo.wire.connection import ConnectionStats
 
 __all__ = ["ConnectionStats", "DatagramStats", "DrainReport", "ServerStats"]
-
-
-@dataclasses.dataclass(slots=True)
-class ConnectionStats:
-    """The counters of one connection."""
-
-    bytes_in: int = 0
-    bytes_out: int = 0
-    frames_in: int = 0
-    frames_out: int = 0
-
-    def add(self, other: ConnectionStats) -> None:
-        """Add the traffic of another connection."""
-        self.bytes_in += other.bytes_in
-        self.bytes_out += other.bytes_out
-        self.frames_in += other.frames_in
-        self.frames_out += other.frames_out
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain numbers and strings, ready for JSON."""
-        return dataclasses.asdict(self)
 
 
 @dataclasses.dataclass(slots=True)

@@ -30,7 +30,7 @@ from proactor_echo.arguments import check_flag, check_instance, check_seconds, c
 from proactor_echo.sockets import winsock
 from proactor_echo.sockets.refusals import report_refusal
 
-__all__ = ["ACCEPTED_INHERIT", "KeepAlive", "SocketLike", "SocketOptions"]
+__all__ = ["ACCEPTED_INHERIT", "KeepAlive", "SocketLike", "SocketOptions", "reset_on_close"]
 
 ACCEPTED_INHERIT: Final = sys.platform == "linux"
 """Whether an accepted socket has its listener's TCP options, so that setting them there once is enough (tcp(7))."""
@@ -206,3 +206,8 @@ def _set(sock: SocketLike, name: str, level: int, option: int, value: int) -> No
         sock.setsockopt(level, option, value)
     except OSError as exc:
         report_refusal(name, exc)
+
+
+def reset_on_close(sock: socket.socket) -> None:
+    """Have closing this socket send a reset, as it does with a linger time of 0 (unless it was shut down before)."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("HH" if sys.platform == "win32" else "ii", 1, 0))

@@ -195,17 +195,14 @@ def _watched(handler: Handler, errors: list[Exception]) -> Handler:
 
 
 def _watched_protocol(factory: Callable[[], FramedProtocol], errors: list[Exception]) -> Callable[[], FramedProtocol]:
+    def noted(error: BaseException) -> None:
+        if isinstance(error, Exception):
+            errors.append(error)
+
     def make() -> FramedProtocol:
         protocol = factory()
         check_made("protocol_factory", protocol, FramedProtocol)
-        crashed = protocol.crashed
-
-        def noted(error: BaseException) -> None:
-            if isinstance(error, Exception):
-                errors.append(error)
-            crashed(error)
-
-        protocol.crashed = noted  # type: ignore[method-assign]
+        protocol.on_error = noted
         return protocol
 
     return make

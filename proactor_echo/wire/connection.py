@@ -27,7 +27,7 @@ what was in the way.
 import copy
 import dataclasses
 from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from proactor_echo.errors import (
     Disconnect,
@@ -41,7 +41,7 @@ from proactor_echo.errors import (
 )
 from proactor_echo.escaping import escaped
 from proactor_echo.wire.codec import BytesLike, Codec, Decoder, as_bytes
-from proactor_echo.wire.lifecycle import MAY_RECEIVE, MAY_SEND, ConnectionState, Event, next_state
+from proactor_echo.wire.lifecycle import MAY_RECEIVE, MAY_SEND, TRANSITIONS, ConnectionState, Event, next_state
 from proactor_echo.wire.raw import RawCodec
 
 __all__ = ["ConnectionStats", "FramedStream"]
@@ -51,7 +51,7 @@ E = TypeVar("E", bound=ProactorEchoError)
 
 @dataclasses.dataclass(slots=True)
 class ConnectionStats:
-    """What passed over one connection."""
+    """The counters of one connection."""
 
     bytes_in: int = 0
     bytes_out: int = 0
@@ -65,7 +65,7 @@ class ConnectionStats:
         self.frames_in += other.frames_in
         self.frames_out += other.frames_out
 
-    def as_dict(self) -> dict[str, object]:
+    def as_dict(self) -> dict[str, Any]:
         """Return plain numbers and strings, ready for JSON."""
         return dataclasses.asdict(self)
 
@@ -74,7 +74,7 @@ class FramedStream:
     """One connection of frames, without its socket.
 
     :param codec: how bytes become frames. Another may be set until :meth:`connected`.
-    :param peer: what errors call the other side.
+    :param peer: the other side; errors call it what :meth:`peer_name` says.
     """
 
     __slots__ = (
@@ -96,9 +96,9 @@ class FramedStream:
         "state",
     )
 
-    def __init__(self, codec: Codec, peer: str = "") -> None:
+    def __init__(self, codec: Codec, peer: object = None) -> None:
         self.codec: Codec = codec
-        self.peer: str = peer
+        self.peer: object = peer
         self.state: ConnectionState = ConnectionState.OPENING
         """Where the connection is in its life."""
         self.can_receive: bool = False
@@ -123,7 +123,7 @@ class FramedStream:
         self._words = ""
 
     def __repr__(self) -> str:
-        return f"<FramedStream {self.peer or 'unconnected'} {self.state}>"
+        return f"<FramedStream {self.peer_name() or 'unconnected'} {self.state}>"
 
     # -- 1. what has happened below ------------------------------------------------------------------------------
 
@@ -242,6 +242,10 @@ class FramedStream:
 
     # -- 3. questions --------------------------------------------------------------------------------------------
 
+    def peer_name(self) -> str:
+        """Return the peer as text; for a subclass that knows better than ``str()``."""
+        return str(self.peer or "")
+
     @property
     def buffered(self) -> int:
         """How many bytes of an unfinished frame are held."""
@@ -269,12 +273,12 @@ class FramedStream:
 
     def lost_error(self, disconnect: Disconnect) -> Disconnected:
         """Return the exception for whoever still wants to use the connection, which ended like this."""
-        text = f"{self.peer}: {disconnect.text}"
+        text = f"{self.peer_name()}: {disconnect.text}"
         return self.sign(Disconnected(text, reason=disconnect.reason, number=disconnect.number))
 
     def end_of_stream(self) -> EndOfStream:
         """Return the exception for whoever wants a frame after the last one."""
-        return self.sign(EndOfStream(f"{self.peer}: no more frames"))
+        return self.sign(EndOfStream(f"{self.peer_name()}: no more frames"))
 
     def sign(self, error: E) -> E:
         """Mark ``error`` as raised because this connection has ended, and return it."""
@@ -293,9 +297,10 @@ class FramedStream:
     # -- below: how the pieces above do it -----------------------------------------------------------------------
 
     def _happened(self, event: Event) -> None:
-        state = self.state = next_state(self.state, event)
-        self.can_receive = state in MAY_RECEIVE
-        self.can_send = state in MAY_SEND
+        before = self.state
+        self.state = after = TRANSITIONS.get((before, event)) or next_state(before, event)  # which says what is wrong
+        self.can_receive = after in MAY_RECEIVE
+        self.can_send = after in MAY_SEND
 
     def _failed(self, error: FramingError) -> None:
         self._decoder._fail(error, [])  # it holds nothing any more; the frames before the error are the caller's

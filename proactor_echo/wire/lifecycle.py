@@ -39,13 +39,13 @@ A pair of state and event that is not in the table raises ProtocolStateError.
 """
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
 from proactor_echo.errors import ProtocolStateError
 
-__all__ = ["MAY_RECEIVE", "MAY_SEND", "TRANSITIONS", "ConnectionState", "Event", "Lifecycle", "next_state"]
+__all__ = ["MAY_RECEIVE", "MAY_SEND", "TRANSITIONS", "ConnectionState", "Event", "next_state"]
 
 
 class ConnectionState(enum.StrEnum):
@@ -115,55 +115,6 @@ def next_state(state: ConnectionState, event: Event) -> ConnectionState:
     if after is None:
         raise ProtocolStateError(f"{_WORDS[event]} is not possible while the connection is {_WORDS_FOR[state]}")
     return after
-
-
-_NEXT: Final = {
-    cause: (after, after in MAY_RECEIVE, after in MAY_SEND, after is _S.CLOSED) for cause, after in TRANSITIONS.items()
-}
-"""The same, with whether the new state can receive, whether it can send, and whether it is CLOSED."""
-
-
-class Lifecycle:
-    """The state of one connection.
-
-    :param on_change: called as ``on_change(before, after)`` whenever the state has changed. When it runs,
-        :attr:`state` is the new one already.
-    """
-
-    __slots__ = ("_on_change", "can_receive", "can_send", "state")
-
-    def __init__(self, on_change: Callable[[ConnectionState, ConnectionState], None] | None = None) -> None:
-        self.state: ConnectionState = ConnectionState.OPENING
-        """The present state."""
-        self.can_receive: bool = False
-        """Whether the peer may still send: OPEN and OUR_EOF."""
-        self.can_send: bool = False
-        """Whether we may still send: OPEN and PEER_EOF."""
-        self._on_change = on_change
-
-    def __repr__(self) -> str:
-        return f"<Lifecycle {self.state}>"
-
-    def on(self, event: Event) -> ConnectionState:
-        """Apply ``event``; return the new state.
-
-        Raises :class:`~proactor_echo.errors.ProtocolStateError` if it is not allowed in this state, which then stays.
-        """
-        before = self.state
-        found = _NEXT.get((before, event))
-        if found is None:
-            raise ProtocolStateError(f"{_WORDS[event]} is not possible while the connection is {_WORDS_FOR[before]}")
-        after, can_receive, can_send, is_the_end = found
-        if after is not before:
-            self.state = after
-            self.can_receive = can_receive
-            self.can_send = can_send
-            on_change = self._on_change
-            if on_change is not None:
-                if is_the_end:
-                    self._on_change = None  # no change follows this one, and the owner of the callback may be freed
-                on_change(before, after)
-        return after
 
 
 _WORDS: Final = {

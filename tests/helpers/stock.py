@@ -10,21 +10,21 @@ from helpers.peers import WINE, RawClient, eventually
 
 import proactor_echo as pe
 
-P = TypeVar("P", bound=pe.FramedProtocol)
+P = TypeVar("P", bound=pe.FramedProtocol | pe.Connection)
 
 
 class Serving(Generic[P]):
-    """A ``loop.create_server`` that remembers its protocols."""
+    """A ``loop.create_server`` that remembers its connections."""
 
     def __init__(self, factory: Callable[[], P]) -> None:
         self._factory = factory
         self.address: tuple[Any, ...] = ()
         self.made: list[P] = []
 
-    def make(self) -> P:
-        protocol = self._factory()
-        self.made.append(protocol)
-        return protocol
+    def make(self) -> asyncio.Protocol:
+        made = self._factory()
+        self.made.append(made)
+        return made.protocol if isinstance(made, pe.Connection) else made
 
     @property
     def only(self) -> P:
@@ -104,8 +104,21 @@ class RecordingTransport:
         self._transport.write(data)
 
 
-class WatchedConnection(Watched, pe.Connection):
-    """A Connection that notes every write."""
+class WatchedConnection(pe.Connection):
+    """A Connection that notes every ``transport.write``, and each time that its protocol says that it has ended."""
+
+    def __init__(self, codec: pe.Codec | None = None, **options: Any) -> None:
+        super().__init__(codec, **options)
+        self.writes: list[bytes] = []
+        self.ends: list[pe.Disconnect] = []
+        protocol: Any = self.protocol
+        made, closed = protocol.connection_made, protocol.connection_closed
+        protocol.connection_made = lambda transport: made(RecordingTransport(transport, self.writes))
+        protocol.connection_closed = lambda disconnect: closed(self._note(disconnect))
+
+    def _note(self, disconnect: pe.Disconnect) -> pe.Disconnect:
+        self.ends.append(disconnect)
+        return disconnect
 
 
 @contextlib.asynccontextmanager
@@ -125,7 +138,7 @@ async def connection(
             client.close()
 
 
-async def reset_by_peer(protocol: pe.FramedProtocol, client: RawClient) -> pe.Disconnect:
+async def reset_by_peer(protocol: pe.FramedProtocol | pe.Connection, client: RawClient) -> pe.Disconnect:
     """Let the peer reset the connection; return how the end was reported."""
     client.reset()
     await eventually(lambda: protocol.disconnect or (WINE and protocol.state is pe.ConnectionState.PEER_EOF))

@@ -17,39 +17,36 @@ every :data:`~proactor_echo.net.tcp.protocol.FRAMES_AT_ONCE` frames: only so man
 from __future__ import annotations
 
 import asyncio
-import copy
-from collections import deque
 from collections.abc import Awaitable, Sequence
 from typing import Self
 
 from proactor_echo.arguments import check_whole
 from proactor_echo.errors import (
     Disconnect,
-    DisconnectReason,
     EndOfStream,
     FramingError,
-    ProactorEchoError,
     ProtocolStateError,
 )
 from proactor_echo.net.loop_api import turn_end_of
-from proactor_echo.net.tcp.core import next_wake, wake
-from proactor_echo.net.tcp.ending import lost_error
-from proactor_echo.net.tcp.protocol import FRAMES_AT_ONCE, Buffer, FramedProtocol
-from proactor_echo.wire import Codec
+from proactor_echo.net.tcp.core import StreamProtocol
+from proactor_echo.net.tcp.observers import next_wake
+from proactor_echo.net.tcp.queueing import PER_FRAME, QueueingProtocol
+from proactor_echo.net.tcp.started import Started
+from proactor_echo.wire import BytesLike, Codec
+from proactor_echo.wire.connection import ConnectionStats
 from proactor_echo.wire.lifecycle import ConnectionState
 
 __all__ = ["Connection"]
 
 #: Bytes that a sender who never waits sends before they leave, and before it lets others run.
 _GATHER = 65536
-#: What an object in a queue costs beside its payload, in bytes; keeps queues of empty frames bounded too.
-_PER_FRAME = 48
 
 
-class Connection(FramedProtocol):
+class Connection:
     """One TCP connection, of a server's handler or made by :func:`~proactor_echo.connect_tcp`.
 
     ``read_limit``: bytes in the receive queue at which reading pauses. Use it in ``async with`` or ``close()`` it.
+    :attr:`protocol` is what a transport is given: ``await loop.create_connection(lambda: conn.protocol, …)``.
     """
 
     def __init__(
@@ -61,23 +58,13 @@ class Connection(FramedProtocol):
         close_timeout: float = 10.0,
     ) -> None:
         check_whole("read_limit", read_limit, unit="bytes")
-        super().__init__()
-        self.configure(codec, write_limit=write_limit, close_timeout=close_timeout)
-        self._loop = asyncio.get_running_loop()
-        self._call_at_turn_end = turn_end_of(self._loop)
-        self._read_limit = read_limit
-        self._frames: deque[bytes] = deque()  # to be received in this iteration of the loop
-        self._later: deque[bytes] = deque()  # behind them
-        self._queued = 0
+        self._protocol = protocol = QueueingProtocol(read_limit)
+        protocol.configure(codec, write_limit=write_limit, close_timeout=close_timeout)
+        self._stream = protocol._stream
+        self._frames = protocol.frames
+        self._loop = loop = asyncio.get_running_loop()
+        self._call_at_turn_end = turn_end_of(loop)
         self._sent_at_once = 0  # bytes sent since receiving or sending waited
-        self._read_paused = False
-        self._ended = False
-        self._broken: Disconnect | None = None
-        #: The :class:`FramingError` that ended receiving, if one did.
-        self.failure: FramingError | None = None
-        self._reader: asyncio.Future[None] | None = None
-        self._writers: list[asyncio.Future[None]] = []
-        self._watchers: list[asyncio.Future[None]] = []
 
     # -- receiving -----------------------------------------------------------------------------------------------
 
@@ -96,101 +83,149 @@ class Connection(FramedProtocol):
         return self
 
     async def __anext__(self) -> bytes:
+        frames, queue = self._frames, self._protocol
         try:
-            while not self._frames:
-                await self._more_frames()
+            while not frames:
+                if queue.reader is not None or queue.read_paused or queue.ended or queue.later:
+                    await self._more_frames()
+                else:  # what _more_frames() comes to most often; calling it would be felt
+                    queue.queued = self._sent_at_once = 0
+                    reader: asyncio.Future[None] = asyncio.Future(loop=self._loop)
+                    queue.reader = reader
+                    await reader
         except EndOfStream:
             raise StopAsyncIteration from None
-        return self._frames.popleft()
+        return frames.popleft()
 
     def _more_frames(self) -> Awaitable[None]:
         """Return what to await until the queue may have a frame, or raise what ended it."""
-        if self._later:
+        queue = self._protocol
+        if queue.later:
             return self._next_portion_of_frames()
-        if self._ended:
-            raise self._end_error()
+        if queue.ended:
+            raise queue.end_error()
         # One that is done belongs to a task which was cancelled.
-        if self._reader is not None and not self._reader.done():
+        if queue.reader is not None and not queue.reader.done():
             raise ProtocolStateError("another task is already receiving from this connection")
-        self._queued = self._sent_at_once = 0
-        if self._read_paused:
-            self._read_paused = False
-            self._resume_reading()
-        self._reader = reader = self._loop.create_future()
+        queue.queued = self._sent_at_once = 0
+        if queue.read_paused:
+            queue.read_paused = False
+            queue._resume_reading()
+        queue.reader = reader = self._loop.create_future()
         return reader
 
     async def _next_portion_of_frames(self) -> None:
         await asyncio.sleep(0)
-        self._refill()
-
-    def _refill(self) -> None:
-        frames, later = self._frames, self._later
-        while later and len(frames) < FRAMES_AT_ONCE:
-            frames.append(later.popleft())
-
-    def _end_error(self) -> ProactorEchoError:
-        if self.failure is not None:
-            return self._ending.sign(copy.copy(self.failure))
-        if self._broken is not None:
-            return self._ending.sign(lost_error(self.peer, self._broken))
-        return self._ending.sign(EndOfStream(f"{self.peer}: no more frames"))
+        self._protocol.refill()
 
     # -- sending -------------------------------------------------------------------------------------------------
 
-    async def send(self, frame: Buffer) -> None:
+    async def send(self, frame: BytesLike) -> None:
         """Send one frame, after waiting while the peer is slow.
 
-        Frames sent in one turn of the loop leave together. Raises as :meth:`FramedProtocol.send_frame` does. When it
-        is cancelled, nothing of this frame was sent.
-        """
-        if self._write_paused or self._sent_at_once >= _GATHER:
-            await self._room()
-        if not self._lifecycle.can_send:
-            self._check_sendable()
-        encoded = self.codec.encode(frame)
-        if not self._out:
-            self._call_at_turn_end(self._flush)
-        self._out.append(encoded)
-        self._sent_at_once += len(encoded) + _PER_FRAME
-        self._stats.frames_out += 1
+        Frames sent in one turn of the loop leave together. When it is cancelled, nothing of this frame was sent.
 
-    async def send_many(self, frames: Sequence[Buffer]) -> None:
+        Raises :class:`FramingError` for a frame that the codec cannot carry, :class:`ProtocolStateError` after our
+        own end of file, :class:`Disconnected` when the connection has ended.
+        """
+        stream, protocol = self._stream, self._protocol
+        if protocol._write_paused or self._sent_at_once >= _GATHER:
+            await self._room()
+        if not stream.can_send:
+            raise stream.cannot_send()
+        encoded = stream.codec.encode(frame)  # FramedStream.encode() does the same, with one call more
+        stream.frames_out += 1
+        out = protocol._out
+        if not out:
+            self._call_at_turn_end(protocol._flush)
+        out.append(encoded)
+        self._sent_at_once += len(encoded) + PER_FRAME
+
+    async def send_many(self, frames: Sequence[BytesLike]) -> None:
         """Send several frames, after waiting while the peer is slow: one call, where :meth:`send` is one for each.
 
         All of them are sent or, when it raises or is cancelled, none; it waits before the first, not in between. Raises
-        as :meth:`FramedProtocol.send_frame` does.
+        as :meth:`send` does.
         """
-        if self._write_paused or self._sent_at_once >= _GATHER:
+        protocol = self._protocol
+        if protocol._write_paused or self._sent_at_once >= _GATHER:
             await self._room()
-        if not self._lifecycle.can_send:
-            self._check_sendable()
-        encoded = self.codec.encode_many(frames)
-        if not self._out:
-            self._call_at_turn_end(self._flush)
-        self._out.append(encoded)
-        self._sent_at_once += len(encoded) + _PER_FRAME * len(frames)
-        self._stats.frames_out += len(frames)
+        encoded = self._stream.encode_many(frames)
+        if not protocol._out:
+            self._call_at_turn_end(protocol._flush)
+        protocol._out.append(encoded)
+        self._sent_at_once += len(encoded) + PER_FRAME * len(frames)
+
+    def send_frame(self, frame: BytesLike) -> None:
+        """Send one frame without waiting, for code that is no coroutine; raises as :meth:`send` does.
+
+        Nothing bounds what is waiting to be sent then, but what the program itself does.
+        """
+        self._write(self._stream.encode(frame))
+
+    def send_frames(self, frames: Sequence[BytesLike]) -> None:
+        """Send several frames without waiting, in one write; raises as :meth:`send` does, and then sends none."""
+        self._write(self._stream.encode_many(frames))
+
+    def _write(self, encoded: bytes) -> None:
+        protocol = self._protocol
+        if protocol._out:
+            protocol._out.append(encoded)
+        else:
+            protocol._write(encoded)
 
     async def _room(self) -> None:
         """Wait while the peer is slow, and let others run after so many bytes."""
+        protocol = self._protocol
         while True:
             if self._sent_at_once >= _GATHER:
                 self._sent_at_once = 0
-                self._flush()
+                protocol._flush()
                 await asyncio.sleep(0)
-            elif self._write_paused:
-                self._check_sendable()
-                await next_wake(self._writers)
+            elif protocol._write_paused:
+                if not self._stream.can_send:
+                    raise self._stream.cannot_send()
+                await next_wake(protocol.writers)
             else:
                 return
 
-    # -- ending -------------------------------------------------------------------------------------------------
+    # -- ending --------------------------------------------------------------------------------------------------
+
+    def send_eof(self) -> Started[None]:
+        """Send our end of file after everything sent so far; receiving goes on. Doing it twice is harmless.
+
+        It is done when the call returns; it may be awaited all the same.
+        """
+        return self._protocol.send_eof()
+
+    def close(self) -> Started[None]:
+        """Send what is owed, then end the connection. Doing it twice is harmless.
+
+        Closing begins with the call; ``await`` waits until the connection has ended. That is bounded: when the system
+        takes nothing of what is owed for ``close_timeout`` seconds, because the peer does not, the rest is dropped.
+        """
+        return self._protocol.close()
+
+    async def wait_closed(self) -> Disconnect:
+        """Wait until the connection has ended, however it ends; return why."""
+        return await self._protocol.wait_closed()
+
+    def abort(self) -> None:
+        """End the connection at once; what was not sent yet is dropped."""
+        self._protocol.abort()
+
+    def reset(self) -> None:
+        """End the connection at once with a TCP reset: the peer gets an error where :meth:`abort` may look orderly."""
+        self._protocol.reset()
+
+    def limit_idle(self, seconds: float) -> None:
+        """End the connection once nothing passed either way for so many seconds."""
+        self._protocol.limit_idle(seconds)
 
     async def state_changed(self) -> ConnectionState:
         """Wait for a change of :attr:`state` and return what it is then; returns at once when it is closed."""
-        if self.state is ConnectionState.CLOSED:
-            return self.state
-        await next_wake(self._watchers)
+        if self.state is not ConnectionState.CLOSED:
+            await next_wake(self._protocol.watchers)
         return self.state
 
     async def __aenter__(self) -> Self:
@@ -199,85 +234,66 @@ class Connection(FramedProtocol):
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.peer or 'unconnected'} {self.state.value}>"
+    # -- looking -------------------------------------------------------------------------------------------------
+
+    @property
+    def protocol(self) -> StreamProtocol:
+        """What a transport of any asyncio loop is given for this connection."""
+        return self._protocol
+
+    @property
+    def codec(self) -> Codec:
+        """How bytes become frames."""
+        return self._stream.codec
+
+    @property
+    def transport(self) -> asyncio.Transport:
+        """The asyncio transport below."""
+        return self._protocol.transport
+
+    @property
+    def state(self) -> ConnectionState:
+        """Where the connection is in its life."""
+        return self._stream.state
+
+    @property
+    def disconnect(self) -> Disconnect | None:
+        """Why the connection ended; ``None`` while it is open."""
+        return self._stream.disconnect
+
+    @property
+    def failure(self) -> FramingError | None:
+        """The :class:`FramingError` that ended receiving, if one did."""
+        return self._protocol.failure
+
+    @property
+    def stats(self) -> ConnectionStats:
+        """What passed so far."""
+        return self._stream.stats
+
+    @property
+    def peer(self) -> str:
+        """The peer's address as text: ``127.0.0.1:50001``, ``[::1]:50001``."""
+        return self._stream.peer_name()
+
+    @property
+    def local(self) -> str:
+        """Our own address as text."""
+        return self._protocol.local
 
     @property
     def idle(self) -> bool:
         """Whether nothing is owed either way and somebody is waiting for the next frame."""
-        waits = self._reader is not None and not self._reader.done()
-        return waits and not self._frames and not self._later and super().idle
+        return self._protocol.idle
 
-    # -- called from FramedProtocol ------------------------------------------------------------------------------
+    def without_own(self, error: BaseException) -> BaseException | None:
+        """Return what is left of ``error`` without what this connection raised because it has ended; None: nothing."""
+        return self._stream.without_own(error)
 
-    def _deliver(self, frames: list[bytes]) -> None:
-        """Queue the frames of one read."""
-        self._stats.frames_in += len(frames)
-        if self._later or len(self._frames) + len(frames) > FRAMES_AT_ONCE:
-            self._later.extend(frames)
-            if self._reader is not None:  # it waits, and there was nothing
-                self._refill()
-        else:
-            self._frames.extend(frames)
-        self._queued += sum(map(len, frames)) + _PER_FRAME * len(frames)
-        if self._queued > self._read_limit and not self._read_paused:
-            self._read_paused = True
-            self._pause_reading()
-        reader = self._reader
-        if reader is not None:
-            self._reader = None
-            if not reader.done():
-                reader.set_result(None)
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.peer or 'unconnected'} {self.state.value}>"
 
-    def end_received(self) -> None:
-        """Let the receiver come to the end; the handler decides what is still sent."""
-        self._end()
-
-    def connection_closed(self, disconnect: Disconnect) -> None:
-        """Wake whoever waits for a frame."""
-        self._end(None if disconnect.reason in _ORDERLY else disconnect)
-
-    def pause_writing(self) -> None:
-        """Make senders wait (called by the transport)."""
-        self._write_paused = True
-
-    def resume_writing(self) -> None:
-        """Let senders go on (called by the transport)."""
-        self._write_paused = False
-        wake(self._writers)
-
-    def _close(self, reason: DisconnectReason) -> None:
-        super()._close(reason)
-        if reason is DisconnectReason.LOCAL_CLOSE:
-            self._end()
-
-    def _fail(self, error: FramingError) -> None:
-        """Hand the error to the receiver, after the frames before it, and read no more."""
-        self._ending.note(DisconnectReason.FRAMING, error)
-        if not self._ended:
-            self.failure = copy.copy(error)  # which has no traceback, and none may be added: it would lead to us
-        self._read_paused = True
-        self._pause_reading()
-        self._end()
-
-    def _end(self, broken: Disconnect | None = None) -> None:
-        """Let receiving come to its end after the frames in the queue; what ended it first stays the reason."""
-        if not self._ended:
-            self._ended = True
-            self._broken = broken
-        self._wake_reader()
-
-    def _wake_reader(self) -> None:
-        reader = self._reader
-        if reader is not None:
-            self._reader = None
-            if not reader.done():  # cancelled
-                reader.set_result(None)
-
-    def _state_changed(self, before: ConnectionState, after: ConnectionState) -> None:
-        wake(self._watchers)
-        if not self._lifecycle.can_send:
-            wake(self._writers)
-
-
-_ORDERLY = (DisconnectReason.END_OF_FILE, DisconnectReason.LOCAL_CLOSE)
+    @property
+    def get_buffer(self) -> object:
+        """Nothing: ``loop.start_tls()``, given the connection for a protocol, is refused as with its protocol."""
+        return self._protocol.get_buffer

@@ -1,47 +1,51 @@
-"""StreamProtocol: the life of one connection on any asyncio event loop, whatever its bytes mean.
+"""StreamProtocol: the I/O of one connection, on any asyncio event loop.
 
-Its states are those of :mod:`proactor_echo.wire.lifecycle`. Whoever ends it, and however, it comes to its end in one
-place, :meth:`StreamProtocol.connection_lost`, which leaves one :class:`~proactor_echo.errors.Disconnect`. What its
-callbacks raise stays here: it ends the connection, and never reaches the transport.
+What a connection *is* stands in its :class:`~proactor_echo.wire.connection.FramedStream`: state, decoder, counters, and
+the cause of its end. Here is what surrounds that: the transport, gathered output, two timers, the socket.
+
+Whoever ends a connection, and however, it comes to its end in one place, :meth:`StreamProtocol.connection_lost`, which
+leaves one :class:`~proactor_echo.errors.Disconnect`. What its callbacks raise stays here: it ends the connection, and
+never reaches the transport.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
-import struct
-import sys
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
-from proactor_echo.arguments import check_seconds
+from proactor_echo.arguments import check_instance, check_seconds, check_write_limit
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
-from proactor_echo.net.stats import ConnectionStats
-from proactor_echo.net.tcp.ending import Ending, log_level, lost_error
+from proactor_echo.net.tcp.observers import Owner, next_wake, wake
 from proactor_echo.net.tcp.started import Started, nothing_to_wait_for
+from proactor_echo.net.tcp.stream import SocketStream, logger
 from proactor_echo.net.tcp.timers import IdleTimer, StallTimer
 from proactor_echo.sockets.addresses import format_address
-from proactor_echo.wire.lifecycle import ConnectionState, Event, Lifecycle
+from proactor_echo.sockets.options import reset_on_close
+from proactor_echo.wire import Codec, RawCodec
+from proactor_echo.wire.connection import ConnectionStats
+from proactor_echo.wire.lifecycle import ConnectionState
 
-__all__ = ["Owner", "StreamProtocol", "next_wake", "wake"]
-
-logger: logging.Logger = logging.getLogger("proactor_echo.net")
+__all__ = ["StreamProtocol"]
 
 
 class StreamProtocol(asyncio.Protocol):
-    """One connection: opened, ended, half-closed, held up by a peer that does not read, and counted.
+    """One connection on a transport: opened, written to, half-closed, ended, and held up by a peer that does not read.
 
-    A subclass gives meaning to the bytes in :meth:`data_received`, :meth:`_begin` and :meth:`_stream_ended`, and writes
-    with :meth:`_write`.
+    A subclass says in :meth:`data_received` and :meth:`_handle_last` what becomes of the frames, and what happens when
+    the peer sends what is no frame (:meth:`_framing_failed`).
     """
+
+    codec: Codec = RawCodec()
+    write_limit: tuple[int, int] | None = None
 
     #: Seconds for which a closing connection may hand nothing of what is owed to the system before the rest is dropped.
     close_timeout: float = 10.0
 
-    #: Why the connection ended; ``None`` while it is open.
-    disconnect: Disconnect | None = None
+    #: Called with each exception of the code that serves this connection, before it is logged: for a test, say.
+    on_error: Callable[[BaseException], object] | None = None
 
     # What most connections never change is kept in the class: making a connection is work that is done often.
     _transport: asyncio.Transport = cast("asyncio.Transport", None)
@@ -49,19 +53,15 @@ class StreamProtocol(asyncio.Protocol):
     _tls = False
     _resetting = False
     _end_told = False
-    _peer = ""  # see `peer`
-    _address: Any = None
     _owner: Owner | None = None
     _socket: socket.socket | None = None
     _closer: StallTimer | None = None
     _closers: list[asyncio.Future[None]] | None = None
+    _idle: IdleTimer | None = None
 
     def __init__(self) -> None:
-        self._stats = ConnectionStats()
-        self._lifecycle = Lifecycle(self._state_changed)
-        self._out: list[bytes] = []
-        self._ending = Ending()
-        self._idle: IdleTimer | None = None  # asked for with every message
+        self._stream = SocketStream(self.codec)
+        self._out: list[bytes] = []  # encoded, and to be written in one
 
     # -- for subclasses ------------------------------------------------------------------------------------------
 
@@ -82,22 +82,21 @@ class StreamProtocol(asyncio.Protocol):
 
         It is done when the call returns; it may be awaited all the same.
         """
-        self._send_eof()
+        stream, transport = self._stream, self._transport
+        if stream.can_send:
+            if transport.is_closing():
+                return Started(nothing_to_wait_for)  # it broke, and connection_lost() is on its way
+            if not transport.can_write_eof():
+                raise ProtocolStateError("this transport (TLS) cannot send an end of file and go on receiving")
+            self._flush()
+        if stream.send_eof():
+            # The stock transports let the shutdown() of a socket fail that the peer has just reset. Reading tells why.
+            with contextlib.suppress(OSError):
+                transport.write_eof()
+            self._state_changed()
+            if stream.state is ConnectionState.CLOSING:
+                self._close(DisconnectReason.LOCAL_CLOSE)
         return Started(nothing_to_wait_for)
-
-    def _send_eof(self) -> None:
-        if self._lifecycle.state is ConnectionState.OPENING:
-            raise ProtocolStateError("cannot send an end of file: the connection is opening")
-        if not self._lifecycle.can_send or self._transport.is_closing():
-            return
-        if not self._transport.can_write_eof():
-            raise ProtocolStateError("this transport (TLS) cannot send an end of file and go on receiving")
-        self._flush()
-        # The stock transports let the shutdown() of a socket fail that the peer has just reset. Reading tells why.
-        with contextlib.suppress(OSError):
-            self._transport.write_eof()
-        if self._lifecycle.on(Event.SEND_EOF) is ConnectionState.CLOSING:
-            self._close(DisconnectReason.LOCAL_CLOSE)
 
     def close(self) -> Started[None]:
         """Send what is owed, then end the connection. Doing it twice is harmless.
@@ -110,11 +109,11 @@ class StreamProtocol(asyncio.Protocol):
 
     async def wait_closed(self) -> Disconnect:
         """Wait until the connection has ended, however it ends; return why."""
-        while self.disconnect is None:
+        while (disconnect := self._stream.disconnect) is None:
             if self._closers is None:
                 self._closers = []
             await next_wake(self._closers)
-        return self.disconnect
+        return disconnect
 
     def abort(self) -> None:
         """End the connection at once; what was not sent yet is dropped."""
@@ -122,11 +121,9 @@ class StreamProtocol(asyncio.Protocol):
 
     def reset(self) -> None:
         """End the connection at once with a TCP reset: the peer gets an error where :meth:`abort` may look orderly."""
-        if self._lifecycle.state not in (ConnectionState.OPENING, ConnectionState.CLOSED):
-            # Closing a socket that lingers for 0 seconds sends a reset, unless it has been shut down before.
-            linger = struct.pack("HH" if sys.platform == "win32" else "ii", 1, 0)
+        if self._stream.state not in (ConnectionState.OPENING, ConnectionState.CLOSED):
             with contextlib.suppress(OSError):
-                self._transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                reset_on_close(self._transport.get_extra_info("socket"))
             self._resetting = True
         self.abort()
 
@@ -135,19 +132,22 @@ class StreamProtocol(asyncio.Protocol):
     @property
     def state(self) -> ConnectionState:
         """Where the connection is in its life."""
-        return self._lifecycle.state
+        return self._stream.state
+
+    @property
+    def disconnect(self) -> Disconnect | None:
+        """Why the connection ended; ``None`` while it is open."""
+        return self._stream.disconnect
 
     @property
     def stats(self) -> ConnectionStats:
         """What passed so far."""
-        return self._stats
+        return self._stream.stats
 
     @property
     def peer(self) -> str:
         """The peer's address as text: ``127.0.0.1:50001``, ``[::1]:50001``."""
-        if not self._peer and self._address:
-            self._peer = format_address(self._address)
-        return self._peer
+        return self._stream.peer_name()
 
     @property
     def local(self) -> str:
@@ -160,7 +160,31 @@ class StreamProtocol(asyncio.Protocol):
         """The asyncio transport below."""
         return self._transport
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is owed either way: no frame half received, nothing waiting to be sent."""
+        transport = self._transport
+        return transport is None or not (self._stream.buffered or self._out or transport.get_write_buffer_size())
+
     # -- for whoever made the protocol, before and while it is connected -----------------------------------------
+
+    def configure(
+        self,
+        codec: Codec | None = None,
+        *,
+        write_limit: tuple[int, int] | None = None,
+        close_timeout: float | None = None,
+    ) -> None:
+        """Set what is given, before the connection is made; ``None`` keeps what the class or constructor says."""
+        if codec is not None:
+            check_instance("codec", codec, Codec, optional=True)
+            self.codec = codec
+        if write_limit is not None:
+            check_write_limit(write_limit)
+            self.write_limit = write_limit
+        if close_timeout is not None:
+            check_seconds("close_timeout", close_timeout)
+            self.close_timeout = close_timeout
 
     def own(self, owner: Owner | None, sock: socket.socket | None = None, address: Any = None) -> None:
         """Tell ``owner`` about the connection's beginning and end; close ``sock`` when it has ended.
@@ -169,7 +193,7 @@ class StreamProtocol(asyncio.Protocol):
         """
         self._owner = owner
         self._socket = sock
-        self._address = address
+        self._stream.peer = address
 
     def limit_idle(self, seconds: float) -> None:
         """End the connection once nothing passed either way for so many seconds."""
@@ -178,36 +202,35 @@ class StreamProtocol(asyncio.Protocol):
 
     def finish(self) -> None:
         """Come to an end as if the peer had sent its end of file here, unless it is coming to one already."""
-        if self._lifecycle.can_receive:
+        if self._stream.can_receive:
             self._tell_end()
 
     def cut(self, reason: DisconnectReason, error: BaseException | None = None) -> None:
         """Abort for ``reason``."""
-        self._ending.note(reason, error, forced=True)
-        if self._lifecycle.state is not ConnectionState.CLOSED:
+        if self._stream.abort(reason, error):
             self._out.clear()
-            self._lifecycle.on(Event.ABORT)
+            self._state_changed()
             if self._transport is not None:
                 self._transport.abort()
 
     def crashed(self, error: BaseException) -> None:
         """End this connection because of an exception in the code that serves it, with one log record."""
+        if self.on_error is not None:
+            self.on_error(error)
         logger.error("%s: serving the connection failed; it is closed", self.peer or "connection", exc_info=error)
         self.cut(DisconnectReason.HANDLER_FAILED, error)
 
     def without_own(self, error: BaseException) -> BaseException | None:
         """Return what is left of ``error`` without what this connection raised because it has ended; None: nothing."""
-        return self._ending.without_own(error)
+        return self._stream.without_own(error)
 
     @property
     def get_buffer(self) -> Callable[[int], bytearray]:
-        """Nothing: this protocol has no buffer of its own.
+        """Nothing: ``loop.start_tls()`` is refused here, where it asks whether this is a BufferedProtocol.
 
-        ``loop.start_tls()`` asks every protocol whether it is a :class:`asyncio.BufferedProtocol`, before anything is
-        changed. It would put TLS below what is received, and leave this connection sending in clear text on the
-        transport that it has. So it is refused here, where it asks.
+        It would put TLS below what is received, and leave this connection sending in clear text on its old transport.
         """
-        if self._lifecycle.state is not ConnectionState.OPENING:
+        if self._stream.state is not ConnectionState.OPENING:
             raise ProtocolStateError(
                 "loop.start_tls() does not work on this connection, which would go on sending in clear text: "
                 "begin with TLS instead, by serve_tcp(ssl=...)"
@@ -218,24 +241,35 @@ class StreamProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the connection (called by the event loop)."""
+        stream = self._stream
         self._transport = cast("asyncio.Transport", transport)
         self._tls = transport.get_extra_info("sslcontext") is not None
-        if self._address is None:
-            self._address = transport.get_extra_info("peername")
-        if self._lifecycle.state is not ConnectionState.OPENING:
+        if stream.peer is None:
+            stream.peer = transport.get_extra_info("peername")
+        if stream.is_closing:
             self._transport.abort()  # closed before it was there
             return
-        self._lifecycle.on(Event.CONNECTED)
         if self._owner is not None:
             self._owner.connection_opened(self)
         self._call(self._begin)
 
     def eof_received(self) -> bool:
         """Note the peer's end of file, once: a paused proactor transport of the standard library reports it twice."""
-        if self._lifecycle.can_receive:
-            self._ending.peer_ended = True
-            both_ended = self._lifecycle.on(Event.PEER_EOF) is ConnectionState.CLOSING
-            self._stream_ended()
+        stream = self._stream
+        if stream.can_receive:
+            both_ended = stream.state is ConnectionState.OUR_EOF
+            try:
+                frames = stream.feed_eof()
+            except Exception as error:
+                self.crashed(error)
+            else:
+                self._state_changed()
+                if frames:
+                    self._handle_last(frames)
+                if stream.failure is None:
+                    self._tell_end()
+                else:
+                    self._framing_failed()
             if both_ended:
                 self._close(DisconnectReason.LOCAL_CLOSE)
         # Keeping the transport open is ours to decide; TLS cannot be half closed and asyncio warns when asked to.
@@ -243,21 +277,19 @@ class StreamProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection's life (called by the transport, once)."""
-        self._lifecycle.on(Event.LOST)
-        self._out.clear()
         for timer in (self._idle, self._closer):
             if timer is not None:
                 timer.cancel()
-        self._idle = self._closer = None  # they know us too: cycles would be left to the garbage collector
-        self.disconnect = disconnect = self._ending.disconnect(exc)
+        self._idle = self._closer = None  # they know us: a cycle would be left to the garbage collector
+        self._out.clear()
+        disconnect = self._stream.lost(exc)
+        self._state_changed()
         self._close_socket()
-        level = log_level(disconnect)
-        if logger.isEnabledFor(level):
-            logger.log(level, "%s: %s", self.peer or "connection", disconnect.text)
+        self._stream.log_end()
         self._call(self.connection_closed, disconnect)
         if self._closers is not None:
             wake(self._closers)
-        owner, self._owner = self._owner, None  # it knows us too: a cycle would be left to the garbage collector
+        owner, self._owner = self._owner, None  # which knows us too
         if owner is not None:
             owner.connection_closed(self, disconnect)
 
@@ -271,15 +303,27 @@ class StreamProtocol(asyncio.Protocol):
         self._write_paused = False
         self._resume_reading()
 
-    # -- what the bytes mean -------------------------------------------------------------------------------------
+    # -- what a subclass adds ------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
         """Get ready for the first bytes; what this raises ends the connection."""
+        self._stream.codec = self.codec
+        self._stream.connected()
+        self._state_changed()
+        if self.write_limit is not None:
+            self._transport.set_write_buffer_limits(*self.write_limit)
         self.connection_opened()
 
-    def _stream_ended(self) -> None:
-        """Handle the end of the peer's bytes."""
-        self._tell_end()
+    def _handle_last(self, frames: list[bytes]) -> None:
+        """Handle frames that are complete by the peer's end of file."""
+        raise NotImplementedError
+
+    def _framing_failed(self) -> None:
+        """Handle that the peer sent what is no frame: the stream's ``failure``. What came before it was handled."""
+        raise NotImplementedError
+
+    def _state_changed(self) -> None:
+        """Tell whoever waits for a change of the state; the callback form has nobody."""
 
     # -- below: how the pieces above do it -----------------------------------------------------------------------
 
@@ -292,44 +336,41 @@ class StreamProtocol(asyncio.Protocol):
             self._call(self.end_received)
 
     def _flush(self) -> None:
-        if out := self._out:
+        """Write what was gathered."""
+        out = self._out
+        if out:
             self._out = []
-            self._write(b"".join(out))
+            data = b"".join(out)
+            self._stream.bytes_out += len(data)
+            if self._idle is not None:
+                self._idle.touch()
+            self._transport.write(data)
 
     def _write(self, data: bytes) -> None:
         if self._transport.is_closing():
-            return  # it broke, and connection_lost() is on its way; asyncio would warn
-        self._stats.bytes_out += len(data)
+            return  # it broke, and connection_lost() is on its way; asyncio would warn if this went on and on
+        self._stream.bytes_out += len(data)
         if self._idle is not None:
             self._idle.touch()
         self._transport.write(data)
 
     def _pause_reading(self) -> None:
-        if self._lifecycle.can_receive and not self._transport.is_closing():
+        if self._stream.can_receive and not self._transport.is_closing():
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
         # Not after the end of file: the stock transports would find and report it once more.
-        if self._lifecycle.can_receive and not self._transport.is_closing():
+        if self._stream.can_receive and not self._transport.is_closing():
             self._transport.resume_reading()
 
-    def _check_sendable(self) -> None:
-        if self._lifecycle.can_send:
-            return
-        if self.disconnect is not None or self._ending.is_forced:
-            raise self._ending.sign(lost_error(self.peer, self.disconnect or self._ending.disconnect(None)))
-        if self._lifecycle.state is ConnectionState.OUR_EOF:
-            raise ProtocolStateError("cannot send after send_eof(), which told the peer that nothing more comes")
-        raise ProtocolStateError(f"cannot send: the connection is {self._lifecycle.state}")
-
-    def _close(self, reason: DisconnectReason) -> None:
-        self._ending.note(reason)
+    def _close(self, reason: DisconnectReason, error: BaseException | None = None) -> None:
         transport = self._transport
-        if transport is None:
-            self._lifecycle.on(Event.CLOSE)
-        elif not transport.is_closing():
+        if transport is not None and not self._stream.is_closing:
             self._flush()
-            self._lifecycle.on(Event.CLOSE)
+        if not self._stream.close(reason, error):
+            return
+        self._state_changed()
+        if transport is not None and not transport.is_closing():
             transport.close()
             # A TLS peer has to say goodbye as well, for which asyncio would wait 30 seconds.
             if self._tls or transport.get_write_buffer_size():
@@ -357,33 +398,3 @@ class StreamProtocol(asyncio.Protocol):
             raise
         except BaseException as error:  # CancelledError too: the result of a cancelled future raises it
             self.crashed(error)
-
-    def _state_changed(self, before: ConnectionState, after: ConnectionState) -> None:
-        """Tell whoever waits for a change; the callback form has nobody."""
-
-
-async def next_wake(waiters: list[asyncio.Future[None]]) -> None:
-    """Wait until :func:`wake` is called for ``waiters``."""
-    waiter = asyncio.get_running_loop().create_future()
-    waiters.append(waiter)
-    try:
-        await waiter
-    finally:
-        waiters.remove(waiter)
-
-
-def wake(waiters: list[asyncio.Future[None]]) -> None:
-    """Let everybody go on who waits."""
-    for waiter in waiters:
-        if not waiter.done():
-            waiter.set_result(None)
-
-
-class Owner(Protocol):
-    """What a server that owns connections is told."""
-
-    def connection_opened(self, protocol: Any) -> None:
-        """Count a connection in."""
-
-    def connection_closed(self, protocol: Any, disconnect: Disconnect) -> None:
-        """Count it out."""

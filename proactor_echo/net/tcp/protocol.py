@@ -13,26 +13,22 @@ One read may hold tens of thousands of tiny frames. They are handed on in portio
 each iteration of the loop, so that other connections get their turn. Reading is paused meanwhile, and what came after
 the frames (an end of file, a framing error, the loss of the connection) waits until they have been delivered.
 
-How a connection begins and ends is in :mod:`proactor_echo.net.tcp.core`.
+How a connection begins and ends is in :mod:`proactor_echo.net.tcp.core`, what it is in
+:mod:`proactor_echo.wire.connection`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import copy
 import functools
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import cast
 
-from proactor_echo.arguments import check_instance, check_seconds, check_write_limit
-from proactor_echo.errors import DisconnectReason, FramingError
+from proactor_echo.errors import DisconnectReason
 from proactor_echo.net.tcp.core import StreamProtocol
-from proactor_echo.wire import Codec, Decoder, RawCodec
+from proactor_echo.wire import BytesLike, Codec
 
-__all__ = ["FRAMES_AT_ONCE", "Buffer", "FramedProtocol"]
-
-Buffer = bytes | bytearray | memoryview
+__all__ = ["FRAMES_AT_ONCE", "FramedProtocol"]
 
 #: Frames of one connection that are handled in one iteration of the loop; more wait for the next one.
 FRAMES_AT_ONCE = 256
@@ -56,10 +52,6 @@ class FramedProtocol(StreamProtocol):
     An exception in one of the callbacks below ends this connection with one log record, and nothing else.
     """
 
-    codec: Codec = RawCodec()
-    write_limit: tuple[int, int] | None = None
-
-    _decoder: Decoder = cast("Decoder", None)
     _gathering = False
 
     # While a rest of a read waits, and not otherwise: its frames, what comes after them, and the callback for the next.
@@ -82,32 +74,29 @@ class FramedProtocol(StreamProtocol):
 
     def frames_received(self, frames: list[bytes]) -> None:
         """Handle the frames of one read, up to 256 of them; override it to work on whole batches."""
+        stream = self._stream
         for frame in frames:
-            if self._transport.is_closing() and not (self._broken_off and self._lifecycle.can_receive):
-                break  # closed by the frame before
+            if stream.is_closing:
+                break  # by the frame before
             self.frame_received(frame)
 
     # -- sending -------------------------------------------------------------------------------------------------
 
-    def send_frame(self, frame: Buffer) -> None:
+    def send_frame(self, frame: BytesLike) -> None:
         """Encode and send one frame.
 
         Raises :class:`FramingError` for a frame that the codec cannot carry, :class:`ProtocolStateError` after our
         own end of file, :class:`Disconnected` when the connection has ended.
         """
-        self._check_sendable()
-        encoded = self.codec.encode(frame)
-        self._stats.frames_out += 1
+        encoded = self._stream.encode(frame)
         if self._gathering or self._out:
             self._out.append(encoded)
         else:
             self._write(encoded)
 
-    def send_frames(self, frames: Sequence[Buffer]) -> None:
+    def send_frames(self, frames: Sequence[BytesLike]) -> None:
         """Encode and send several frames in one write; raises as :meth:`send_frame` does, and then sends none."""
-        self._check_sendable()
-        encoded = self.codec.encode_many(frames)
-        self._stats.frames_out += len(frames)
+        encoded = self._stream.encode_many(frames)
         if self._out:
             self._out.append(encoded)
         else:
@@ -117,48 +106,27 @@ class FramedProtocol(StreamProtocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is owed either way: no frame half received, nothing waiting to be sent."""
-        if self._decoder is None:
-            return True
-        return not (self._decoder.buffered or self._rest or self._out or self._transport.get_write_buffer_size())
-
-    # -- for whoever made the protocol, before and while it is connected -----------------------------------------
-
-    def configure(
-        self,
-        codec: Codec | None = None,
-        *,
-        write_limit: tuple[int, int] | None = None,
-        close_timeout: float | None = None,
-    ) -> None:
-        """Set what is given, before the connection is made; ``None`` keeps what the class or constructor says."""
-        if codec is not None:
-            check_instance("codec", codec, Codec, optional=True)
-            self.codec = codec
-        if write_limit is not None:
-            check_write_limit(write_limit)
-            self.write_limit = write_limit
-        if close_timeout is not None:
-            check_seconds("close_timeout", close_timeout)
-            self.close_timeout = close_timeout
+        """Whether nothing is owed either way: no frame half received or waiting, nothing waiting to be sent."""
+        return not self._rest and super().idle
 
     # -- asyncio.Protocol: called by the transport ---------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Decode the bytes of one read and hand the frames on (called by the transport)."""
-        if not self._lifecycle.can_receive:
-            return  # the stock proactor transport hands over a read that had completed when it was closed
-        stats = self._stats
-        stats.bytes_in += len(data)
         if self._idle is not None:
             self._idle.touch()
+        stream = self._stream
         try:
-            frames = self._decoder.feed(data)
-        except Exception as error:
-            self._decoding_failed(error)
-        else:
-            if frames:
-                self._deliver(frames)
+            frames = stream.feed(data)
+        except Exception as error:  # of a codec of the application's own
+            self.crashed(error)
+            return
+        if len(frames) > self._at_once:
+            self._deliver_in_portions(frames)
+        elif frames:
+            self._hand_over(frames)
+        if stream.failure is not None:
+            self._framing_failed()
 
     def eof_received(self) -> bool:
         """Note the peer's end of file (called by the transport)."""
@@ -169,7 +137,7 @@ class FramedProtocol(StreamProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection's life (called by the transport, once)."""
-        if self._rest is not None and exc is not None and self._lifecycle.can_receive:
+        if self._rest is not None and exc is not None and self._stream.can_receive:
             self._broken_off = True
             self._after_rest.append(functools.partial(super().connection_lost, exc))
             self._close_socket()
@@ -190,58 +158,35 @@ class FramedProtocol(StreamProtocol):
 
     # -- below: how the pieces above do it -----------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        self._decoder = self.codec.decoder()
-        if self.write_limit is not None:
-            self._transport.set_write_buffer_limits(*self.write_limit)
-        super()._begin()
-
-    def _stream_ended(self) -> None:
-        try:
-            frames = self._decoder.eof()
-        except Exception as error:
-            self._decoding_failed(error)
-        else:
-            if frames:
-                self._deliver(frames)
-            super()._stream_ended()
-
-    def _deliver(self, frames: list[bytes]) -> None:
-        if len(frames) > self._at_once and self._lifecycle.can_receive:
-            self._deliver_in_portions(frames)
-        else:
-            self._hand_over(frames)
+    def _handle_last(self, frames: list[bytes]) -> None:
+        self._hand_over(frames)
 
     def _hand_over(self, frames: list[bytes]) -> None:
-        self._stats.frames_in += len(frames)
         self._gathering = True
-        self._call(self.frames_received, frames)
+        try:
+            self.frames_received(frames)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # CancelledError too, as elsewhere
+            self.crashed(error)
         self._gathering = False
-        if self._out:
+        if self._broken_off:
+            self._out.clear()  # there is nobody who could get it
+        elif self._out:
             self._flush()
 
-    def _decoding_failed(self, error: Exception) -> None:
-        if not isinstance(error, FramingError):
-            self.crashed(error)
-            return
-        frames, error.frames = error.frames, []  # handed over here, so nobody else may find them
-        if frames:
-            self._deliver(frames)
-        if self._rest is None:
-            self._fail(error)
-        else:
-            self._after_rest.append(functools.partial(self._fail, copy.copy(error)))
-
-    def _fail(self, error: FramingError) -> None:
+    def _framing_failed(self) -> None:
         """End the connection because of what the peer sent; what is owed to it still goes out."""
-        self._ending.note(DisconnectReason.FRAMING, error)
-        self._close(DisconnectReason.FRAMING)
+        if self._rest is None:
+            self._close(DisconnectReason.FRAMING, self._stream.failure)
+        else:
+            self._after_rest.append(self._framing_failed)
 
-    def _close(self, reason: DisconnectReason) -> None:
+    def _close(self, reason: DisconnectReason, error: BaseException | None = None) -> None:
         if self._broken_off and self._rest is not None:  # closed by a frame that came before the loss was told
             self._broken_off = False
             self._rest.clear()
-        super()._close(reason)
+        super()._close(reason, error)
 
     # -- a read of many frames -----------------------------------------------------------------------------------
 
@@ -268,14 +213,14 @@ class FramedProtocol(StreamProtocol):
         rest = self._rest
         if rest is None:
             return
-        if self._lifecycle.can_receive:
+        if self._stream.can_receive:
             if not self._broken_off and (self._write_paused or self._transport.is_closing()):
                 return  # resume_writing() or connection_lost() goes on
             if self._idle is not None:
                 self._idle.touch()
             portion = [rest.popleft() for _ in range(min(len(rest), self._portion))]
             self._hand_over(portion)
-            if rest and self._lifecycle.can_receive:
+            if rest and self._stream.can_receive:
                 self._plan_portion()
                 return
         # All are delivered, or the connection is closing and the others are dropped.

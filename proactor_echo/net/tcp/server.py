@@ -26,6 +26,7 @@ from proactor_echo.net.stats import DrainReport, ServerStats
 from proactor_echo.net.stock.accept import StockAcceptPipeline
 from proactor_echo.net.tcp.accept import BaseAcceptPipeline, NativeAcceptPipeline
 from proactor_echo.net.tcp.connection import Connection
+from proactor_echo.net.tcp.core import StreamProtocol
 from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.net.tcp.session import Handler, Service, Session
 from proactor_echo.sockets.addresses import Address, format_address, port_of
@@ -115,7 +116,7 @@ async def serve_tcp(
         for listener in listeners:
             options.apply_stream(listener)
 
-    def connection() -> FramedProtocol:
+    def connection() -> Connection:
         return Connection(codec, write_limit=write_limit, read_limit=read_limit, close_timeout=close_timeout)
 
     def protocol() -> FramedProtocol:
@@ -192,17 +193,17 @@ class Server:
         return port_of(self.address)
 
     @property
-    def connections(self) -> set[FramedProtocol]:
-        """The connections being served now; a copy."""
-        return {session.protocol for session in self._sessions if session.open and session.protocol}
+    def connections(self) -> set[FramedProtocol | Connection]:
+        """The connections being served now; a copy. With a handler they are :class:`Connection` objects."""
+        return {session.connection for session in self._sessions if session.open and session.connection}
 
     @property
     def stats(self) -> ServerStats:
         """A snapshot of the counters."""
         connections = self.connections
         now = dataclasses.replace(self._total, open=len(connections), disconnects=self._total.disconnects.copy())
-        for protocol in connections:
-            now.add(protocol.stats)
+        for connection in connections:
+            now.add(connection.stats)
         return now
 
     async def serve_forever(self) -> None:
@@ -279,7 +280,7 @@ class Server:
         self._total.accepted += 1
         self._total.refused += 1
 
-    def connection_closed(self, protocol: FramedProtocol, disconnect: Disconnect) -> None:
+    def connection_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Count a connection out."""
         self._total.add(protocol.stats)
         self._total.disconnects[disconnect.reason] += 1

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from proactor_echo.errors import Disconnect, DisconnectReason, classify
 from proactor_echo.net.loop_api import is_proactor
 from proactor_echo.net.tcp.connection import Connection
+from proactor_echo.net.tcp.core import StreamProtocol
 from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.sockets.addresses import format_address
 from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
@@ -32,7 +33,7 @@ Handler = Callable[[Connection], Awaitable[object]]
 class SessionOwner(Protocol):
     """What a server is told by its sessions."""
 
-    def connection_closed(self, protocol: FramedProtocol, disconnect: Disconnect) -> None:
+    def connection_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Note that the connection of a session has ended; its handler may go on."""
 
     def session_ended(self, session: Session) -> None:
@@ -55,8 +56,8 @@ class Service:
     def __init__(
         self,
         *,
-        open_accepted: Callable[[FramedProtocol, socket.socket, Any], object] | None,
-        factory: Callable[[], FramedProtocol],
+        open_accepted: Callable[[StreamProtocol, socket.socket, Any], object] | None,
+        factory: Callable[[], FramedProtocol | Connection],
         handler: Handler | None,
         ssl: tls.SSLContext | None = None,
         options: SocketOptions,
@@ -79,14 +80,16 @@ class Session:
         "_service",
         "_socket",
         "_task",
+        "connection",
         "handled",
         "handshake_failed",
         "protocol",
     )
 
     def __init__(self, owner: SessionOwner, service: Service, sock: socket.socket, address: Any) -> None:
-        #: The connection, once it has been made.
-        self.protocol: FramedProtocol | None = None
+        #: The connection as the server's user has it, and its protocol once it has been made.
+        self.connection: FramedProtocol | Connection | None = None
+        self.protocol: StreamProtocol | None = None
         #: Whether the task, and the handler in it, has ended.
         self.handled: bool = False
         #: Whether there is no connection because the client did not get through the TLS handshake.
@@ -109,8 +112,8 @@ class Session:
             self._not_made(error)
             self._finished()
         else:
-            if service.handler is not None and isinstance(self.protocol, Connection):
-                self._run_task(self._handle(service.handler, self.protocol))
+            if service.handler is not None and isinstance(self.connection, Connection):
+                self._run_task(self._handle(service.handler, self.connection))
             else:
                 self._finished()
 
@@ -136,13 +139,13 @@ class Session:
 
     # -- told by the protocol ------------------------------------------------------------------------------------
 
-    def connection_opened(self, protocol: FramedProtocol) -> None:
+    def connection_opened(self, protocol: StreamProtocol) -> None:
         """Note that the connection has been made."""
         self.protocol = protocol
         if self._service.idle_timeout is not None:
             protocol.limit_idle(self._service.idle_timeout)
 
-    def connection_closed(self, protocol: FramedProtocol, disconnect: Disconnect) -> None:
+    def connection_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Note that the connection has ended."""
         if self.protocol is None:
             return  # it was closed before it was made; that it was refused is noted at the end of the task
@@ -163,8 +166,8 @@ class Session:
             self._not_made(error)
             return
         handler = self._service.handler
-        if handler is not None and isinstance(self.protocol, Connection):
-            await self._handle(handler, self.protocol)
+        if handler is not None and isinstance(self.connection, Connection):
+            await self._handle(handler, self.connection)
 
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
@@ -178,11 +181,12 @@ class Session:
         if not service.options.nodelay and protocol.disconnect is None:
             service.options.apply_stream(self._socket)  # asyncio turns TCP_NODELAY on there
 
-    def _make_protocol(self, sock: socket.socket | None) -> FramedProtocol:
+    def _make_protocol(self, sock: socket.socket | None) -> StreamProtocol:
         service = self._service
         if not ACCEPTED_INHERIT:
             service.options.apply_stream(self._socket)
-        protocol = service.factory()
+        self.connection = made = service.factory()
+        protocol = made.protocol if isinstance(made, Connection) else made
         protocol.own(self, sock, self._address)
         return protocol
 
@@ -202,7 +206,7 @@ class Session:
                 conn.abort()
                 raise
             # Something that the handler waited for was cancelled. The handler is not, and has failed.
-            conn.crashed(error)
+            conn.protocol.crashed(error)
         except (Exception, BaseExceptionGroup) as error:
             self._handler_raised(error, conn)
         await conn.close()
@@ -224,9 +228,9 @@ class Session:
                 _place(rest),
                 exc_info=rest if logger.isEnabledFor(logging.DEBUG) else None,
             )
-            conn.cut(DisconnectReason.HANDLER_TIMEOUT)
+            conn.protocol.cut(DisconnectReason.HANDLER_TIMEOUT)
         else:
-            conn.crashed(rest)
+            conn.protocol.crashed(rest)
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
@@ -244,6 +248,7 @@ class Session:
         self.handled = True
         protocol = self.protocol
         if protocol is None:
+            self.connection = None  # its protocol knows us: a cycle would be left to the garbage collector
             self._socket.close()
         elif protocol.disconnect is None:
             return

@@ -58,7 +58,7 @@ async def test_a_receive_cancelled_when_its_frame_is_there_already_took_no_frame
     async with connection(LENGTH) as (conn, client):
         task = asyncio.create_task(conn.receive())
         await iterations(3)
-        conn.data_received(wire(b"kept"))
+        conn.protocol.data_received(wire(b"kept"))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -295,7 +295,8 @@ async def test_a_client_may_be_a_stock_one() -> None:
     async with connection(LENGTH) as (server, _):
         loop = asyncio.get_running_loop()
         address = server.transport.get_extra_info("sockname")
-        _, conn = await loop.create_connection(lambda: pe.Connection(LENGTH), *address[:2])
+        conn = pe.Connection(LENGTH)
+        await loop.create_connection(lambda: conn.protocol, *address[:2])
         await conn.close()
         assert conn.disconnect == (pe.DisconnectReason.LOCAL_CLOSE, None, "closed here")
 

@@ -120,16 +120,12 @@ class Ours:
 
 async def play(seed: int) -> None:
     rng = random.Random(seed)
-    closed: list[pe.Disconnect] = []
 
-    class Conn(WatchedConnection):
-        def connection_closed(self, disconnect: pe.Disconnect) -> None:
-            super().connection_closed(disconnect)
-            closed.append(disconnect)
-
-    def make() -> Conn:
+    def make() -> WatchedConnection:
         limits = rng.choice([(0, 0), (1000, 100), (65536, 16384)])
-        return Conn(LENGTH, write_limit=limits, read_limit=rng.choice([0, 1000, 262144]), close_timeout=0.2)
+        return WatchedConnection(
+            LENGTH, write_limit=limits, read_limit=rng.choice([0, 1000, 262144]), close_timeout=0.2
+        )
 
     async with stock_server(make) as serving:
         client = await RawClient.connect(serving.address, receive_buffer=rng.choice([None, 4096]))
@@ -148,8 +144,8 @@ async def play(seed: int) -> None:
         async with asyncio.timeout(10):
             await closing
             ended = await receiving
-        assert len(closed) == 1
-        assert closed[0] is conn.disconnect
+        assert len(conn.ends) == 1
+        assert conn.ends[0] is conn.disconnect
         assert conn.state is pe.ConnectionState.CLOSED
         assert ours.received == peer.sent[: len(ours.received)]
         whole = wire(ours.sent)

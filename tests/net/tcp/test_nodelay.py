@@ -18,7 +18,7 @@ FORMS: list[Any] = [
 on_and_off = pytest.mark.parametrize("nodelay", [True, False])
 
 
-def has_nodelay(connection: pe.FramedProtocol) -> bool:
+def has_nodelay(connection: pe.FramedProtocol | pe.Connection) -> bool:
     sock = connection.transport.get_extra_info("socket")
     return bool(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 

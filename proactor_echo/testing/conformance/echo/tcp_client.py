@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
-import sys
 from collections.abc import Awaitable, Sequence
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from proactor_echo.errors import ConnectFailed, classify
 from proactor_echo.sockets.addresses import Address, AddressInfo, format_address, resolve
+from proactor_echo.sockets.options import reset_on_close
 from proactor_echo.testing.conformance.echo.case import CheckFailed, Settings
 
 __all__ = ["TcpClient", "TcpTarget"]
@@ -143,8 +142,7 @@ class TcpClient:
 
     def reset(self) -> None:
         """End the connection with a TCP reset: closing with a linger time of 0 sends one."""
-        layout = "HH" if sys.platform == "win32" else "ii"
-        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(layout, 1, 0))
+        reset_on_close(self._sock)
         self._sock.close()
 
     def close(self) -> None:

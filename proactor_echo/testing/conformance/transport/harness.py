@@ -10,12 +10,11 @@ import asyncio
 import contextlib
 import random
 import socket
-import struct
-import sys
 from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast, overload
 
 from proactor_echo.sockets.addresses import Address
+from proactor_echo.sockets.options import reset_on_close
 from proactor_echo.testing.conformance.transport.recorders import DatagramRecorder, Recorder
 
 __all__ = ["Harness", "NotObservable", "Peer", "RequirementFailed", "bytes_to_send", "reset", "resets_are_shown"]
@@ -286,8 +285,7 @@ class Peer:
 
 def reset(sock: socket.socket) -> None:
     """End a connection with a TCP reset: closing with a linger time of 0 sends one."""
-    layout = "HH" if sys.platform == "win32" else "ii"
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(layout, 1, 0))
+    reset_on_close(sock)
     sock.close()
 
 

@@ -1,0 +1,153 @@
+"""QueueingProtocol: frames wait in a queue until somebody receives them."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+from collections import deque
+
+from proactor_echo.errors import Disconnect, DisconnectReason, FramingError, ProactorEchoError
+from proactor_echo.net.tcp.core import StreamProtocol
+from proactor_echo.net.tcp.observers import wake
+from proactor_echo.net.tcp.protocol import FRAMES_AT_ONCE
+
+__all__ = ["PER_FRAME", "QueueingProtocol"]
+
+#: What an object in a queue costs beside its payload, in bytes; keeps queues of empty frames bounded too.
+PER_FRAME = 48
+
+
+class QueueingProtocol(StreamProtocol):
+    """What is below a :class:`~proactor_echo.net.tcp.connection.Connection`: it queues what comes, and wakes who waits.
+
+    It does not know the connection, only what that looks at: the two would be a cycle, and left to the garbage
+    collector.
+    """
+
+    read_paused = False
+    ended = False  # nothing comes behind the frames in the queue
+    broken: Disconnect | None = None
+    failure: FramingError | None = None
+    reader: asyncio.Future[None] | None = None
+
+    def __init__(self, read_limit: int) -> None:
+        super().__init__()
+        self.frames: deque[bytes] = deque()  # to be received in this iteration of the loop
+        self.later: deque[bytes] = deque()  # behind them
+        self.queued = 0  # bytes in both
+        self.writers: list[asyncio.Future[None]] = []
+        self.watchers: list[asyncio.Future[None]] = []
+        self._read_limit = read_limit
+
+    def refill(self) -> None:
+        """Bring the next frames within the reach of the receiver."""
+        frames, later = self.frames, self.later
+        while later and len(frames) < FRAMES_AT_ONCE:
+            frames.append(later.popleft())
+
+    def end_error(self) -> ProactorEchoError:
+        """Return what is raised for whoever wants a frame after the last one."""
+        stream = self._stream
+        if self.failure is not None:
+            return stream.sign(copy.copy(self.failure))
+        return stream.end_of_stream() if self.broken is None else stream.lost_error(self.broken)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is owed either way and somebody is waiting for the next frame."""
+        waits = self.reader is not None and not self.reader.done()
+        return waits and not self.frames and not self.later and super().idle
+
+    # -- called by the transport, and from StreamProtocol --------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Decode the bytes of one read and queue the frames (called by the transport)."""
+        if self._idle is not None:
+            self._idle.touch()
+        stream = self._stream
+        try:
+            frames = stream.feed(data)
+        except Exception as error:  # of a codec of the application's own
+            self.crashed(error)
+            return
+        if frames:
+            if self.later or len(self.frames) + len(frames) > FRAMES_AT_ONCE:
+                self._queue_behind(frames)
+            else:
+                self.frames.extend(frames)
+            self.queued += sum(map(len, frames)) + PER_FRAME * len(frames)
+            if self.queued > self._read_limit and not self.read_paused:
+                self.read_paused = True
+                self._pause_reading()
+            reader = self.reader
+            if reader is not None:
+                self.reader = None
+                if not reader.done():  # cancelled
+                    reader.set_result(None)
+        if stream.failure is not None:
+            self._framing_failed()
+
+    def pause_writing(self) -> None:
+        """Make senders wait (called by the transport)."""
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        """Let senders go on (called by the transport)."""
+        self._write_paused = False
+        wake(self.writers)
+
+    def end_received(self) -> None:
+        """Let the receiver come to the end; the handler decides what is still sent."""
+        self._end()
+
+    def connection_closed(self, disconnect: Disconnect) -> None:
+        """Wake whoever waits for a frame."""
+        self._end(None if disconnect.reason in _ORDERLY else disconnect)
+
+    def _handle_last(self, frames: list[bytes]) -> None:
+        self._queue_behind(frames)
+        self._wake_reader()
+
+    def _framing_failed(self) -> None:
+        """Hand the error to the receiver, after the frames before it, and read no more."""
+        failure = self._stream.failure
+        self._stream.note(DisconnectReason.FRAMING, failure)
+        if not self.ended:
+            self.failure = failure
+        self.read_paused = True
+        self._pause_reading()
+        self._end()
+
+    def _close(self, reason: DisconnectReason, error: BaseException | None = None) -> None:
+        super()._close(reason, error)
+        if reason is DisconnectReason.LOCAL_CLOSE:
+            self._end()
+
+    def _state_changed(self) -> None:
+        wake(self.watchers)
+        if not self._stream.can_send:
+            wake(self.writers)
+
+    # -- below: how the pieces above do it -----------------------------------------------------------------------
+
+    def _queue_behind(self, frames: list[bytes]) -> None:
+        self.later.extend(frames)
+        if self.reader is not None:  # it waits, and there was nothing
+            self.refill()
+
+    def _end(self, broken: Disconnect | None = None) -> None:
+        """Let receiving come to its end after the frames in the queue; what ended it first stays the reason."""
+        if not self.ended:
+            self.ended = True
+            self.broken = broken
+        self._wake_reader()
+
+    def _wake_reader(self) -> None:
+        reader = self.reader
+        if reader is not None:
+            self.reader = None
+            if not reader.done():  # cancelled
+                reader.set_result(None)
+
+
+_ORDERLY = (DisconnectReason.END_OF_FILE, DisconnectReason.LOCAL_CLOSE)

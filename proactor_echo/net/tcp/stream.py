@@ -1,0 +1,40 @@
+"""SocketStream: what a connection is whose peer has a socket address, and what is said in the log about its end."""
+
+from __future__ import annotations
+
+import logging
+
+from proactor_echo.errors import DisconnectReason
+from proactor_echo.sockets.addresses import format_address
+from proactor_echo.wire.connection import FramedStream
+
+__all__ = ["SocketStream", "logger"]
+
+logger: logging.Logger = logging.getLogger("proactor_echo.net")
+
+
+class SocketStream(FramedStream):
+    """A stream whose peer is a socket address, written as text only when somebody asks."""
+
+    __slots__ = ()
+
+    def peer_name(self) -> str:
+        """Return the address as text: ``127.0.0.1:50001``, ``[::1]:50001``."""
+        return format_address(self.peer) if self.peer else ""
+
+    def log_end(self) -> None:
+        """Say why the connection ended: a hostile peer costs one line, a normal end none unless asked for."""
+        disconnect = self.disconnect
+        if disconnect is not None:
+            level = _LEVELS.get(disconnect.reason, logging.INFO)
+            if logger.isEnabledFor(level):
+                logger.log(level, "%s: %s", self.peer_name() or "connection", disconnect.text)
+
+
+_LEVELS = {
+    DisconnectReason.END_OF_FILE: logging.DEBUG,
+    DisconnectReason.LOCAL_CLOSE: logging.DEBUG,
+    DisconnectReason.HANDLER_FAILED: logging.DEBUG,  # logged when it happened
+    DisconnectReason.HANDLER_TIMEOUT: logging.DEBUG,
+    DisconnectReason.FRAMING: logging.WARNING,
+}
