@@ -27,7 +27,10 @@ ON_BOTH_LOOPS = ("net", "testing")
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "loop_errors: asyncio may log errors here, because the test provokes them")
-    config.addinivalue_line("markers", "stock_loop: this is about the stock loop, or does not depend on the loop")
+    config.addinivalue_line(
+        "markers",
+        "stock_loop(ours=, because=): on the stock loop alone; the test that says the same of ours, or why none does",
+    )
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

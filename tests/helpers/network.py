@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import errno
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
@@ -78,6 +78,30 @@ def closed_udp_port() -> int:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
+
+
+class FailingListener(socket.socket):
+    """A listener on 127.0.0.1 whose accepts end as ``plan`` says: an error is raised, None lets the next one through.
+
+    When the plan has ended all go through. On Windows nobody calls ``accept`` of a listener.
+    """
+
+    def __init__(self, plan: Iterable[BaseException | None]) -> None:
+        super().__init__()
+        self.bind(("127.0.0.1", 0))
+        self.calls = self.failures = 0
+        self._plan = iter(plan)
+
+    def follow_plan(self) -> None:
+        self.calls += 1
+        error = next(self._plan, None)
+        if error is not None:
+            self.failures += 1
+            raise error
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.follow_plan()
+        return super().accept()
 
 
 class FaultySocket(socket.socket):

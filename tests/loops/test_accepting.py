@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import errno
+import itertools
 import socket
 import ssl
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.network import FailingListener
 from helpers.recording import Bench, Recorder, reset
 from helpers.tls import client_context, server_context
 
@@ -30,6 +32,11 @@ class Echo(asyncio.Protocol):
 async def listen(factory: Any = Echo, **options: Any) -> tuple[asyncio.Server, Any]:
     server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0, **options)
     return server, server.sockets[0].getsockname()
+
+
+async def serve(listener: socket.socket) -> tuple[asyncio.Server, Any]:
+    """Serve on a listener of the test's own."""
+    return await asyncio.get_running_loop().create_server(Echo, sock=listener), listener.getsockname()
 
 
 async def echoed(address: Any, data: bytes = b"hello") -> None:
@@ -138,30 +145,12 @@ def test_running_out_of_descriptors_pauses_and_is_logged_once(ours: Bench, monke
 @pytest.mark.skipif(sys.platform == "win32", reason="the Windows engine accepts otherwise; it has its own test")
 @pytest.mark.parametrize("number", [errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN])
 def test_an_error_of_one_connection_is_passed_over(ours: Bench, number: int) -> None:
-    class Failing:
-        """A listening socket whose accept fails now and then; everything else is the socket's own."""
-
-        def __init__(self, sock: socket.socket) -> None:
-            self.sock = sock
-            self.calls = 0
-
-        def accept(self) -> Any:
-            self.calls += 1
-            if self.calls % 3 == 1:
-                raise OSError(number, "injected")
-            return self.sock.accept()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.sock, name)
-
     async def main() -> None:
-        loop: Any = asyncio.get_running_loop()
-        server, address = await listen()
-        (acceptor,) = loop._state.acceptors.values()
-        acceptor._sock = Failing(acceptor._sock)
+        listener = FailingListener([OSError(number, "injected"), None, None] * 100)
+        server, address = await serve(listener)
         for _ in range(10):
             await echoed(address)
-        assert acceptor._sock.calls > 10
+        assert listener.calls > 10
         await closed(server)
 
     ours.run(main())
@@ -170,29 +159,15 @@ def test_an_error_of_one_connection_is_passed_over(ours: Bench, number: int) -> 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the Windows engine accepts otherwise; it has its own test")
 def test_a_listener_that_only_fails_is_not_tried_without_end(ours: Bench) -> None:
-    class Failing:
-        def __init__(self, sock: socket.socket) -> None:
-            self.sock = sock
-            self.calls = 0
-
-        def accept(self) -> Any:
-            self.calls += 1
-            raise RuntimeError("injected")
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.sock, name)
-
     async def main() -> int:
-        loop: Any = asyncio.get_running_loop()
-        server, address = await listen()
-        (acceptor,) = loop._state.acceptors.values()
-        acceptor._sock = failing = Failing(acceptor._sock)
+        listener = FailingListener(itertools.repeat(RuntimeError("injected")))
+        server, address = await serve(listener)
         client = socket.create_connection(address)
         while not ours.errors:
             await asyncio.sleep(0)
         client.close()
         await closed(server)
-        return failing.calls
+        return listener.failures
 
     assert ours.run(main()) == accept_errors.MAX_CONSECUTIVE_ERRORS
     assert len(ours.errors) == 1

@@ -34,7 +34,7 @@ async def failing_shutdown_pair() -> tuple[FailingShutdownSocket, RawClient]:
 
 
 @pytest.mark.loop_errors
-@pytest.mark.stock_loop
+@pytest.mark.stock_loop(because="it shows the defect of the stock loop that the next test shows both to be free of")
 async def test_the_stock_transport_leaves_a_socket_open_that_is_reset_while_it_closes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -2,15 +2,17 @@
 
 import asyncio
 import errno
+import itertools
 import logging
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import pytest_asyncio
+from helpers.network import FailingListener
 from helpers.peers import RawClient, eventually
 
 import proactor_echo as pe
@@ -44,34 +46,22 @@ SHORTAGES: list[Any] = [
 ]
 
 
-class FailingAccepts:
-    """Makes the first accepts of the running loop fail, as the system would."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, errors: Iterator[BaseException]) -> None:
-        loop = asyncio.get_running_loop()
-        self.count = 0
-        if native(loop):  # which does not go through sock_accept
-            if sys.platform == "win32":
-                pytest.skip("failing AcceptEx calls of our loop are in tests/loops/iocp/test_accepting.py")
-            accept = socket.socket.accept
-
-            def failing_accept(sock: socket.socket) -> Any:
-                for error in errors:
-                    self.count += 1
-                    raise error
-                return accept(sock)
-
-            monkeypatch.setattr(socket.socket, "accept", failing_accept)
-            return
+@pytest_asyncio.fixture
+async def failing_listener(monkeypatch: pytest.MonkeyPatch) -> type[FailingListener]:
+    """Give a listener whose accepts fail, on every loop that can be made to see it."""
+    loop = asyncio.get_running_loop()
+    if sys.platform == "win32":
+        if native(loop):
+            pytest.skip("failing AcceptEx calls of our loop are in tests/loops/iocp/test_accepting.py")
         real = loop.sock_accept
 
-        async def sock_accept(sock: Any) -> Any:
-            for error in errors:
-                self.count += 1
-                raise error
+        async def sock_accept(sock: socket.socket) -> Any:
+            if isinstance(sock, FailingListener):
+                sock.follow_plan()
             return await real(sock)
 
         monkeypatch.setattr(loop, "sock_accept", sock_accept)
+    return FailingListener
 
 
 async def echoes(address: tuple[Any, ...]) -> bool:
@@ -94,11 +84,11 @@ def said(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
         pytest.param(lambda: OddError("what nobody expects"), id="BaseException"),
     ],
 )
-async def test_a_failed_accept_is_survived(monkeypatch: pytest.MonkeyPatch, error: Any) -> None:
-    failing = FailingAccepts(monkeypatch, (error() for _ in range(2)))
-    async with await pe.serve_tcp(pe.echo, accepts=1) as server:
+async def test_a_failed_accept_is_survived(failing_listener: type[FailingListener], error: Any) -> None:
+    listener = failing_listener(error() for _ in range(2))
+    async with await pe.serve_tcp(pe.echo, sockets=[listener], accepts=1) as server:
         assert await echoes(server.addresses[0])
-        assert failing.count == 2
+        assert listener.failures == 2
         assert server.stats.accept_errors == 2
         assert server.stats.accepted == 1
 
@@ -113,45 +103,33 @@ def endless_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("endless_pauses")
 @pytest.mark.parametrize("error", ERRORS)
 async def test_a_connection_that_died_in_the_backlog_costs_no_pause(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Any
+    failing_listener: type[FailingListener], caplog: pytest.LogCaptureFixture, error: Any
 ) -> None:
-    FailingAccepts(monkeypatch, (error() for _ in range(10)))
-    async with await pe.serve_tcp(pe.echo, accepts=1) as server, asyncio.timeout(20):
+    listener = failing_listener(error() for _ in range(10))
+    async with await pe.serve_tcp(pe.echo, sockets=[listener], accepts=1) as server, asyncio.timeout(20):
         assert await echoes(server.addresses[0])
     assert said(caplog, logging.WARNING) == []
 
 
 async def test_running_out_of_something_is_logged_once_and_not_once_a_try(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    failing_listener: type[FailingListener], caplog: pytest.LogCaptureFixture
 ) -> None:
-    failing = FailingAccepts(monkeypatch, (OSError(errno.EMFILE, "Too many open files") for _ in range(3)))
-    async with await pe.serve_tcp(pe.echo, accepts=1) as server:
+    listener = failing_listener(OSError(errno.EMFILE, "Too many open files") for _ in range(3))
+    async with await pe.serve_tcp(pe.echo, sockets=[listener], accepts=1) as server:
         start = asyncio.get_running_loop().time()
         assert await echoes(server.addresses[0])
         assert asyncio.get_running_loop().time() - start > 0.2
-    assert failing.count == 3
+    assert listener.failures == 3
     (line,) = said(caplog, logging.WARNING)
     assert line.startswith(f"accepting on 127.0.0.1:{server.addresses[0][1]} is paused")
 
 
-@pytest.mark.stock_loop  # our loop's pipeline has its own tests, in tests/loops/test_accepting.py
 async def test_a_shortage_that_comes_and_goes_is_still_logged_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    failing_listener: type[FailingListener], caplog: pytest.LogCaptureFixture
 ) -> None:
-    short = iter(range(5))
-    async with await pe.serve_tcp(pe.echo, accepts=1) as server:
-        loop = asyncio.get_running_loop()
-        real, good = loop.sock_accept, 0
-
-        async def sock_accept(sock: Any) -> Any:
-            nonlocal good
-            good += 1
-            if good % 2:
-                for _ in short:
-                    raise OSError(errno.EMFILE, "Too many open files")
-            return await real(sock)
-
-        monkeypatch.setattr(loop, "sock_accept", sock_accept)
+    short = OSError(errno.EMFILE, "Too many open files")
+    listener = failing_listener([short, None] * 5)
+    async with await pe.serve_tcp(pe.echo, sockets=[listener], accepts=1) as server:
         for _ in range(8):
             assert await echoes(server.addresses[0])
         assert server.stats.accept_errors == 5
@@ -160,20 +138,16 @@ async def test_a_shortage_that_comes_and_goes_is_still_logged_once(
 
 @pytest.mark.parametrize("name", ["EBADF", "ENOTSOCK", "EINVAL", "EOPNOTSUPP"])
 async def test_a_listener_that_is_wrong_is_tried_after_ever_longer_pauses(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
+    failing_listener: type[FailingListener], caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
-    def for_ever() -> Iterator[BaseException]:
-        while True:
-            yield OSError(getattr(errno, name), name)
-
-    failing = FailingAccepts(monkeypatch, for_ever())
-    async with await pe.serve_tcp(pe.echo, accepts=1) as server:
+    listener = failing_listener(itertools.repeat(OSError(getattr(errno, name), name)))
+    async with await pe.serve_tcp(pe.echo, sockets=[listener], accepts=1) as server:
         with socket.socket() as client:
             client.setblocking(False)
             client.connect_ex(server.addresses[0])  # a readiness loop accepts when somebody waits
             start = asyncio.get_running_loop().time()
-            await eventually(lambda: failing.count >= 3)
-            assert failing.count == 3
+            await eventually(lambda: listener.failures >= 3)
+            assert listener.failures == 3
             assert asyncio.get_running_loop().time() - start > 0.25  # 0.1 and 0.2, less two ticks of Windows' clock
     assert len(said(caplog, logging.WARNING)) == 1
 
@@ -200,21 +174,23 @@ async def test_a_connection_whose_serving_cannot_begin_takes_no_place(
 
 
 @pytest.mark.usefixtures("endless_pauses")
-@pytest.mark.stock_loop  # our loop's pipeline has its own tests, in tests/loops/test_accepting.py
-async def test_a_server_closes_while_accepting_is_paused(monkeypatch: pytest.MonkeyPatch) -> None:
-    FailingAccepts(monkeypatch, iter([OSError(errno.EMFILE, "Too many open files")] * 1000))
-    server = await pe.serve_tcp(pe.echo)
-    await eventually(lambda: server.stats.accept_errors)
-    async with asyncio.timeout(20):
-        await server.close()
+async def test_a_server_closes_while_accepting_is_paused(failing_listener: type[FailingListener]) -> None:
+    listener = failing_listener(itertools.repeat(OSError(errno.EMFILE, "Too many open files")))
+    server = await pe.serve_tcp(pe.echo, sockets=[listener])
+    with socket.socket() as client:
+        client.setblocking(False)
+        client.connect_ex(server.addresses[0])  # a readiness loop accepts when somebody waits
+        await eventually(lambda: server.stats.accept_errors)
+        async with asyncio.timeout(20):
+            await server.close()
 
 
 async def test_nothing_of_asyncio_is_heard_when_accepts_fail(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    failing_listener: type[FailingListener], caplog: pytest.LogCaptureFixture
 ) -> None:
     """The stock loop says "Accept failed on a socket" and "Task exception was never retrieved"."""
-    FailingAccepts(monkeypatch, iter([OSError(errno.EMFILE, "Too many open files"), ConnectionAbortedError()] * 3))
-    async with await pe.serve_tcp(pe.echo) as server:
+    listener = failing_listener([OSError(errno.EMFILE, "Too many open files"), ConnectionAbortedError()] * 3)
+    async with await pe.serve_tcp(pe.echo, sockets=[listener]) as server:
         assert await echoes(server.addresses[0])
     assert [r.getMessage() for r in caplog.records if r.name == "asyncio" and r.levelno >= logging.WARNING] == []
 

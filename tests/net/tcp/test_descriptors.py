@@ -25,7 +25,7 @@ with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop if sys.argv[1] == "st
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on handles to set")
-@pytest.mark.stock_loop  # the client's; the server has its own
+@pytest.mark.stock_loop(because="this is the client's; the server runs on each in a process of its own")
 @pytest.mark.parametrize("loop", ["stock", "ours"])
 async def test_running_out_of_descriptors_is_survived_and_said_once(loop: str) -> None:
     pipe = asyncio.subprocess.PIPE

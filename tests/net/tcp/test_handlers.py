@@ -11,6 +11,7 @@ from helpers.peers import RawClient, connected, eventually
 from helpers.stock import reset_by_peer
 
 import proactor_echo as pe
+from proactor_echo.net.loop_api import native
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
@@ -249,20 +250,26 @@ async def test_a_codec_that_makes_no_decoder_costs_a_connection_and_one_record(
     assert len(errors(caplog)) == 1
 
 
-@pytest.mark.stock_loop  # ours makes transports without connect_accepted_socket
 async def test_a_connection_whose_setting_up_fails_is_closed_and_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    loop = asyncio.get_running_loop()
+    loop: Any = asyncio.get_running_loop()
     answers: list[Exception] = [ConnectionResetError("while being set up"), ValueError("not this one")]
-    real = loop.connect_accepted_socket
+    real: Any = loop.connect_accepted_socket, getattr(loop, "open_accepted", None)
 
     async def connect_accepted_socket(*args: Any, **options: Any) -> Any:
         if answers:
             raise answers.pop(0)
-        return await real(*args, **options)
+        return await real[0](*args, **options)
+
+    def open_accepted(*args: Any) -> Any:
+        if answers:
+            raise answers.pop(0)
+        return real[1](*args)
 
     monkeypatch.setattr(loop, "connect_accepted_socket", connect_accepted_socket)
+    if native(loop):  # ours opens without it
+        monkeypatch.setattr(loop, "open_accepted", open_accepted)
     async with await pe.serve_tcp(pe.echo, max_connections=1) as server:
         for _ in range(2):
             async with await RawClient.connect(server.addresses[0]) as client:

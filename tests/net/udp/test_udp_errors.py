@@ -52,7 +52,7 @@ async def test_a_peer_that_vanishes_and_comes_back_is_heard_again(connected: boo
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a completion loop is not told that a socket is readable")
-@pytest.mark.stock_loop  # our loop's transport asks for no add_reader
+@pytest.mark.stock_loop(because="the transport of our loop asks no loop for an add_reader")
 async def test_a_loop_that_forgets_a_socket_after_an_error_is_reminded(monkeypatch: pytest.MonkeyPatch) -> None:
     """As libuv does, and so uvloop: the callback is called for the error, and then never again."""
     loop = asyncio.get_running_loop()
@@ -174,7 +174,7 @@ completion_loop = pytest.mark.skipif(sys.platform != "win32", reason="only a com
 
 
 @completion_loop
-@pytest.mark.stock_loop
+@pytest.mark.stock_loop(ours="tests/loops/iocp/test_datagrams.py::test_an_endpoint_hears_after_a_receive_failed")
 @pytest.mark.parametrize(
     ("answer", "counted"),
     [
@@ -206,7 +206,9 @@ async def while_spinning() -> float:
 
 
 @completion_loop
-@pytest.mark.stock_loop
+@pytest.mark.stock_loop(
+    ours="tests/loops/iocp/test_datagrams.py::test_a_socket_that_only_fails_does_not_keep_the_loop_busy"
+)
 @pytest.mark.parametrize("answer", [FOR_EVER, (0, None)], ids=["error", "swallowed"])
 async def test_a_broken_socket_does_not_spin_on_a_completion_loop(answer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = inject(monkeypatch, [answer] * 100_000)
@@ -252,7 +254,9 @@ def test_datagrams_on_the_stock_selector_loop_of_windows() -> None:
         runner.run(main())
 
 
-@pytest.mark.stock_loop  # our loop's transports tell its exception handler, as asyncio's do
+@pytest.mark.stock_loop(  # to whom the loop's exception handler is told, as by asyncio's transports
+    ours="tests/loops/test_datagram_faults.py::test_a_callback_that_raises_is_reported_and_costs_an_endpoint_at_most"
+)
 @pytest.mark.parametrize("where", ["handle", "error_received", "connection_made", "connection_lost"])
 @pytest.mark.parametrize("mistake", [ZeroDivisionError, asyncio.CancelledError])
 async def test_an_exception_in_a_protocol_costs_one_record_and_nothing_else(

@@ -259,7 +259,7 @@ async def test_what_is_no_check_is_refused() -> None:
             await check_echo(server.addresses[0], only=["no such check"])
 
 
-@pytest.mark.stock_loop  # it waits for time to pass, on any loop
+@pytest.mark.stock_loop(because="it waits for time to pass, on any loop")
 async def test_a_server_that_drips_does_not_hold_up_the_check() -> None:
     async def dripping(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
@@ -350,7 +350,7 @@ async def test_a_wrong_udp_server_fails_the_check_that_names_its_mistake(
     assert re.fullmatch(detail, report[check].detail), report
 
 
-@pytest.mark.stock_loop  # it waits for time to pass, on any loop
+@pytest.mark.stock_loop(because="it waits for time to pass, on any loop")
 async def test_loss_is_not_the_servers_mistake() -> None:
     count = 0
 
