@@ -20,7 +20,6 @@ from typing import Any
 
 from proactor_echo.loops import private
 from proactor_echo.loops.stream_reading import FlowControlledReader
-from proactor_echo.loops.stream_writing import contained
 
 logger: logging.Logger = logging.getLogger("asyncio")
 
@@ -40,6 +39,7 @@ class StreamTransport(FlowControlledReader):
     __slots__ = (
         "__dict__",  # made only for who sets an attribute of its own, as tests that replace ``write`` do
         "__weakref__",
+        "_named",
         "_peer",
         "_server",
     )
@@ -69,7 +69,9 @@ class StreamTransport(FlowControlledReader):
         self._init_reading(copy_context() if context is None else context)
         self._server = server
         self._peer = peer
-        self.set_protocol(protocol)
+        self._named: tuple[socket.socket, Any] | None = None  # the socket and its own, once looked up
+        self._protocol = protocol
+        self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
         if server is not None:
             private.attach(server, self)
 
@@ -82,7 +84,12 @@ class StreamTransport(FlowControlledReader):
     def _open(self, waiter: asyncio.Future[None] | None = None) -> None:
         """Tell the protocol, then start receiving. Must run in the connection's context."""
         if self._protocol is not None:
-            self._call("connection_made", self._protocol.connection_made, self)
+            try:
+                self._protocol.connection_made(self)
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException as exc:
+                self._callback_failed(exc, "connection_made")
             if not (self._paused or self._closing):
                 self._receive_on()
         if waiter is not None and not waiter.done():
@@ -103,10 +110,11 @@ class StreamTransport(FlowControlledReader):
             return
         self._closing = True
         self._held = None
-        self._stop_receiving()
         if not self._size:
             self._finish(None)
-        elif not self._sending:
+            return
+        self._stop_receiving()
+        if not self._sending:
             self._flush()
 
     def abort(self) -> None:
@@ -128,10 +136,7 @@ class StreamTransport(FlowControlledReader):
             return
         self._drop_writes()
         self._held = None
-        if not self._closing:
-            self._closing = True
-            with contained:
-                self._stop_receiving()
+        self._closing = True
         self._finish(exc)
 
     def _finish(self, exc: BaseException | None) -> None:
@@ -166,7 +171,7 @@ class StreamTransport(FlowControlledReader):
         try:
             if sock is not None:
                 if self._extra is None or "sockname" not in self._extra:
-                    self._remember(sock)
+                    self._look_up_names(sock)
                 sock.close()
         finally:
             self._protocol = None
@@ -189,18 +194,26 @@ class StreamTransport(FlowControlledReader):
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """``socket``, ``sockname`` and ``peername``, looked up when first asked for."""
-        if name in _LOOKED_UP and (self._extra is None or name not in self._extra) and self._sock is not None:
-            self._remember(self._sock)
+        if name in _LOOKED_UP and (self._extra is None or name not in self._extra):
+            if self._sock is not None:
+                self._look_up_names(self._sock)
+            if self._named is not None:
+                sock, sockname = self._named
+                extra = {"socket": private.TransportSocket(sock), "sockname": sockname, "peername": self._peer}
+                self._extra = extra if self._extra is None else extra | self._extra
         return default if self._extra is None else self._extra.get(name, default)
 
-    def _remember(self, sock: socket.socket) -> None:
-        sockname, peername = None, self._peer
-        with contained:  # reset: the system has forgotten what it was connected to
+    def _look_up_names(self, sock: socket.socket) -> None:
+        sockname = None
+        try:
             sockname = sock.getsockname()
-            if peername is None:
-                peername = sock.getpeername()
-        extra = {"socket": private.TransportSocket(sock), "sockname": sockname, "peername": peername}
-        self._extra = extra if self._extra is None else extra | self._extra
+            if self._peer is None:
+                self._peer = sock.getpeername()
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException:  # reset: the system has forgotten what it was connected to
+            pass
+        self._named = sock, sockname
 
     def __repr__(self) -> str:
         info = [type(self).__name__]

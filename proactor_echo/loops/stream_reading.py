@@ -78,12 +78,19 @@ class FlowControlledReader(BufferedWriter):
         if self._ended or self._closing or self._failure is not None:
             return
         self._ended = True
-        self._stop_receiving()
         if self._loop.get_debug():
             logger.debug("%r received EOF", self)
-        keep_open = self._in_context("eof_received", self._protocol.eof_received)
+        try:
+            keep_open = self._context.run(self._protocol.eof_received)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as exc:
+            self._callback_failed(exc, "eof_received")
+            return
         if not keep_open:
             self.close()
+        elif not self._closing:
+            self._stop_receiving()
 
     def _receive_failed(self, exc: BaseException) -> None:
         """Engine: a receive ended in an error, so the connection does."""

@@ -95,7 +95,9 @@ class ReadinessStream(StreamTransport):
         return bool(more)
 
     def _withdraw(self) -> bool:
-        self._watch(0)
+        self._listening = False
+        if self._interest:
+            self._watch(0)
         return True
 
     def _readable(self, _mask: int) -> None:
