@@ -26,6 +26,9 @@ from proactor_echo.loops.stream import HIGH_WATER, LOW_WATER
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+ERRORS_IN_A_ROW = 64  # failed receives before the next waits: the fault is then the socket's, not a peer's
+BACKOFF = 0.1  # seconds
+
 
 class DatagramTransport(DatagramWriter):
     """A datagram socket, driven by completions. Abstract: an engine subclasses it. Made by the loop."""
@@ -62,6 +65,8 @@ class DatagramTransport(DatagramWriter):
         self._senders: list[asyncio.Future[None]] = []  # who wait for room
         self._closing = False
         self._paused = False
+        self._errors = 0  # failed receives in a row; the engine sets it back
+        self._backing_off = False  # since those were many
         self._conn_lost = 0
         self._failure: BaseException | None = None
         self._held: deque[tuple[bytes, Any]] = deque()  # arrived while paused
@@ -78,11 +83,7 @@ class DatagramTransport(DatagramWriter):
                 self._protocol.connection_made(self)
         finally:
             self.set_protocol(self._protocol)  # which knows by now whether it takes batches
-            if not (self._paused or self._closing):
-                try:
-                    self._start_receiving()
-                except Exception as exc:  # the system has no room to watch one more, say
-                    self._fatal_error(exc, "Fatal error on starting to receive")
+            self._receive_on()
             if waiter is not None and not waiter.done():
                 waiter.set_result(None)
 
@@ -152,8 +153,26 @@ class DatagramTransport(DatagramWriter):
         if self._held and not self._paused and not self._closing:
             held, self._held = self._held, deque()
             self._received(held)
-        if not (self._paused or self._closing):
-            self._start_receiving()
+        self._receive_on()
+
+    def _receive_on(self) -> None:
+        if not (self._paused or self._closing or self._backing_off):
+            try:
+                self._start_receiving()
+            except Exception as exc:  # the system has no room to watch one more, say
+                self._fatal_error(exc, "Fatal error on starting to receive")
+
+    def _back_off_if_many_errors(self) -> None:
+        """Engine: a receive failed, which is not the end; after many in a row, receive no more for a moment."""
+        self._errors += 1
+        if self._errors % ERRORS_IN_A_ROW == 0 and not self._backing_off:
+            self._backing_off = True
+            self._stop_receiving()
+            self._loop.call_later(BACKOFF, self._back_on)
+
+    def _back_on(self) -> None:
+        self._backing_off = False
+        self._receive_on()
 
     # -- closing -------------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from helpers.faults import ERRORS, Fault, FaultyCalls, FaultySocket
 from helpers.recording import Bench
 from loops.test_datagram import Endpoint, bind, close
 
-from proactor_echo.loops import private
+from proactor_echo.loops import datagram, private
 
 DONE = private.WINDOWS
 
@@ -96,6 +96,32 @@ def test_a_batch_that_raises_costs_an_endpoint_at_most(ours: Bench, call: str, e
             fault.armed = True
             victim.transport.sendto_many([(b"one", victim.address), (b"two", victim.address)])
         await survives(victim, fault, sends=False)
+
+    ours.run(main())
+
+
+@pytest.mark.skipif(DONE, reason="on Windows the receives of a socket fail otherwise; there is a test of its own")
+def test_receives_that_only_fail_wait_for_a_moment_also_when_reading_is_resumed(
+    ours: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fault = Fault("receive", ERRORS["OSError"])
+    monkeypatch.setattr(datagram, "BACKOFF", 3600.0)  # longer than this test
+
+    async def main() -> None:
+        victim = await bind()
+        if victim.transport._batch is None:
+            pytest.skip("this system has no batches")
+        victim.transport._batch = FaultyCalls(victim.transport._batch, fault)
+        fault.armed = True
+        victim.transport.sendto(b"never received", victim.address)
+        await settled(lambda: fault.hits == datagram.ERRORS_IN_A_ROW)
+        victim.transport.pause_reading()
+        victim.transport.resume_reading()
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert fault.hits == datagram.ERRORS_IN_A_ROW
+        fault.armed = False
+        await close(victim)
 
     ours.run(main())
 

@@ -26,12 +26,6 @@ OUTSTANDING = 4
 SLOT = 65536
 """Bytes of a receive buffer. The largest UDP payload is 65,507 over IPv4 and 65,527 over IPv6 (RFC 768, RFC 8200)."""
 
-ERRORS_IN_A_ROW = 64
-"""Failed receives in a row before the next waits :data:`PAUSE`: the fault is then the socket's, not a peer's."""
-
-PAUSE = 0.1
-"""Seconds."""
-
 ASK_AGAIN = 0.001
 """Seconds after which one who waits for room, with nothing queued, tries again."""
 
@@ -65,7 +59,7 @@ class DatagramReceive(RepeatedReceive):
         transport = self._transport
         if transport is None:
             return  # closed in the turn it became due
-        if transport._paused or transport._closing or transport._waiting:
+        if transport._paused or transport._closing or transport._backing_off:
             self._transport = None
             return
         self._era = transport._era
@@ -123,7 +117,7 @@ class DatagramReceive(RepeatedReceive):
         except BaseException as exc:  # no memory for what has arrived, say
             transport._fatal_error(exc, "Fatal read error on datagram transport")
         finally:
-            if not (transport._paused or transport._closing or transport._waiting):
+            if not (transport._paused or transport._closing or transport._backing_off):
                 self.submit_soon(transport)
 
 
@@ -139,10 +133,8 @@ class IocpDatagrams(CompletionTransport, DatagramTransport):
         self._send: Send | None = None
         self._withdrawn = False
         self._out = 0
-        self._errors = 0  # in a row
         self._era = 0  # grows with each error told
         self._told: Any = None  # the number of the last
-        self._waiting = False
 
     # -- receiving -----------------------------------------------------------------------------------------------
 
@@ -157,27 +149,18 @@ class IocpDatagrams(CompletionTransport, DatagramTransport):
     def _refused(self, exc: OSError, era: int) -> None:
         if not self._closing:
             self._receive_erred(exc, era)
-            if not self._paused:
-                self._start_receiving()
+            self._receive_on()
 
     def _receive_erred(self, exc: OSError, era: int) -> None:
-        """Tell the protocol, and go on receiving (gh-91227, gh-127057); after many errors in a row, with pauses.
+        """Tell the protocol, and go on receiving (gh-91227, gh-127057).
 
         One ICMP message may fail every receive that is out: those of the era before the last one told say nothing new.
         """
-        self._errors += 1
-        if self._errors % ERRORS_IN_A_ROW == 0 and not self._waiting:
-            self._waiting = True
-            self._loop.call_later(PAUSE, self._go_on)
+        self._back_off_if_many_errors()
         if era == self._era or exc.winerror != self._told:
             self._era += 1
             self._told = exc.winerror
             self._errored(exc)
-
-    def _go_on(self) -> None:
-        self._waiting = False
-        if not (self._paused or self._closing):
-            self._start_receiving()
 
     def _source(self, raw: bytes) -> tuple[Any, ...]:
         """Give the source address as the socket module does, from the bytes of a SOCKADDR."""

@@ -12,8 +12,6 @@ from proactor_echo.loops.datagram import DatagramTransport
 
 BATCH = 64  # datagrams in a call: bounds the work of a turn; more gained nothing when measured
 SLOT = 64 * 1024  # bytes for one datagram: more than UDP can carry (65,507)
-ERRORS_IN_A_ROW = 64  # failed receives before the next waits: the fault is then the socket's, not a peer's
-PAUSE = 0.1  # seconds
 PLAIN_SLOT = 256 * 1024  # for families other than IP, whose datagrams may be larger
 
 
@@ -35,7 +33,6 @@ class ReadinessDatagrams(DatagramTransport):
         super().__init__(loop, sock, *args, **kwargs)
         self._fd = sock.fileno()
         self._interest = 0
-        self._errors = 0  # in a row
         self._family = sock.family
         self._batch = loop._batch() if _is_udp(sock) else None
         self._slot = SLOT if self._family in (socket.AF_INET, socket.AF_INET6) else PLAIN_SLOT
@@ -89,7 +86,8 @@ class ReadinessDatagrams(DatagramTransport):
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as exc:
-                self._receive_erred(exc)
+                self._back_off_if_many_errors()
+                self._errored(exc)
                 return
             self._errors = 0
             self._received(datagrams)
@@ -97,21 +95,6 @@ class ReadinessDatagrams(DatagramTransport):
             raise
         except BaseException as exc:  # no memory for what has arrived, say
             self._fatal_error(exc, "Fatal read error on datagram transport")
-
-    def _receive_erred(self, exc: OSError) -> None:
-        """Tell the protocol, and go on receiving; after many errors in a row, with pauses."""
-        self._errors += 1
-        if self._errors % ERRORS_IN_A_ROW == 0:
-            self._stop_receiving()
-            self._loop.call_later(PAUSE, self._go_on)
-        self._errored(exc)
-
-    def _go_on(self) -> None:
-        if not (self._paused or self._closing):
-            try:
-                self._start_receiving()
-            except Exception as exc:  # the system has no room to watch one more, say
-                self._fatal_error(exc, "Fatal error on starting to receive")
 
     def _receive_plain(self) -> list[tuple[bytes, Any]]:
         """Receive until it would block, a bounded number; an error waits for the next turn if there was data."""
