@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from helpers.cli_process import TIMEOUT, CliProcess, Ended, run_python
+from helpers.network import has_ipv6
 from helpers.peers import WINE
 
 import proactor_echo
@@ -52,15 +53,6 @@ class ServerRun(NamedTuple):
     @property
     def stats(self) -> dict[str, object]:
         return dict(json.loads(self.ended.err.splitlines()[-1]))
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
 
 
 @pytest.fixture(scope="module")

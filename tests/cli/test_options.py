@@ -10,6 +10,7 @@ from typing import Any
 import click
 import pytest
 from helpers.cli_process import Ended
+from helpers.network import needs_ipv6
 from helpers.peers import RawClient, connected
 
 import proactor_echo as pe
@@ -126,16 +127,7 @@ def test_host_can_be_given_several_times(cli: CommandLine, command: str) -> None
     assert list(cli.asked["host"]) == ["127.0.0.1", "localhost"]
 
 
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+@needs_ipv6
 @pytest.mark.parametrize("command", ["tcp", "udp"])
 def test_ipv6_only_listens_on_the_loopback_of_ipv6(cli: CommandLine, command: str) -> None:
     ended = cli.run(command, "--port", "0", "--ipv6-only")

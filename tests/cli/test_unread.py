@@ -4,7 +4,6 @@ import contextlib
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from helpers.cli_process import TIMEOUT, CliProcess
+from helpers.recording import reset
 
 #: Their lines fill any pipe: 64 KiB on Linux.
 RESETS = 1200
@@ -26,8 +26,7 @@ def reset_client(address: tuple[str, int]) -> None:
     with socket.create_connection(address, timeout=TIMEOUT) as client:
         client.sendall(b"x")
         assert client.recv(1) == b"x"
-        layout = "HH" if sys.platform == "win32" else "ii"
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack(layout, 1, 0))
+        reset(client)
 
 
 def assert_echoes(address: tuple[str, int], data: bytes = b"still there") -> None:

@@ -61,6 +61,18 @@ def _family(address: Address) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address[0] else socket.AF_INET
 
 
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as sock:
+            sock.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+
+
 @contextlib.contextmanager
 def refusing_port() -> Iterator[int]:
     """A TCP port of 127.0.0.1 that refuses: bound and not listening, so that the system gives it to nobody meanwhile.

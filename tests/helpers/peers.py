@@ -4,12 +4,13 @@ import asyncio
 import ctypes
 import random
 import socket
-import struct
 import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, Self
+
+from helpers.recording import reset
 
 
 def _wine_version() -> int:
@@ -80,10 +81,7 @@ class RawClient:
 
     def reset(self) -> None:
         """Close with a TCP reset."""
-        self.sock.setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-        )
-        self.sock.close()
+        reset(self.sock)
 
     async def __aenter__(self) -> Self:
         return self
@@ -137,6 +135,12 @@ async def eventually(condition: Callable[[], object], what: str = "", *, within:
         raise AssertionError(f"not within {within:g} s: {what or condition}") from None
 
 
+async def iterations(count: int = 3) -> None:
+    """Run so many iterations of the loop: until tasks wait, or to show that something does not happen."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
 async def settled(value: Callable[[], object], *, looks: int = 10, within: float = 20.0) -> None:
     """Wait until ``value()`` has been the same for ``looks`` looks, 10 ms or more apart."""
     async with asyncio.timeout(within):
@@ -145,3 +149,17 @@ async def settled(value: Callable[[], object], *, looks: int = 10, within: float
             await asyncio.sleep(0.01)
             same = same + 1 if value() == last else 0
             last = value()
+
+
+async def soon(endpoint: Any) -> tuple[bytes, Any]:
+    """Receive a datagram that is sure to come."""
+    async with asyncio.timeout(10):
+        received: tuple[bytes, Any] = await endpoint.receive()
+        return received
+
+
+async def echoes(address: tuple[Any, ...], message: bytes = b"ping") -> bool:
+    """Tell whether a new client gets its message back."""
+    async with await RawClient.connect(address) as client:
+        await client.send(message)
+        return await client.receive_exactly(len(message)) == message

@@ -12,6 +12,13 @@ import proactor_echo as pe
 
 P = TypeVar("P", bound=pe.FramedProtocol | pe.Connection)
 
+LENGTH = pe.LengthCodec()
+
+
+def wire(*frames: bytes) -> bytes:
+    """Return the frames as :data:`LENGTH` sends them."""
+    return LENGTH.encode_many(frames)
+
 
 class Serving(Generic[P]):
     """A ``loop.create_server`` that remembers its connections."""
@@ -146,9 +153,3 @@ async def reset_by_peer(protocol: pe.FramedProtocol | pe.Connection, client: Raw
         protocol.abort()
         pytest.skip("Wine has taken the reset for an end of file")
     return protocol.disconnect
-
-
-async def iterations(count: int) -> None:
-    """Run so many iterations of the loop: until tasks wait, or to show that something does not happen."""
-    for _ in range(count):
-        await asyncio.sleep(0)

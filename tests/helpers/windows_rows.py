@@ -42,11 +42,6 @@ def run(here: Bench, main: Coroutine[Any, Any, T]) -> T:
         gc.collect()
 
 
-async def iterations(count: int) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
 async def within(seconds: float, awaitable: Awaitable[T]) -> T | None:
     """The result, or None when it does not come: how the stock loop shows that it has gone deaf."""
     try:

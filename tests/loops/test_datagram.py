@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import socket
 import sys
 from typing import Any
 
 import pytest
+from helpers.peers import WINE
 from helpers.recording import Bench
 
 from proactor_echo import loops
 from proactor_echo.loops import private
-
-ON_WINE = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
 
 
 class Endpoint(asyncio.DatagramProtocol):
@@ -123,7 +121,7 @@ def test_a_host_name_is_resolved_as_the_socket_module_does(ours: Bench) -> None:
     ours.run(main())
 
 
-@pytest.mark.skipif(ON_WINE, reason="after an ICMP error Wine completes no other receive that is pending")
+@pytest.mark.skipif(WINE, reason="after an ICMP error Wine completes no other receive that is pending")
 def test_a_vanished_peer_is_an_error_and_the_endpoint_goes_on(ours: Bench) -> None:
     async def main() -> None:
         server = await bind(Echo)

@@ -9,14 +9,10 @@ import socket
 from typing import Any
 
 import pytest
+from helpers.peers import iterations
 from helpers.recording import Bench, BufferedRecorder, Recorder, connection, let_go, read_all, reset, tcp_pair
 
 from proactor_echo.loops import private
-
-
-async def iterations(count: int = 3) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 def test_data_is_bytes_in_order(ours: Bench) -> None:

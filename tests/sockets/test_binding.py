@@ -3,42 +3,18 @@
 import errno
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
+from helpers.binding import Bind, both_kinds, closed_at_end
+from helpers.network import needs_ipv6
 
 from proactor_echo.errors import BindError
 from proactor_echo.sockets.addresses import format_address
 from proactor_echo.sockets.binding import PORT_ATTEMPTS, Target, bind_all, bind_udp_sockets, listen_tcp, open_socket
 from proactor_echo.sockets.options import SocketOptions
-
-Bind = Callable[..., Awaitable[list[socket.socket]]]
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not _has_ipv6(), reason="this machine has no IPv6 loopback address")
-both_kinds = pytest.mark.parametrize("bind", [listen_tcp, bind_udp_sockets], ids=["tcp", "udp"])
-
-
-@contextmanager
-def closed_at_end(sockets: Sequence[socket.socket]) -> Iterator[list[tuple[Any, ...]]]:
-    """Close the sockets at the end; meanwhile hand out their addresses."""
-    with ExitStack() as stack:
-        for sock in sockets:
-            stack.enter_context(sock)
-        yield [sock.getsockname() for sock in sockets]
-
 
 # -- what is made ------------------------------------------------------------------------------------------------------
 

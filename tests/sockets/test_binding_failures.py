@@ -7,30 +7,17 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.binding import Bind, both_kinds, closed_at_end
 from helpers.peers import WINE_VERSION
 
 from proactor_echo.errors import BindError
 from proactor_echo.sockets import binding
 from proactor_echo.sockets.binding import Target, bind_all, bind_udp_sockets, listen_tcp, open_socket
 from proactor_echo.sockets.options import SocketOptions
-
-Bind = Callable[..., Awaitable[list[socket.socket]]]
-both_kinds = pytest.mark.parametrize("bind", [listen_tcp, bind_udp_sockets], ids=["tcp", "udp"])
-
-
-@contextmanager
-def closed_at_end(sockets: Sequence[socket.socket]) -> Iterator[list[tuple[Any, ...]]]:
-    """Close the sockets at the end; meanwhile hand out their addresses."""
-    with ExitStack() as stack:
-        for sock in sockets:
-            stack.enter_context(sock)
-        yield [sock.getsockname() for sock in sockets]
 
 
 @both_kinds

@@ -17,17 +17,13 @@ if sys.platform != "win32":
 
 import tracemalloc  # PyPy has none
 
+from helpers.peers import iterations
 from helpers.recording import Bench, BufferedRecorder, Recorder, connection, reset, tcp_pair
 from helpers.windows_handles import handle_count
 from helpers.windows_rows import run
 
 from proactor_echo import loops
 from proactor_echo.loops.iocp import buffers, winapi
-
-
-async def iterations(count: int) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
 
 
 async def nothing_pending(loop: Any) -> None:

@@ -13,8 +13,8 @@ import pytest
 if sys.platform != "win32":
     pytest.skip("the completion engine is for Windows", allow_module_level=True)
 
+from helpers.peers import iterations
 from helpers.recording import Bench
-from helpers.windows_rows import iterations
 
 from proactor_echo import loops
 from proactor_echo.loops.iocp.private import overlapped

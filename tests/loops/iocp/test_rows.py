@@ -19,8 +19,9 @@ if sys.platform != "win32":
 
 import tracemalloc  # PyPy has none
 
+from helpers.peers import iterations
 from helpers.recording import BufferedRecorder, Recorder, connection, tcp_pair
-from helpers.windows_rows import bench, iterations, on_each, run, within
+from helpers.windows_rows import bench, on_each, run, within
 
 from proactor_echo.loops.iocp import port as iocp_poll
 from proactor_echo.loops.iocp import winapi

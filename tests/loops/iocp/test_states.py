@@ -12,8 +12,9 @@ import pytest
 if sys.platform != "win32":
     pytest.skip("the completion engine is for Windows", allow_module_level=True)
 
+from helpers.peers import iterations
 from helpers.recording import Bench, Recorder, connection, tcp_pair
-from helpers.windows_rows import iterations, run
+from helpers.windows_rows import run
 
 from proactor_echo.loops.iocp.lifetimes import Operation, State
 

@@ -17,8 +17,9 @@ if sys.platform != "win32":
     pytest.skip("the completion engine is for Windows", allow_module_level=True)
 
 
+from helpers.peers import iterations
 from helpers.recording import Bench, Recorder, reset, tcp_pair
-from helpers.windows_rows import bench, iterations, on_each, run, within
+from helpers.windows_rows import bench, on_each, run, within
 
 from proactor_echo import loops
 from proactor_echo.loops.iocp import winapi

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from helpers.network import FaultySocket, closed_udp_port
-from helpers.peers import eventually
-from helpers.stock import iterations
+from helpers.peers import eventually, iterations
 
 from proactor_echo.errors import DatagramTooLong
 from proactor_echo.net.stock import datagram, datagram_loops

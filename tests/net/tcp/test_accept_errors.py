@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from helpers.network import FailingListener
-from helpers.peers import RawClient, eventually
+from helpers.peers import RawClient, echoes, eventually
 
 import proactor_echo as pe
 from proactor_echo.net.loop_api import native
@@ -62,12 +62,6 @@ async def failing_listener(monkeypatch: pytest.MonkeyPatch) -> type[FailingListe
 
         monkeypatch.setattr(loop, "sock_accept", sock_accept)
     return FailingListener
-
-
-async def echoes(address: tuple[Any, ...]) -> bool:
-    async with await RawClient.connect(address) as client:
-        await client.send(b"ping")
-        return await client.receive_exactly(4) == b"ping"
 
 
 def said(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:

@@ -12,17 +12,12 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
-from helpers.peers import RawClient, eventually
-from helpers.stock import connection, iterations
+from helpers.peers import RawClient, eventually, iterations
+from helpers.stock import LENGTH, connection, wire
 
 import proactor_echo as pe
 
-LENGTH = pe.LengthCodec()
 T = TypeVar("T")
-
-
-def wire(*frames: bytes) -> bytes:
-    return LENGTH.encode_many(frames)
 
 
 async def cancelled(coro: Coroutine[Any, Any, object]) -> None:

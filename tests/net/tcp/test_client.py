@@ -14,11 +14,6 @@ import proactor_echo as pe
 
 
 @pytest_asyncio.fixture
-async def network(monkeypatch: pytest.MonkeyPatch) -> Network:
-    return Network(monkeypatch)
-
-
-@pytest_asyncio.fixture
 async def server() -> AsyncIterator[pe.Server]:
     async with await pe.serve_tcp(pe.echo, codec=pe.LengthCodec()) as server:
         yield server

@@ -4,17 +4,12 @@ import asyncio
 import random
 
 import pytest
-from helpers.peers import eventually, settled
-from helpers.stock import connection, iterations
+from helpers.peers import eventually, iterations, settled
+from helpers.stock import LENGTH, connection, wire
 
 import proactor_echo as pe
 
-LENGTH = pe.LengthCodec()
 MIB = 1 << 20
-
-
-def wire(*frames: bytes) -> bytes:
-    return LENGTH.encode_many(frames)
 
 
 async def test_frames_are_received_in_order_until_the_end() -> None:

@@ -4,17 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
-from helpers.peers import RawClient, eventually
-from helpers.stock import connection, iterations, reset_by_peer
+from helpers.peers import RawClient, eventually, iterations
+from helpers.stock import LENGTH, connection, reset_by_peer, wire
 
 import proactor_echo as pe
 
-LENGTH = pe.LengthCodec()
 Reason = pe.DisconnectReason
-
-
-def wire(*frames: bytes) -> bytes:
-    return LENGTH.encode_many(frames)
 
 
 async def ended_for(conn: pe.Connection) -> pe.DisconnectReason:

@@ -4,8 +4,8 @@ import asyncio
 import random
 
 import pytest
-from helpers.peers import WINE, RawClient
-from helpers.stock import WatchedConnection, iterations, stock_server
+from helpers.peers import WINE, RawClient, iterations
+from helpers.stock import WatchedConnection, stock_server
 
 import proactor_echo as pe
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers.peers import RawClient, connected, eventually
+from helpers.peers import RawClient, connected, echoes, eventually
 from helpers.stock import reset_by_peer
 
 import proactor_echo as pe
@@ -26,12 +26,6 @@ def one_after_another(*factories: Callable[[], Any]) -> Callable[[], Any]:
         return next(iterations)()
 
     return make
-
-
-async def echoes(server: pe.Server) -> bool:
-    async with await RawClient.connect(server.addresses[0]) as client:
-        await client.send(b"ping\n")
-        return await client.receive_exactly(5) == b"ping\n"
 
 
 async def fails_in_code(conn: pe.Connection) -> None:
@@ -100,7 +94,7 @@ async def test_a_handler_that_fails_costs_its_connection_and_one_record(
         assert record.exc_info
         assert server.stats.disconnects == {pe.DisconnectReason.HANDLER_FAILED: 1}
         fail = False
-        assert await echoes(server)
+        assert await echoes(server.addresses[0], b"ping\n")
 
 
 async def test_a_handler_that_fails_leaves_the_others_alone(caplog: pytest.LogCaptureFixture) -> None:
@@ -217,7 +211,7 @@ async def test_a_protocol_that_fails_costs_its_connection_and_one_record(
         assert str(record.exc_info[1]) == failing
         if failing != "connection_closed":
             assert server.stats.failed == 1
-        assert await echoes(server)
+        assert await echoes(server.addresses[0], b"ping\n")
 
 
 @pytest.mark.parametrize("made", [asyncio.Protocol, lambda: None, lambda: 1 / 0])
@@ -233,7 +227,7 @@ async def test_a_factory_that_makes_no_protocol_costs_a_connection_and_one_recor
                     assert await client.receive_all() == b""
         await eventually(lambda: server.stats.refused == 3)
         assert len(errors(caplog)) == 3
-        assert await echoes(server)
+        assert await echoes(server.addresses[0], b"ping\n")
 
 
 async def test_a_codec_that_makes_no_decoder_costs_a_connection_and_one_record(
@@ -274,7 +268,7 @@ async def test_a_connection_whose_setting_up_fails_is_closed_and_counted(
         for _ in range(2):
             async with await RawClient.connect(server.addresses[0]) as client:
                 assert not await client.receive_all()
-        assert await echoes(server)
+        assert await echoes(server.addresses[0], b"ping\n")
         assert (server.stats.accepted, server.stats.refused) == (3, 2)
     (record,) = errors(caplog)
     assert record.exc_info

@@ -7,17 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from helpers.network import Address, Network, refusing_port
-from helpers.peers import eventually
-from helpers.stock import iterations
+from helpers.peers import eventually, iterations
 
 import proactor_echo as pe
 
 NAME = "name.example"
-
-
-@pytest_asyncio.fixture
-async def network(monkeypatch: pytest.MonkeyPatch) -> Network:
-    return Network(monkeypatch)
 
 
 @pytest_asyncio.fixture

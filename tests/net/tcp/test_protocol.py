@@ -7,15 +7,9 @@ from typing import Any
 
 import pytest
 from helpers.peers import RawClient, eventually
-from helpers.stock import RecordingProtocol, Watched, stock_server
+from helpers.stock import LENGTH, RecordingProtocol, Watched, stock_server, wire
 
 import proactor_echo as pe
-
-LENGTH = pe.LengthCodec()
-
-
-def wire(*frames: bytes) -> bytes:
-    return LENGTH.encode_many(frames)
 
 
 async def test_frames_come_and_go_on_a_stock_server() -> None:

@@ -5,17 +5,12 @@ import socket
 from typing import Any
 
 import pytest
-from helpers.peers import RawClient, eventually
-from helpers.stock import RecordingProtocol, iterations, reset_by_peer, stock_server
+from helpers.peers import RawClient, eventually, iterations
+from helpers.stock import LENGTH, RecordingProtocol, reset_by_peer, stock_server, wire
 
 import proactor_echo as pe
 
-LENGTH = pe.LengthCodec()
 State = pe.ConnectionState
-
-
-def wire(*frames: bytes) -> bytes:
-    return LENGTH.encode_many(frames)
 
 
 class HalfClosed(RecordingProtocol):

@@ -10,29 +10,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from helpers.peers import RawClient, connected, eventually, settled
+from helpers.network import needs_ipv6
+from helpers.peers import RawClient, connected, echoes, eventually, settled
 from helpers.stock import reset_by_peer
 
 import proactor_echo as pe
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
-
-ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
-
-
-async def echoes(address: tuple[Any, ...]) -> bool:
-    async with await RawClient.connect(address) as client:
-        await client.send(b"ping")
-        return await client.receive_exactly(4) == b"ping"
-
 
 # -- arguments -----------------------------------------------------------------------------------------------------
 
@@ -69,14 +51,14 @@ async def test_it_listens_on_loopback_and_a_free_port_unless_told_otherwise() ->
         assert repr(server) == f"<Server 127.0.0.1:{port} open=0>"
 
 
-@ipv6
+@needs_ipv6
 async def test_ipv6() -> None:
     async with await pe.serve_tcp(pe.echo, "::1") as server:
         assert server.addresses[0][0] == "::1"
         assert await echoes(server.addresses[0])
 
 
-@ipv6
+@needs_ipv6
 async def test_several_hosts_share_one_port() -> None:
     async with await pe.serve_tcp(pe.echo, ["127.0.0.1", "::1"]) as server:
         (v4, v6) = server.addresses
@@ -85,7 +67,7 @@ async def test_several_hosts_share_one_port() -> None:
         assert await echoes(v6)
 
 
-@ipv6
+@needs_ipv6
 @pytest.mark.parametrize("host", [None, "::"])
 async def test_every_interface_takes_ipv4_and_ipv6(host: str | None) -> None:
     async with await pe.serve_tcp(pe.echo, host) as server:
@@ -94,7 +76,7 @@ async def test_every_interface_takes_ipv4_and_ipv6(host: str | None) -> None:
         assert await echoes(("::1", port, 0, 0))
 
 
-@ipv6
+@needs_ipv6
 async def test_ipv6_alone_when_asked_for() -> None:
     async with await pe.serve_tcp(pe.echo, "::", options=pe.SocketOptions(ipv6_only=True)) as server:
         port = server.addresses[0][1]
@@ -103,7 +85,7 @@ async def test_ipv6_alone_when_asked_for() -> None:
             await RawClient.connect(("127.0.0.1", port))
 
 
-@ipv6
+@needs_ipv6
 async def test_it_knows_its_first_address_and_the_port_they_share() -> None:
     async with await pe.serve_tcp(pe.echo, ["127.0.0.1", "::1"]) as server:
         assert server.address == server.addresses[0] == ("127.0.0.1", server.port)

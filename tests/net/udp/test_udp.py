@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from helpers.peers import eventually
-from helpers.stock import iterations
+from helpers.peers import eventually, iterations, soon
 
 import proactor_echo as pe
 
@@ -32,11 +31,6 @@ async def peer() -> AsyncIterator[socket.socket]:
         sock.bind(("127.0.0.1", 0))
         sock.setblocking(False)
         yield sock
-
-
-async def soon(endpoint: pe.UdpEndpoint) -> tuple[bytes, Any]:
-    async with asyncio.timeout(10):
-        return await endpoint.receive()
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -1,39 +1,19 @@
 """UDP and addresses: several sockets on one port, both families, and who may be talked to."""
 
-import asyncio
 import re
 import socket
-from typing import Any
 
 import pytest
-from helpers.network import Network, closed_udp_port
-from helpers.peers import WINE_VERSION
-from helpers.stock import iterations
+from helpers.network import Network, closed_udp_port, needs_ipv6
+from helpers.peers import WINE_VERSION, iterations, soon
 
 import proactor_echo as pe
-
-
-async def soon(endpoint: pe.UdpEndpoint) -> tuple[bytes, Any]:
-    async with asyncio.timeout(10):
-        return await endpoint.receive()
-
-
-def has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-            sock.bind(("::1", 0))
-    except OSError:
-        return False
-    return True
-
 
 #: No datagram socket can be connected there: everybody, or (since Wine 10 allows that) an interface that is not there.
 NO_WAY = "fe80::1%99999" if WINE_VERSION >= 10 else "255.255.255.255"
 
-ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this system has no IPv6")
 
-
-@ipv6
+@needs_ipv6
 async def test_ipv6_both_ways() -> None:
     async with await pe.serve_udp(pe.EchoDatagramProtocol, "::1") as server:
         async with await pe.connect_udp("::1", server.addresses[0][1]) as connected:
@@ -47,7 +27,7 @@ async def test_ipv6_both_ways() -> None:
                 assert (await soon(endpoint)) == (b"six", server.addresses[0])
 
 
-@ipv6
+@needs_ipv6
 async def test_a_name_with_two_addresses_is_one_endpoint_on_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network(monkeypatch)
     network.names["both.example"] = [("127.0.0.1", 0), ("::1", 0, 0, 0)]
@@ -86,7 +66,7 @@ async def test_with_several_sockets_of_a_family_the_answer_leaves_from_where_the
             assert stranger.recvfrom(100) == (b"hello", endpoint.addresses[0])
 
 
-@ipv6
+@needs_ipv6
 async def test_a_dual_stack_endpoint_talks_to_ipv4() -> None:
     async with await pe.bind_udp("::") as endpoint, await pe.serve_udp(pe.EchoDatagramProtocol) as server:
         await endpoint.send(b"four over six", server.addresses[0])

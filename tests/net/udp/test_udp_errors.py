@@ -15,15 +15,9 @@ from typing import Any
 
 import pytest
 from helpers.network import closed_udp_port
-from helpers.peers import WINE, eventually
-from helpers.stock import iterations
+from helpers.peers import WINE, eventually, iterations, soon
 
 import proactor_echo as pe
-
-
-async def soon(endpoint: pe.UdpEndpoint) -> tuple[bytes, Any]:
-    async with asyncio.timeout(10):
-        return await endpoint.receive()
 
 
 async def exchange(endpoint: pe.UdpEndpoint, address: Any, text: bytes) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from helpers.network import FaultySocket
-from helpers.stock import iterations
+from helpers.peers import iterations
 
 import proactor_echo as pe
 from proactor_echo.net.loop_api import native

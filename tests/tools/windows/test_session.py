@@ -38,14 +38,6 @@ def listener() -> Iterator[socket.socket]:
         yield server
 
 
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Let what is started here be interrupted, though SIGINT be ignored here, as in whatever a script starts with &."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 def parent_and_child(listener: socket.socket) -> str:
     return PARENT.format(child=CHILD.format(port=listener.getsockname()[1]))
 

@@ -4,7 +4,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -69,14 +68,6 @@ def test_they_run_at_the_same_time() -> None:
             for client in clients:
                 client.close()
             assert running.communicate(timeout=60)[0].splitlines()[-1] == b"2 passed"
-
-
-@pytest.fixture
-def interruptible() -> Iterator[None]:
-    """Let what is started here be interrupted, though SIGINT be ignored here, as in whatever a script starts with &."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.usefixtures("interruptible")
