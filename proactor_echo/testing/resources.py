@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from proactor_echo.arguments import check_address
 from proactor_echo.net.tcp.client import connect_tcp
@@ -31,6 +31,8 @@ __all__ = [
     "UdpFaultProxyFactory",
     "UdpServerFactory",
 ]
+
+P = TypeVar("P", FaultProxy, UdpFaultProxy)
 
 #: Seconds a client of the factory gets to close in good order before it is aborted.
 CLOSE_TIMEOUT = 1.0
@@ -222,27 +224,28 @@ class TcpClientFactory:
         return conn
 
 
-class FaultProxyFactory:
+class _ProxyFactory(Generic[P]):
+    """Makes proxies for faults, closed after the test."""
+
+    kind: type[P]
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+
+    async def __call__(self, upstream: Address, *, host: str = "127.0.0.1") -> P:
+        """Put a proxy in front of ``upstream``."""
+        proxy = await self.kind.open(upstream, host=host, seed=self._resources.next_seed())
+        self._resources.opened_proxy(proxy)
+        return proxy
+
+
+class FaultProxyFactory(_ProxyFactory[FaultProxy]):
     """``proxy = await fault_proxy(("127.0.0.1", 5432))``: a TCP proxy for faults, closed after the test."""
 
-    def __init__(self, resources: Resources) -> None:
-        self._resources = resources
-
-    async def __call__(self, upstream: Address, *, host: str = "127.0.0.1") -> FaultProxy:
-        """Put a proxy in front of ``upstream``."""
-        proxy = await FaultProxy.open(upstream, host=host, seed=self._resources.next_seed())
-        self._resources.opened_proxy(proxy)
-        return proxy
+    kind = FaultProxy
 
 
-class UdpFaultProxyFactory:
+class UdpFaultProxyFactory(_ProxyFactory[UdpFaultProxy]):
     """``proxy = await udp_fault_proxy(("127.0.0.1", 53))``: a UDP proxy for faults, closed after the test."""
 
-    def __init__(self, resources: Resources) -> None:
-        self._resources = resources
-
-    async def __call__(self, upstream: Address, *, host: str = "127.0.0.1") -> UdpFaultProxy:
-        """Put a proxy in front of ``upstream``."""
-        proxy = await UdpFaultProxy.open(upstream, host=host, seed=self._resources.next_seed())
-        self._resources.opened_proxy(proxy)
-        return proxy
+    kind = UdpFaultProxy

@@ -88,7 +88,7 @@ class TcpTestServer(FaultProxy):
         made.handler_errors = errors
         made._tls = ssl not in (None, False)
         try:
-            await made._listen(host, 0)
+            await made._open(host, 0)
         except BaseException:
             await server.close(0)
             raise

@@ -3,69 +3,44 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
-from typing import Self
 
-from proactor_echo.arguments import check_address, check_instance, check_whole
-from proactor_echo.sockets.addresses import Address, format_address
+from proactor_echo.arguments import check_instance
+from proactor_echo.sockets.addresses import Address
 from proactor_echo.sockets.options import SocketOptions
 from proactor_echo.testing.faults.base import StreamFault
-from proactor_echo.testing.faults.schedule import ActiveFault, ActiveFaults
+from proactor_echo.testing.faults.schedule import ActiveFault
 from proactor_echo.testing.faults.tcp import Refuse
+from proactor_echo.testing.proxy.base import BaseFaultProxy
 from proactor_echo.testing.proxy.listener import Listener
 from proactor_echo.testing.proxy.record import Record
 from proactor_echo.testing.proxy.tcp_link import ProxiedConnection
-from proactor_echo.testing.proxy.waiting import Waiters
 
 __all__ = ["FaultProxy"]
 
 
-class FaultProxy:
+class FaultProxy(BaseFaultProxy[StreamFault]):
     """A TCP port on which faults can be switched on, in front of ``upstream``.
 
     An end of file, an abort and a reset of one side reach the other as what they are. Use it in ``async with``.
     """
 
     def __init__(self, upstream: Address, seed: int) -> None:
-        #: Where connections lead.
-        self.upstream: tuple[str, int] = upstream[0], upstream[1]
-        self._faults: ActiveFaults[StreamFault] = ActiveFaults(seed)
+        super().__init__(upstream, seed)
         self._listener: Listener
         self._links: list[ProxiedConnection] = []
         self._accepted = 0
-        self._waiters = Waiters()
         self._record = Record(self._waiters.notify)
         self._options = SocketOptions(exclusive=False)  # or Windows keeps the port from us while connections are open
         self._closing = False
 
-    @classmethod
-    async def open(cls, upstream: Address, *, host: str = "127.0.0.1", port: int = 0, seed: int = 0) -> FaultProxy:
-        """Listen, and return the running proxy. Raises :class:`~proactor_echo.BindError`."""
-        check_address("upstream", upstream)
-        check_whole("seed", seed, least=None)
-        proxy = cls(upstream, seed)
-        await proxy._listen(host, port)
-        return proxy
-
-    async def _listen(self, host: str, port: int) -> None:
+    async def _open(self, host: str, port: int) -> None:
         self._listener = await Listener.open(host, port, self._options, self._connected)
 
+    @property
+    def _bound(self) -> Address:
+        return self._listener.address
+
     # -- what a test asks ----------------------------------------------------------------------------------------
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """``(host, port)`` for clients to connect to."""
-        return self.host, self.port
-
-    @property
-    def host(self) -> str:
-        """The address it listens on."""
-        return str(self._listener.address[0])
-
-    @property
-    def port(self) -> int:
-        """The port it listens on."""
-        return int(self._listener.address[1])
 
     @property
     def connections(self) -> list[ProxiedConnection]:
@@ -90,21 +65,6 @@ class FaultProxy:
         """Every byte that has got through to clients; raises as :attr:`received` does."""
         return self._record.of("client")
 
-    @property
-    def seed(self) -> int:
-        """The number from which faults without a seed of their own get theirs."""
-        return self._faults.seed
-
-    @property
-    def faults(self) -> list[ActiveFault[StreamFault]]:
-        """The faults that are switched on."""
-        return list(self._faults)
-
-    @property
-    def fault_history(self) -> list[ActiveFault[StreamFault]]:
-        """Every fault that has been switched on."""
-        return list(self._faults.history)
-
     def fault(self, fault: StreamFault) -> ActiveFault[StreamFault]:
         """Switch a fault on at once, for open connections and for new ones; in ``with`` it is switched off at the end.
 
@@ -119,32 +79,12 @@ class FaultProxy:
             link.add(active)
         return active
 
-    async def wait_for(self, condition: Callable[[Self], object], timeout: float = 5.0) -> None:
-        """Wait until ``condition(self)`` is true; it is tried whenever something passes, begins or ends.
-
-        ::
-
-            await server.wait_for(lambda server: b"hello" in server.received)
-
-        Raises TimeoutError after ``timeout`` seconds.
-        """
-        await self._waiters.wait_for(self, condition, timeout)
-
     async def close(self) -> None:
         """Stop listening and abort every connection."""
         self._closing = True
         await self._listener.close()
         for link in self._links.copy():
             await link.end()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.close()
-
-    def __str__(self) -> str:
-        return f"{type(self).__name__} {format_address(self.address)}"
 
     def __repr__(self) -> str:
         return f"<{self} connections={len(self.connections)}>"

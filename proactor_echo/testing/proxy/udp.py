@@ -5,69 +5,45 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from typing import Self
 
-from proactor_echo.arguments import check_address, check_instance, check_whole
+from proactor_echo.arguments import check_instance
 from proactor_echo.net.udp import UdpServer, serve_udp
 from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.sockets.addresses import Address, format_address, resolve
 from proactor_echo.sockets.binding import open_socket
 from proactor_echo.sockets.options import SocketOptions
 from proactor_echo.testing.faults.base import DatagramFault
-from proactor_echo.testing.faults.schedule import ActiveFault, ActiveFaults, DatagramSampler, Direction
+from proactor_echo.testing.faults.schedule import ActiveFault, DatagramSampler, Direction
+from proactor_echo.testing.proxy.base import BaseFaultProxy
 from proactor_echo.testing.proxy.udp_pipe import DatagramPipe
-from proactor_echo.testing.proxy.waiting import Waiters
 
 __all__ = ["UdpFaultProxy"]
 
 
-class UdpFaultProxy:
+class UdpFaultProxy(BaseFaultProxy[DatagramFault]):
     """A UDP port on which faults can be switched on, in front of ``upstream``. Use it in ``async with``.
 
     Each client gets a socket of its own towards the server, so that answers find their way back.
     """
 
     def __init__(self, upstream: Address, seed: int) -> None:
-        #: Where datagrams lead.
-        self.upstream: tuple[str, int] = upstream[0], upstream[1]
-        self._faults: ActiveFaults[DatagramFault] = ActiveFaults(seed)
+        super().__init__(upstream, seed)
         self._received: list[bytes] = []
         self._sent: list[bytes] = []
         self._clients: dict[Address, _Client] = {}
-        self._waiters = Waiters()
         self._front: UdpServer
         self._family: int
         self._target: Address
-
-    @classmethod
-    async def open(cls, upstream: Address, *, host: str = "127.0.0.1", port: int = 0, seed: int = 0) -> UdpFaultProxy:
-        """Bind, and return the running proxy. Raises :class:`~proactor_echo.BindError`."""
-        check_address("upstream", upstream)
-        check_whole("seed", seed, least=None)
-        proxy = cls(upstream, seed)
-        await proxy._open(host, port)
-        return proxy
 
     async def _open(self, host: str, port: int) -> None:
         self._family, _, _, _, self._target = (await resolve(*self.upstream, type=socket.SOCK_DGRAM))[0]
         self._front = await serve_udp(lambda: _Front(self), host, port)
 
+    @property
+    def _bound(self) -> Address:
+        return self._front.address
+
     # -- what a test asks ----------------------------------------------------------------------------------------
-
-    @property
-    def address(self) -> tuple[str, int]:
-        """``(host, port)`` for clients to send to."""
-        return self.host, self.port
-
-    @property
-    def host(self) -> str:
-        """The address it is bound to."""
-        return str(self._front.addresses[0][0])
-
-    @property
-    def port(self) -> int:
-        """The port it is bound to."""
-        return int(self._front.addresses[0][1])
 
     @property
     def clients(self) -> list[str]:
@@ -84,21 +60,6 @@ class UdpFaultProxy:
         """Every datagram that has got through to clients."""
         return list(self._sent)
 
-    @property
-    def seed(self) -> int:
-        """The number from which faults without a seed of their own get theirs."""
-        return self._faults.seed
-
-    @property
-    def faults(self) -> list[ActiveFault[DatagramFault]]:
-        """The faults that are switched on."""
-        return list(self._faults)
-
-    @property
-    def fault_history(self) -> list[ActiveFault[DatagramFault]]:
-        """Every fault that has been switched on."""
-        return list(self._faults.history)
-
     def fault(self, fault: DatagramFault) -> ActiveFault[DatagramFault]:
         """Switch a fault on at once; in ``with`` it is switched off at the end.
 
@@ -110,27 +71,11 @@ class UdpFaultProxy:
             client.add(active)
         return active
 
-    async def wait_for(self, condition: Callable[[Self], object], timeout: float = 5.0) -> None:
-        """Wait until ``condition(self)`` is true; it is tried whenever a datagram has got through.
-
-        Raises TimeoutError after ``timeout`` seconds.
-        """
-        await self._waiters.wait_for(self, condition, timeout)
-
     async def close(self) -> None:
         """Close; what is held back is dropped."""
         for client in self._clients.values():
             await client.close()
         await self._front.close()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.close()
-
-    def __str__(self) -> str:
-        return f"{type(self).__name__} {format_address(self.address)}"
 
     def __repr__(self) -> str:
         return f"<{self} clients={len(self._clients)}>"
