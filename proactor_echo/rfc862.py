@@ -37,6 +37,7 @@ class EchoProtocol(FramedProtocol):
         )
         cls._portion = cls._at_once = EchoProtocol._portion if cls._sends_all_back else FRAMES_AT_ONCE
 
+    _canonical = False
     _verbatim = False  # whether the bytes of whole frames are their own answer
     _skim: Callable[[bytes], tuple[int, int]] | None = None  # counts the frames; None where any bytes are one
     _echoed_bytes = 0  # sent back verbatim, and not counted by the stream: half the work of counting each way
@@ -45,26 +46,25 @@ class EchoProtocol(FramedProtocol):
     @property
     def stats(self) -> ConnectionStats:
         """What passed so far."""
-        size, count = self._echoed_bytes, self._echoed_frames
-        stats = self._stream.stats
-        stats.add(ConnectionStats(size, size, count, count))
+        stats, size, count = self._stream.stats, self._echoed_bytes, self._echoed_frames
+        stats.bytes_in += size
+        stats.bytes_out += size
+        stats.frames_in += count
+        stats.frames_out += count
         return stats
 
-    def _state_changed(self) -> None:
-        self._verbatim = self._may_be_verbatim
-
-    @property
-    def _may_be_verbatim(self) -> bool:
-        return self._stream.state is ConnectionState.OPEN and self.codec.canonical and self._sends_all_back
-
     def _begin(self) -> None:
+        self._canonical = self.codec.canonical and self._sends_all_back
         super()._begin()
         if type(self.codec) is not RawCodec:
             self._skim = self._stream.decoder.skim
 
+    def _state_changed(self) -> None:
+        self._verbatim = self._canonical and self._stream.state is ConnectionState.OPEN
+
     def _rest_waits(self, waits: bool) -> None:
         super()._rest_waits(waits)
-        self._verbatim = not waits and self._may_be_verbatim
+        self._verbatim = not waits and self._canonical and self._stream.state is ConnectionState.OPEN
 
     def data_received(self, data: bytes) -> None:
         """Answer whole frames with the bytes they came in, which spares cutting them out and encoding them."""

@@ -71,6 +71,8 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
     def run_forever(self) -> None:
         """Run until :meth:`stop` is called."""
         self._state.running = True
+        if self._dirty:
+            self.call_soon(_nothing)  # called between two runs, by who had looked call_at_turn_end up
         try:
             super().run_forever()
         finally:
@@ -83,16 +85,15 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
             if self._dirty:
                 self._end_turn()
 
-    def call_at_turn_end(self, callback: Callable[[], object]) -> None:
-        """Call `callback()` when this turn is over, without a handle: for what gathers the writes of a turn.
+    @property
+    def call_at_turn_end(self) -> Callable[[Callable[[], object]], object]:
+        """``call_at_turn_end(callback)``: call it when this turn is over, without a handle.
 
-        What many connections wrote leaves one right after the other then, which costs less than sends with other work
-        in between: the peers, woken once for all of it, answer sooner. It has no context of its own.
+        It is for what gathers the writes of a turn. What many connections wrote leaves one right after the other then,
+        which costs less than sends with other work in between: the peers, woken once for all of it, answer sooner. It
+        has no context of its own. (A property, so that who looks it up once has the queue's own method.)
         """
-        if self._state.running:
-            self._dirty.append(callback)
-        else:
-            self.call_soon(callback)
+        return self._dirty.append if self._state.running else self.call_soon
 
     def _end_turn(self) -> None:
         """Call what waits for it; bounded, so that a protocol that writes when it may starves nobody."""

@@ -94,7 +94,8 @@ class NativeLoop(Protocol):
     ) -> AcceptPipeline:
         """Accept, whatever goes wrong; ``report`` gets each error with the seconds until the next try."""
 
-    def call_at_turn_end(self, callback: Callable[[], object]) -> None:
+    @property
+    def call_at_turn_end(self) -> Callable[[Callable[[], object]], object]:
         """Call it when this iteration is over, without a handle."""
 
     def open_accepted(self, protocol: asyncio.BaseProtocol, sock: socket.socket, peer: Address | None = None) -> object:

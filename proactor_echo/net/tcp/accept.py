@@ -19,11 +19,10 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from proactor_echo.net.loop_api import AcceptPipeline, native
 from proactor_echo.net.tcp.accept_log import Trouble
-from proactor_echo.sockets.addresses import format_address
+from proactor_echo.sockets.addresses import Address, format_address
 
 __all__ = ["BaseAcceptPipeline", "NativeAcceptPipeline"]
 
@@ -41,7 +40,7 @@ class BaseAcceptPipeline(abc.ABC):
     def __init__(
         self,
         listeners: Sequence[socket.socket],
-        connected: Callable[[socket.socket, Any], None],
+        connected: Callable[[socket.socket, Address], None],
         *,
         accepts: int = 32,
         max_connections: int | None = None,
@@ -55,7 +54,7 @@ class BaseAcceptPipeline(abc.ABC):
         self._accepts = accepts
         self._max_connections = max_connections
         self._slots = max_connections  # those that are free; None: there is no limit
-        self._waiting: deque[tuple[socket.socket, Any]] = deque()  # accepted when the last slot had just gone
+        self._waiting: deque[tuple[socket.socket, Address]] = deque()  # accepted when the last slot had just gone
         self._closing = False
 
     @abc.abstractmethod
@@ -96,7 +95,7 @@ class BaseAcceptPipeline(abc.ABC):
 
     # -- what the two ways of accepting report -------------------------------------------------------------------
 
-    def _arrived(self, sock: socket.socket, address: Any) -> None:
+    def _arrived(self, sock: socket.socket, address: Address) -> None:
         """Hand a connection over, hold it until there is a slot, or refuse it, since the server is closing."""
         if self._closing:
             sock.close()
@@ -107,7 +106,7 @@ class BaseAcceptPipeline(abc.ABC):
         elif not self._hand_over(sock, address):
             self.leave()
 
-    def _hand_over(self, sock: socket.socket, address: Any) -> bool:
+    def _hand_over(self, sock: socket.socket, address: Address) -> bool:
         """Take a slot and serve; whether that began. When not, that is logged and the socket closed."""
         if self._slots is not None:
             self._slots -= 1

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import Any
 
 from proactor_echo.arguments import check_address, check_host, check_instance, check_seconds
 from proactor_echo.errors import ConnectFailed
 from proactor_echo.net.loop_api import is_proactor
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.happy_eyeballs import Race, interleave
-from proactor_echo.sockets.addresses import resolve
+from proactor_echo.sockets.addresses import Address, resolve
 from proactor_echo.sockets.options import SocketOptions
 from proactor_echo.wire import Codec
 
@@ -75,7 +74,7 @@ async def _connected_socket(
 ) -> socket.socket:
     check_host("host", host)
     where = _where(host, port)
-    local: dict[int, Any] = {}
+    local: dict[int, Address] = {}
     race = Race(options, delay, local)
     try:
         async with asyncio.timeout(open_timeout):

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 from proactor_echo.arguments import check_instance, check_seconds, check_write_limit
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
@@ -22,7 +22,7 @@ from proactor_echo.net.tcp.observers import Owner, next_wake, wake
 from proactor_echo.net.tcp.started import Started, nothing_to_wait_for
 from proactor_echo.net.tcp.stream import SocketStream, logger
 from proactor_echo.net.tcp.timers import IdleTimer, StallTimer
-from proactor_echo.sockets.addresses import format_address
+from proactor_echo.sockets.addresses import Address, format_address
 from proactor_echo.sockets.options import reset_on_close
 from proactor_echo.wire import Codec, RawCodec
 from proactor_echo.wire.connection import ConnectionStats
@@ -186,7 +186,7 @@ class StreamProtocol(asyncio.Protocol):
             check_seconds("close_timeout", close_timeout)
             self.close_timeout = close_timeout
 
-    def own(self, owner: Owner | None, sock: socket.socket | None = None, address: Any = None) -> None:
+    def own(self, owner: Owner | None, sock: socket.socket | None = None, address: Address | None = None) -> None:
         """Tell ``owner`` about the connection's beginning and end; close ``sock`` when it has ended.
 
         ``address`` is the peer's as it was accepted: a socket that was reset since does not know it any more.

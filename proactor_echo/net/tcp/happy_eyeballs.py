@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from proactor_echo.errors import DisconnectReason, classify
-from proactor_echo.sockets.addresses import AddressInfo, format_address
+from proactor_echo.sockets.addresses import Address, AddressInfo, format_address
 from proactor_echo.sockets.binding import open_socket
 from proactor_echo.sockets.options import SocketOptions
 
@@ -24,7 +23,7 @@ class Attempt:
 
     __slots__ = ("address", "error", "said")
 
-    def __init__(self, address: Any) -> None:
+    def __init__(self, address: Address) -> None:
         self.address: str = format_address(address)
         self.error: OSError | None = None
         self.said: str = ""
@@ -40,7 +39,7 @@ class Attempt:
 class Race:
     """One race; :attr:`attempts` are the addresses tried so far, in order."""
 
-    def __init__(self, options: SocketOptions, delay: float | None, local: dict[int, Any]) -> None:
+    def __init__(self, options: SocketOptions, delay: float | None, local: dict[int, Address]) -> None:
         self.attempts: list[Attempt] = []
         self._options = options
         self._delay = delay
@@ -88,7 +87,7 @@ class Race:
                 sock.close()
 
 
-def _bound(sock: socket.socket, local: Any, attempt: Attempt) -> bool:
+def _bound(sock: socket.socket, local: Address, attempt: Attempt) -> bool:
     try:
         sock.bind(local)
     except OSError as error:

@@ -20,7 +20,7 @@ from proactor_echo.net.loop_api import is_proactor
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.core import StreamProtocol
 from proactor_echo.net.tcp.protocol import FramedProtocol
-from proactor_echo.sockets.addresses import format_address
+from proactor_echo.sockets.addresses import Address, format_address
 from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
 
 __all__ = ["Handler", "Session", "SessionOwner"]
@@ -56,7 +56,7 @@ class Service:
     def __init__(
         self,
         *,
-        open_accepted: Callable[[StreamProtocol, socket.socket, Any], object] | None,
+        open_accepted: Callable[[StreamProtocol, socket.socket, Address], object] | None,
         factory: Callable[[], FramedProtocol | Connection],
         handler: Handler | None,
         ssl: tls.SSLContext | None = None,
@@ -86,7 +86,7 @@ class Session:
         "protocol",
     )
 
-    def __init__(self, owner: SessionOwner, service: Service, sock: socket.socket, address: Any) -> None:
+    def __init__(self, owner: SessionOwner, service: Service, sock: socket.socket, address: Address) -> None:
         #: The connection as the server's user has it, and its protocol once it has been made.
         self.connection: FramedProtocol | Connection | None = None
         self.protocol: StreamProtocol | None = None
