@@ -9,7 +9,7 @@ import click
 
 from proactor_echo import __version__
 from proactor_echo.cli.background import Output, background_output
-from proactor_echo.cli.check import HostPort, show_check
+from proactor_echo.cli.check import HostPort, client_context, show_check
 from proactor_echo.cli.commands import CommandGroup, ServerCommand
 from proactor_echo.cli.demo import run_demo
 from proactor_echo.cli.framing import FRAMINGS, LONGEST_FRAME, make_codec
@@ -238,6 +238,9 @@ def demo(loop: LoopName) -> None:
 @main.command()
 @click.argument("address", metavar="HOST:PORT", type=HostPort())
 @click.option("--udp", "over_udp", is_flag=True, help="Check datagrams instead of the stream.")
+@click.option("--tls", "over_tls", is_flag=True, help="Check a server that speaks TLS, and how it does that.")
+@click.option("--tls-ca", metavar="FILE", help="Trust the authorities in this PEM file, and not the system's.")
+@click.option("--tls-insecure", is_flag=True, help="Trust any certificate, for any name.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of a table.")
 @click.option(
     "--timeout",
@@ -248,7 +251,16 @@ def demo(loop: LoopName) -> None:
     help="Longest wait for the server; no check takes more than 12 times as long.",
 )
 @loop_option
-def check(address: tuple[str, int], over_udp: bool, as_json: bool, timeout: float, loop: LoopName) -> None:
+def check(
+    address: tuple[str, int],
+    over_udp: bool,
+    over_tls: bool,
+    tls_ca: str | None,
+    tls_insecure: bool,
+    as_json: bool,
+    timeout: float,
+    loop: LoopName,
+) -> None:
     """Check any echo server against RFC 862, and show what it does.
 
     The exit status is 0 if every check was passed, and 1 if not, or if
@@ -258,9 +270,17 @@ def check(address: tuple[str, int], over_udp: bool, as_json: bool, timeout: floa
     Examples:
       proactor-echo check 127.0.0.1:9000
       proactor-echo check --udp --json [::1]:7
+      proactor-echo check --tls --tls-ca ca.pem localhost:9000
     """  # noqa: D301
+    if over_udp and over_tls:
+        raise click.UsageError("--udp and --tls exclude each other: TLS is for streams.")
+    if not over_tls and (tls_insecure or tls_ca is not None):
+        raise click.UsageError("--tls-ca and --tls-insecure are for --tls: write --tls too.")
+    if tls_insecure and tls_ca is not None:
+        raise click.UsageError("--tls-ca and --tls-insecure exclude each other.")
     with _errors_as_sentences():
-        passed = run(show_check(address, udp=over_udp, as_json=as_json, timeout=timeout), loop)
+        context = client_context(tls_ca, insecure=tls_insecure) if over_tls else None
+        passed = run(show_check(address, udp=over_udp, as_json=as_json, timeout=timeout, context=context), loop)
     if not passed:
         raise click.exceptions.Exit(1)
 

@@ -1,6 +1,7 @@
 """What ``proactor-echo check`` prints: a table that grows with every check, or JSON."""
 
 import json
+import ssl
 from typing import Any, Final
 
 import click
@@ -9,7 +10,7 @@ from proactor_echo.cli.output import print_line, styled
 from proactor_echo.cli.types import ParamType
 from proactor_echo.sockets.addresses import parse_host_port
 
-__all__ = ["HostPort", "show_check"]
+__all__ = ["HostPort", "client_context", "show_check"]
 
 
 class HostPort(ParamType[tuple[str, int]]):
@@ -28,9 +29,26 @@ class HostPort(ParamType[tuple[str, int]]):
         return host, port
 
 
-async def show_check(address: tuple[str, int], *, udp: bool, as_json: bool, timeout: float) -> bool:
+def client_context(ca: str | None, *, insecure: bool) -> ssl.SSLContext:
+    """Return a context that trusts the authorities in the file ``ca``, or the system's, or with ``insecure`` anybody.
+
+    Raises TlsError for a file that cannot be used.
+    """
+    from proactor_echo.net.tcp.tls.description import Tls  # few want it, and the others should not wait for it
+
+    context = Tls(server_ca=ca).client_context
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+async def show_check(
+    address: tuple[str, int], *, udp: bool, as_json: bool, timeout: float, context: ssl.SSLContext | None = None
+) -> bool:
     """Check the server at this address, print what was found, and tell whether every check was passed.
 
+    ``context``: check a server that speaks TLS, with this. With ``udp`` it checks datagrams.
     Raises ConnectFailed when nothing listens there.
     """
     # Only this command needs it, and the others should not wait for it to load.
@@ -43,7 +61,9 @@ async def show_check(address: tuple[str, int], *, udp: bool, as_json: bool, time
 
     colours: Final = {Outcome.OK: "green", Outcome.FAILED: "red", Outcome.SKIPPED: "yellow", Outcome.KNOWN: "yellow"}
     try:
-        report = await check_echo(address, udp=udp, timeout=timeout, each=None if as_json else show)
+        report = await check_echo(
+            address, udp=udp, ssl=context or False, timeout=timeout, each=None if as_json else show
+        )
     except ValueError as error:
         raise click.BadParameter(f"{error}.") from None
     if as_json:

@@ -10,9 +10,11 @@ from collections.abc import Iterator
 import click
 import pytest
 from helpers.cli_process import CliProcess, Ended, run_python
+from helpers.tls_peers import blocking_server
 
 import proactor_echo as pe
 from proactor_echo.cli.check import show_check
+from proactor_echo.testing import certificates as certs
 
 
 def check(*arguments: str) -> Ended:
@@ -82,6 +84,52 @@ def test_where_nothing_listens_one_sentence_says_so_with_status_1() -> None:
 @pytest.mark.parametrize("arguments", [["localhost"], ["127.0.0.1:0"], ["::1:7"], ["localhost:7", "--timeout", "0"]])
 def test_what_cannot_be_meant_is_status_2(arguments: list[str]) -> None:
     ended = check(*arguments)
+    assert ended.status == 2
+    assert "Traceback" not in ended.err
+
+
+# -- over TLS ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tls_server() -> Iterator[str]:
+    with blocking_server(certs.server_context()) as (host, port):
+        yield f"{host}:{port}"
+
+
+def test_a_right_tls_server_is_a_table_of_ok_and_status_0(tls_server: str) -> None:
+    ended = check("--tls", "--tls-ca", str(certs.CA_FILE), tls_server)
+    assert (ended.status, ended.err) == (0, ""), ended
+    lines = ended.out.splitlines()
+    assert [line.split("  ")[0] for line in lines[11:-2]] == [
+        "versions", "truncation", "renegotiation", "no TLS", "endless handshake",
+    ]  # fmt: skip
+    assert all(line[21:23] == "ok" or line.startswith("renegotiation") for line in lines[:-2])
+    assert all(len(line) <= 80 for line in lines[:-2]), lines
+    assert lines[-1].startswith(f"tls {tls_server}: 1")
+
+
+def test_a_certificate_that_is_not_trusted_is_status_1_and_can_be_trusted_all_the_same(tls_server: str) -> None:
+    ended = check("--tls", tls_server)
+    assert ended.status == 1
+    assert "in the TLS handshake, the certificate is not accepted: " in ended.out.splitlines()[0]
+    assert check("--tls", "--tls-insecure", tls_server).status == 0
+
+
+def test_a_file_of_authorities_that_cannot_be_used_is_one_sentence() -> None:
+    ended = check("--tls", "--tls-ca", "no-such-file.pem", "127.0.0.1:7")
+    assert (ended.status, ended.out) == (1, "")
+    assert ended.err.startswith("Error: cannot read the certificate no-such-file.pem: ")
+    assert len(ended.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--tls", "--udp"], ["--tls-ca", "ca.pem"], ["--tls-insecure"], ["--tls", "--tls-ca", "ca.pem", "--tls-insecure"]],
+    ids=" ".join,
+)
+def test_options_of_tls_that_do_not_fit_together_are_status_2(options: list[str]) -> None:
+    ended = check(*options, "127.0.0.1:7")
     assert ended.status == 2
     assert "Traceback" not in ended.err
 

@@ -17,6 +17,7 @@ class Settings(NamedTuple):
     quiet: float
     size: int
     clients: int
+    handshake: float
 
 
 class Checked(NamedTuple):

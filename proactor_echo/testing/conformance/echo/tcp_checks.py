@@ -76,7 +76,7 @@ async def half_close(target: TcpTarget) -> Checked:
 async def nothing_sent(target: TcpTarget) -> Checked:
     """Connect and end our side; the server must end its side, having sent nothing."""
     async with await target.connect() as client:
-        client.end()
+        await client.end()
         await client.expect_end()
     return Checked("no data, and a clean end")
 

@@ -47,12 +47,15 @@ class TcpTarget:
 
     async def connect(self, *, receive_buffer: int | None = None) -> TcpClient:
         """Open a connection. Raises CheckFailed. ``receive_buffer`` is the size of the system's, in bytes."""
+        return TcpClient(await self._socket(receive_buffer), self.settings)
+
+    async def _socket(self, receive_buffer: int | None = None) -> socket.socket:
         sock, self._first = self._first, None
         if sock is not None and receive_buffer is not None:
             sock.close()
             sock = None
         try:
-            return TcpClient(sock or await _open(self._info, self.settings, receive_buffer), self.settings)
+            return sock or await _open(self._info, self.settings, receive_buffer)
         except OSError as exc:
             raise CheckFailed(f"a connection failed: {_reason(exc, self.settings)}") from exc
 
@@ -92,12 +95,11 @@ class TcpClient:
 
     async def send_pieces(self, pieces: Sequence[bytes], *, then_end: bool = False) -> None:
         """Send one after the other, then our end if wanted. Has no time limit: whoever reads meanwhile has."""
-        loop = asyncio.get_running_loop()
         for piece in pieces:
-            await loop.sock_sendall(self._sock, piece)
+            await self._write(piece)
             self.sent += len(piece)
         if then_end:
-            self.end()
+            await self.end()
 
     async def send(self, data: bytes) -> None:
         """Send a little."""
@@ -107,7 +109,7 @@ class TcpClient:
         """Wait for these bytes, and compare them as they come."""
         got = 0
         while got < len(data):
-            piece = self._early or await self._receive(f"{got:,} of {len(data):,} bytes came back, then")
+            piece = self._early or await self.receive(f"{got:,} of {len(data):,} bytes came back, then")
             self._early = b""
             if not piece:
                 raise CheckFailed(f"{got:,} of {len(data):,} bytes came back, then the end of the stream")
@@ -119,7 +121,7 @@ class TcpClient:
 
     async def expect_end(self) -> None:
         """Wait for the server's end of file; nothing may come before it."""
-        piece = self._early or await self._receive("the end of the stream should come,")
+        piece = self._early or await self.receive("the end of the stream should come,")
         if piece:
             raise CheckFailed(f"the end of the stream should come, {_sample(piece)} came")
 
@@ -129,14 +131,14 @@ class TcpClient:
         if not piece:
             try:
                 async with asyncio.timeout(seconds):
-                    piece = await asyncio.get_running_loop().sock_recv(self._sock, _READ)
+                    piece = await self._read()
             except TimeoutError:
                 return
             except OSError as exc:
-                raise CheckFailed(f"{when}, the connection was lost: {classify(exc).text}") from exc
+                raise CheckFailed(f"{when}, {self._reason(exc)}") from exc
         raise CheckFailed(f"{when}, {_sample(piece) if piece else 'the end of the stream'} came")
 
-    def end(self) -> None:
+    async def end(self) -> None:
         """End our side."""
         self._sock.shutdown(socket.SHUT_WR)
 
@@ -157,18 +159,29 @@ class TcpClient:
     ) -> None:
         self.close()
 
-    async def _receive(self, so_far: str) -> bytes:
-        return await self._within(asyncio.get_running_loop().sock_recv(self._sock, _READ), so_far)
+    async def receive(self, so_far: str, *, limited: bool = True) -> bytes:
+        """Wait for bytes, empty at the end of the stream; without ``limited`` for as long as it takes."""
+        return await self._within(self._read(), so_far, limited=limited)
 
-    async def _within(self, work: Awaitable[T], so_far: str) -> T:
+    async def _within(self, work: Awaitable[T], so_far: str, *, limited: bool = True) -> T:
         """Wait for work as long as a wait may take; the sentence of a failure begins with ``so_far``."""
         try:
-            async with asyncio.timeout(self._settings.timeout):
+            async with asyncio.timeout(self._settings.timeout if limited else None):
                 return await work
         except TimeoutError:
             raise CheckFailed(f"{so_far} nothing for {self._settings.timeout:g} s") from None
         except OSError as exc:
-            raise CheckFailed(f"{so_far} the connection was lost: {classify(exc).text}") from exc
+            raise CheckFailed(f"{so_far} {self._reason(exc)}") from exc
+
+    async def _write(self, data: bytes) -> None:
+        await asyncio.get_running_loop().sock_sendall(self._sock, data)
+
+    async def _read(self) -> bytes:
+        """Return what has arrived, empty at the end of the stream."""
+        return await asyncio.get_running_loop().sock_recv(self._sock, _READ)
+
+    def _reason(self, exc: OSError) -> str:
+        return f"the connection was lost: {classify(exc).text}"
 
 
 async def _open(info: AddressInfo, settings: Settings, receive_buffer: int | None = None) -> socket.socket:
