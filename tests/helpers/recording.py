@@ -110,14 +110,14 @@ def tcp_pair() -> tuple[socket.socket, socket.socket]:
 
 
 @contextlib.asynccontextmanager
-async def connection(protocol: Any = None) -> AsyncIterator[tuple[socket.socket, Any]]:
-    """The peer, a plain socket, and the protocol of a transport of the running loop connected to it."""
+async def connection(protocol: Any = None) -> AsyncIterator[tuple[Any, socket.socket]]:
+    """The protocol of a transport of the running loop, and its peer, a plain socket."""
     loop = asyncio.get_running_loop()
     peer, sock = tcp_pair()
     recorder = Recorder() if protocol is None else protocol
     transport, _ = await loop.connect_accepted_socket(lambda: recorder, sock)
     try:
-        yield peer, recorder
+        yield recorder, peer
     finally:
         transport.abort()
         peer.close()

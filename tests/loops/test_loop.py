@@ -87,7 +87,7 @@ def test_a_timer_is_on_time_while_connections_and_a_flood_are_busy(ours: Bench) 
         late = []
         thread.start()
         try:
-            async with connection(Echo()) as (peer, _):
+            async with connection(Echo()) as (_, peer):
                 await loop.sock_sendall(peer, b"y" * 10_000)
                 for _ in range(20):
                     due = loop.time() + 0.01
@@ -115,7 +115,7 @@ def test_a_slow_callback_is_named_in_debug_mode(ours: Bench, caplog: pytest.LogC
     async def main() -> None:
         loop = asyncio.get_running_loop()
         loop.slow_callback_duration = 0.01
-        async with connection(Slow()) as (peer, protocol):
+        async with connection(Slow()) as (protocol, peer):
             await loop.sock_sendall(peer, b"x")
             await protocol.until(1)
 
@@ -152,7 +152,7 @@ def test_what_was_queued_before_runs_before_what_arrives(each: Bench) -> None:
 @posix
 def test_a_watched_descriptor_may_not_be_used_twice(ours: Bench) -> None:
     async def main() -> None:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             fd = protocol.transport.get_extra_info("socket").fileno()
             loop = asyncio.get_running_loop()
             with pytest.raises(RuntimeError, match=rf"^File descriptor {fd} is used by transport <.*fd={fd} .*>$"):
@@ -241,7 +241,7 @@ def test_a_descriptor_that_cannot_be_watched_costs_its_connection_alone(name: st
         assert here.recv(1) == b""
         here.close()
         full = -1  # the number is used again
-        async with connection() as (peer, other):
+        async with connection() as (other, peer):
             peer.send(b"x")
             await other.until(1)
         result: BaseException | None = lost
@@ -345,7 +345,7 @@ def test_keyboard_interrupt_in_a_callback_leaves_the_loop_usable() -> None:
         return await held.__aenter__()
 
     try:
-        peer, _ = loop.run_until_complete(start())
+        _, peer = loop.run_until_complete(start())
         peer.send(b"x")
         with pytest.raises(KeyboardInterrupt):
             loop.run_forever()
@@ -365,7 +365,7 @@ def test_what_was_written_leaves_from_a_loop_that_nests(ours: Bench) -> None:
         private.StockLoop._run_once(loop)
 
     async def main() -> bytes:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             Nested._run_once = run_once
             for data in (b"one", b"two"):
                 protocol.transport.write(data)

@@ -17,7 +17,7 @@ from proactor_echo.loops import private
 
 def test_data_is_bytes_in_order(ours: Bench) -> None:
     async def main() -> None:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             await asyncio.get_running_loop().sock_sendall(peer, bytes(range(256)) * 4096)
             assert await protocol.until(1 << 20) == bytes(range(256)) * 4096
             assert {type(chunk) for chunk in protocol.chunks} == {bytes}
@@ -46,7 +46,7 @@ def test_a_protocol_may_go_on_with_another_method(each: Bench) -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        async with connection(Stateful()) as (peer, protocol):
+        async with connection(Stateful()) as (protocol, peer):
             await loop.sock_sendall(peer, b"1")
             await protocol.until(1)
             await loop.sock_sendall(peer, b"2")
@@ -62,7 +62,7 @@ def test_a_protocol_may_go_on_with_another_method(each: Bench) -> None:
 
 def test_a_buffered_protocol_receives_into_its_own_buffer(ours: Bench) -> None:
     async def main() -> None:
-        async with connection(BufferedRecorder(1000)) as (peer, protocol):
+        async with connection(BufferedRecorder(1000)) as (protocol, peer):
             await asyncio.get_running_loop().sock_sendall(peer, b"x" * 5000)
             assert await protocol.until(5000) == b"x" * 5000
             assert len(protocol.buffer) == 1000
@@ -72,7 +72,7 @@ def test_a_buffered_protocol_receives_into_its_own_buffer(ours: Bench) -> None:
 
 def test_end_of_file_closes_after_one_eof_received(ours: Bench) -> None:
     async def main() -> list[str]:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             peer.shutdown(socket.SHUT_WR)
             assert await protocol.lost is None
             calls: list[str] = protocol.calls[:]
@@ -83,7 +83,7 @@ def test_end_of_file_closes_after_one_eof_received(ours: Bench) -> None:
 
 def test_end_of_file_is_reported_once_even_when_paused_before_it(ours: Bench) -> None:
     async def main() -> list[str]:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             protocol.keep_open = True
             protocol.transport.pause_reading()
             peer.shutdown(socket.SHUT_WR)
@@ -105,7 +105,7 @@ def test_the_stock_loop_reports_the_end_of_file_twice(stock: Bench, paused_befor
     """Shows the defect: the selector loop on resuming after it, the proactor loop on resuming before it."""
 
     async def main() -> int:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             protocol.keep_open = True
             if paused_before:
                 protocol.transport.pause_reading()
@@ -126,7 +126,7 @@ def test_the_stock_loop_reports_the_end_of_file_twice(stock: Bench, paused_befor
 
 def test_half_close_keeps_the_other_direction_open(ours: Bench) -> None:
     async def main() -> bytes:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             protocol.keep_open = True
             peer.shutdown(socket.SHUT_WR)
             await protocol.ended.wait()
@@ -139,7 +139,7 @@ def test_half_close_keeps_the_other_direction_open(ours: Bench) -> None:
 
 def test_receiving_goes_on_after_write_eof(ours: Bench) -> None:
     async def main() -> None:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             protocol.transport.write_eof()
             assert await read_all(peer) == b""
             await asyncio.get_running_loop().sock_sendall(peer, b"late")
@@ -150,7 +150,7 @@ def test_receiving_goes_on_after_write_eof(ours: Bench) -> None:
 
 def test_nothing_reaches_a_paused_protocol(ours: Bench) -> None:
     async def main() -> None:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             protocol.transport.pause_reading()
             assert not protocol.transport.is_reading()
             await asyncio.get_running_loop().sock_sendall(peer, b"wait for me")
@@ -169,7 +169,7 @@ def test_a_protocol_that_pauses_in_its_callback_gets_no_more(ours: Bench) -> Non
             self.transport.pause_reading()
 
     async def main() -> None:
-        async with connection(OneAtATime()) as (peer, protocol):
+        async with connection(OneAtATime()) as (protocol, peer):
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(peer, b"a")
             await protocol.until(1)
@@ -184,7 +184,7 @@ def test_a_protocol_that_pauses_in_its_callback_gets_no_more(ours: Bench) -> Non
 
 def test_set_protocol_hands_over_without_losing_a_byte(ours: Bench) -> None:
     async def main() -> None:
-        async with connection() as (peer, first):
+        async with connection() as (first, peer):
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(peer, b"one")
             await first.until(3)
@@ -201,7 +201,7 @@ def test_set_protocol_hands_over_without_losing_a_byte(ours: Bench) -> None:
 
 def test_a_reset_ends_the_connection_with_its_error(ours: Bench) -> None:
     async def main() -> tuple[list[str], BaseException | None]:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             reset(peer)
             return protocol.calls, await protocol.lost
 
@@ -213,7 +213,7 @@ def test_a_reset_ends_the_connection_with_its_error(ours: Bench) -> None:
 
 def test_close_sends_what_was_written_first(ours: Bench) -> None:
     async def main() -> int:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             protocol.transport.write(b"z" * 4_000_000)
             protocol.transport.close()
             return len(await read_all(peer))
@@ -223,7 +223,7 @@ def test_close_sends_what_was_written_first(ours: Bench) -> None:
 
 def test_a_write_after_the_end_is_dropped(ours: Bench) -> None:
     async def main() -> None:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             protocol.transport.close()
             protocol.transport.write(b"too late")
             assert await read_all(peer) == b""
@@ -240,7 +240,7 @@ def test_what_resume_writing_writes_while_closing_is_sent(ours: Bench) -> None:
             self.transport.write(b"farewell")
 
     async def main() -> bytes:
-        async with connection(Farewell()) as (peer, protocol):
+        async with connection(Farewell()) as (protocol, peer):
             while "pause" not in protocol.calls:
                 protocol.transport.write(b"z" * 100_000)
             protocol.transport.close()
@@ -251,7 +251,7 @@ def test_what_resume_writing_writes_while_closing_is_sent(ours: Bench) -> None:
 
 def test_abort_does_not_wait_for_the_peer(ours: Bench) -> None:
     async def main() -> list[str]:
-        async with connection() as (_, protocol):
+        async with connection() as (protocol, _):
             protocol.transport.write(b"z" * 32_000_000)
             protocol.transport.abort()
             assert await protocol.lost is None
@@ -264,7 +264,7 @@ def test_abort_does_not_wait_for_the_peer(ours: Bench) -> None:
 
 def test_connection_lost_comes_once_however_often_it_is_closed(ours: Bench) -> None:
     async def main() -> list[str]:
-        async with connection() as (_, protocol):
+        async with connection() as (protocol, _):
             for _ in range(3):
                 protocol.transport.close()
                 protocol.transport.abort()
@@ -290,7 +290,7 @@ def test_an_exception_in_a_callback_ends_that_connection_only(ours: Bench, metho
     setattr(Broken, method, broken)
 
     async def main() -> None:
-        async with connection() as (good_peer, good), connection(Broken()) as (peer, protocol):
+        async with connection() as (good, good_peer), connection(Broken()) as (protocol, peer):
             with contextlib.suppress(OSError):  # the server may have closed already
                 await asyncio.get_running_loop().sock_sendall(peer, b"x")
                 peer.shutdown(socket.SHUT_WR)
@@ -323,7 +323,7 @@ def test_callbacks_share_the_context_of_their_connection(ours: Bench) -> None:
 
     async def main() -> None:
         variable.set("the caller")
-        async with connection(Named()) as (peer, one), connection(Named()) as (_, other):
+        async with connection(Named()) as (one, peer), connection(Named()) as (other, _):
             await asyncio.get_running_loop().sock_sendall(peer, b"x")
             await one.until(1)
             one.transport.close()
@@ -368,7 +368,7 @@ def test_an_abandoned_transport_warns_and_closes_its_socket(ours: Bench) -> None
 
 def test_repr_shows_the_state(ours: Bench) -> None:
     async def main() -> list[str]:
-        async with connection() as (_, protocol):
+        async with connection() as (protocol, _):
             seen = [repr(protocol.transport)]
             protocol.transport.pause_reading()
             seen.append(repr(protocol.transport))

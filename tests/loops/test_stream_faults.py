@@ -76,7 +76,7 @@ async def a_whole_life(
 
 async def survives(fault: Fault, protocol: Recorder, *, from_the_start: bool, ends: bool) -> None:
     """A whole life with the fault, beside a connection that must not notice."""
-    async with connection() as (good_peer, good):
+    async with connection() as (good, good_peer):
         peer, there = tcp_pair()
         sock = FaultySocket.of(there, fault)
         fault.victim = sock.fileno()
@@ -201,7 +201,7 @@ def test_a_call_of_windows_that_raises_costs_a_connection_at_most(
     async def main() -> None:
         protocol = Recorder()
         if name in ("CancelIoEx", "cancel"):
-            async with connection() as (good_peer, good):
+            async with connection() as (good, good_peer):
                 peer, there = tcp_pair()
                 fault.victim = there.fileno()
                 transport: Any
@@ -237,7 +237,7 @@ def test_a_buffer_that_cannot_be_received_into_ends_its_connection(ours: Bench, 
             return buffer
 
     async def main() -> tuple[list[str], BaseException | None]:
-        async with connection() as (good_peer, good), connection(Wrong()) as (peer, protocol):
+        async with connection() as (good, good_peer), connection(Wrong()) as (protocol, peer):
             peer.send(b"x")
             exc = await protocol.lost
             good_peer.send(b"fine")
@@ -258,7 +258,7 @@ def test_what_a_protocol_raises_never_ends_the_loop(ours: Bench, method: str) ->
     kind: Any = type("Broken", (BufferedRecorder,), {method: broken})
 
     async def main() -> None:
-        async with connection() as (good_peer, good), connection(kind()) as (peer, protocol):
+        async with connection() as (good, good_peer), connection(kind()) as (protocol, peer):
             transport = protocol.transport
             peer.send(b"x")
             while not (transport._sending or transport.is_closing()):
@@ -286,7 +286,7 @@ def test_what_nobody_expected_of_a_transport_ends_that_transport(ours: Bench, mo
             real(self, *args)
 
         real = loop._stream_class._received
-        async with connection() as (good_peer, good), connection() as (peer, victim):
+        async with connection() as (good, good_peer), connection() as (victim, peer):
             monkeypatch.setattr(loop._stream_class, "_received", broken)
             peer.send(b"x")
             good_peer.send(b"fine")
@@ -336,7 +336,7 @@ def test_the_last_words_of_a_peer_that_resets_arrive_while_output_is_pending(our
         pytest.skip("Windows itself throws away what was not received when the reset comes")
 
     async def main() -> tuple[int, int, BaseException | None]:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             await blocked(protocol)
             here = protocol.transport._sock
             arrived = peer.send(b"x" * size)
@@ -357,7 +357,7 @@ def test_the_last_words_arrive_although_a_write_found_the_reset_first(ours: Benc
     """Stock transports throw them away: a write that fails closes at once."""
 
     async def main() -> tuple[list[str], bytes, BaseException | None]:
-        async with connection(BufferedRecorder(4) if buffered else None) as (peer, protocol):
+        async with connection(BufferedRecorder(4) if buffered else None) as (protocol, peer):
             await asyncio.sleep(0)
             peer.send(b"last words")
             reset(peer)

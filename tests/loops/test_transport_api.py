@@ -16,7 +16,7 @@ from proactor_echo.loops import private
 
 def test_a_method_of_a_transport_may_be_replaced_as_tests_do(each: Bench) -> None:
     async def main() -> list[bytes]:
-        async with connection() as (_, protocol):
+        async with connection() as (protocol, _):
             written: list[bytes] = []
             protocol.transport.write = written.append
             protocol.transport.write(b"caught")
@@ -88,7 +88,7 @@ def test_who_resumes_a_transport_does_not_lend_it_a_context(each: Bench) -> None
             super().data_received(data)
 
     async def main() -> str:
-        async with connection(Named()) as (peer, protocol):
+        async with connection(Named()) as (protocol, peer):
             transport = protocol.transport
             transport.pause_reading()
             peer.send(b"x")
@@ -110,7 +110,7 @@ def test_who_resumes_a_transport_does_not_lend_it_a_context(each: Bench) -> None
 
 def test_what_was_received_before_a_buffered_protocol_took_over_reaches_it_whole(ours: Bench) -> None:
     async def main() -> None:
-        async with connection() as (_, protocol):
+        async with connection() as (protocol, _):
             second = BufferedRecorder(2)
             protocol.transport.set_protocol(second)
             protocol.transport._received(b"hello")  # as an engine does whose receive was out already
@@ -123,7 +123,7 @@ def test_what_was_received_before_a_buffered_protocol_took_over_reaches_it_whole
 @pytest.mark.skipif(private.WINDOWS, reason="done here by hand; there the completion engine does it")
 def test_the_error_is_reported_when_the_system_has_given_back_what_it_had(ours: Bench) -> None:
     async def main() -> None:
-        async with connection() as (_, protocol):
+        async with connection() as (protocol, _):
             transport = protocol.transport
             withdraw = transport._withdraw
             transport._withdraw = lambda: withdraw() and False  # something is still out

@@ -32,7 +32,7 @@ def has_arrived(peer: socket.socket, size: int) -> bytes:
 
 def test_a_write_has_left_when_the_call_returns(each: Bench) -> None:
     async def main() -> None:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             protocol.transport.write(b"now")
             assert has_arrived(peer, 10) == b"now"
             await asyncio.sleep(0)
@@ -55,7 +55,7 @@ def test_a_write_in_a_callback_has_left_when_the_call_returns(each: Bench) -> No
 
     async def main() -> None:
         nonlocal peer
-        async with connection(Answers()) as (peer, protocol):
+        async with connection(Answers()) as (protocol, peer):
             for word in (b"one", b"two"):
                 await asyncio.get_running_loop().sock_sendall(peer, word)
                 while len(seen) < 1 + (word == b"two") and not protocol.lost.done():
@@ -69,7 +69,7 @@ def test_every_write_of_an_iteration_has_left_when_its_call_returns(each: Bench)
     one_write_at_a_time(each)
 
     async def main() -> None:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             for step in (b"1", b"2", b"3", b"4", b"5"):
                 protocol.transport.write(step)
                 assert has_arrived(peer, 10) == step
@@ -104,7 +104,7 @@ def test_what_a_streams_handler_drains_has_left_although_drain_does_not_yield(ea
 
 def test_a_write_after_close_is_dropped_when_nothing_is_left_to_send(each: Bench) -> None:
     async def main() -> bytes:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             for word in (b"one", b" two", b" three", b" four"):
                 protocol.transport.write(word)
             protocol.transport.close()
@@ -118,7 +118,7 @@ def test_an_end_of_file_leaves_behind_what_was_written_when_it_is_written(each: 
     one_write_at_a_time(each)
 
     async def main() -> bytes:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             for word in (b"one", b" two", b" three", b" four"):
                 protocol.transport.write(word)
             protocol.transport.write_eof()
@@ -136,7 +136,7 @@ def test_any_mix_of_writes_arrives_in_order(ours: Bench) -> None:
     pieces = [chance.randbytes(chance.choice([0, 1, 100, 5000, 70_000, 300_000])) for _ in range(200)]
 
     async def main() -> None:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             reading = asyncio.create_task(read_all(peer))
             for piece in pieces:
                 match chance.randrange(4):
@@ -158,7 +158,7 @@ def test_any_mix_of_writes_arrives_in_order(ours: Bench) -> None:
 
 def test_the_caller_may_change_its_buffer_after_write(ours: Bench) -> None:
     async def main() -> bytes:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             buffer = bytearray(b"before")
             protocol.transport.write(buffer)
             buffer[:] = b"after!"
@@ -170,7 +170,7 @@ def test_the_caller_may_change_its_buffer_after_write(ours: Bench) -> None:
 
 def test_a_slow_peer_pauses_and_resumes_the_protocol(ours: Bench) -> None:
     async def main() -> list[str]:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             size = 0
             while "pause" not in protocol.calls:
                 protocol.transport.write(b"x" * 50_000)
@@ -192,7 +192,7 @@ def test_pause_writing_means_the_system_took_no_more(ours: Bench) -> None:
     """One large write that fits the socket's buffer pauses nobody."""
 
     async def main() -> list[str]:
-        async with connection() as (_, protocol):
+        async with connection() as (protocol, _):
             protocol.transport.set_write_buffer_limits(high=1000)
             protocol.transport.write(b"x" * 5000)
             assert protocol.transport.get_write_buffer_size() == 0
@@ -204,7 +204,7 @@ def test_pause_writing_means_the_system_took_no_more(ours: Bench) -> None:
 
 def test_write_buffer_limits_are_asyncios(ours: Bench) -> None:
     async def main() -> None:
-        async with connection() as (_, protocol):
+        async with connection() as (protocol, _):
             transport = protocol.transport
             assert transport.get_write_buffer_limits() == (16 * 1024, 64 * 1024)
             transport.set_write_buffer_limits(low=100)
@@ -217,7 +217,7 @@ def test_write_buffer_limits_are_asyncios(ours: Bench) -> None:
 
 def test_writing_is_refused_after_write_eof_and_for_what_is_not_bytes(ours: Bench) -> None:
     async def main() -> None:
-        async with connection() as (_, protocol):
+        async with connection() as (protocol, _):
             with pytest.raises(TypeError, match="bytes-like"):
                 protocol.transport.write("text")
             protocol.transport.write_eof()
@@ -230,7 +230,7 @@ def test_writing_is_refused_after_write_eof_and_for_what_is_not_bytes(ours: Benc
 
 def test_what_was_written_before_abort_leaves_if_the_system_takes_it(each: Bench) -> None:
     async def main() -> bytes:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             protocol.transport.write(b"last words")
             protocol.transport.abort()
             return await read_all(peer)
@@ -242,7 +242,7 @@ def test_a_write_outside_the_loop_is_not_lost(ours: Bench) -> None:
     """Between two runs of the loop there is no iteration whose end would send it."""
     with asyncio.Runner(loop_factory=ours.factory) as runner:
         held = connection()
-        peer, protocol = runner.run(held.__aenter__())
+        protocol, peer = runner.run(held.__aenter__())
         protocol.transport.write(b"now")
         assert protocol.transport.get_write_buffer_size() == 0
         assert peer.recv(10) == b"now"
@@ -256,7 +256,7 @@ def test_a_protocol_that_writes_whenever_it_may_starves_nobody(ours: Bench) -> N
             self.transport.write(b"y" * 2000)
 
     async def main() -> None:
-        async with connection(Greedy()) as (peer, protocol):
+        async with connection(Greedy()) as (protocol, peer):
             protocol.transport.set_write_buffer_limits(high=1000, low=999)
             reading = asyncio.create_task(read_all(peer))
             while "pause" not in protocol.calls:
@@ -275,7 +275,7 @@ def test_a_sendfile_that_is_cancelled_before_it_begins_leaves_the_connection_as_
     (tmp_path / "file").write_bytes(b"file")
 
     async def main() -> None:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             loop = asyncio.get_running_loop()
             written = 0
             while not protocol.transport.get_write_buffer_size():
@@ -306,7 +306,7 @@ def test_what_is_kept_leaves_in_one_go_when_the_socket_is_writable_again(ours: B
             return super().send(data)
 
     async def main() -> None:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             transport = protocol.transport
             transport._sock = Refusing(transport._sock)
             waits: list[int] = []
@@ -332,7 +332,7 @@ def test_writes_to_a_lost_connection_are_logged_from_the_fifth_on(
         pytest.skip("the stock proactor transport counts empty writes too")
 
     async def main() -> list[int]:
-        async with connection() as (_, protocol):
+        async with connection() as (protocol, _):
             protocol.transport.abort()
             seen = []
             for data in (b"1", b"", b"2", b"3", b"", b"4", b"", b"5", b"", b"6"):

@@ -136,7 +136,7 @@ def test_connection_lost_comes_when_the_kernel_has_let_go(ours: Bench) -> None:
                 self.status = self.transport._receive._overlapped.Internal
                 super().connection_lost(exc)
 
-        async with connection(Lost()) as (_, protocol):
+        async with connection(Lost()) as (protocol, _):
             await iterations(2)
             assert loop._proactor.pending == 1
             protocol.transport.abort()
@@ -153,7 +153,7 @@ def test_an_operation_the_kernel_is_slow_to_give_back_is_waited_for(
     ours: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def main() -> None:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             await iterations(2)
             with monkeypatch.context() as patch:
                 patch.setattr(winapi, "CancelIoEx", lambda *_: True)  # noted, and nothing done yet
@@ -169,7 +169,7 @@ def test_an_operation_the_kernel_is_slow_to_give_back_is_waited_for(
 
 def test_a_buffer_lent_by_a_protocol_cannot_be_resized_while_the_kernel_has_it(ours: Bench) -> None:
     async def main() -> None:
-        async with connection(BufferedRecorder(100)) as (peer, protocol):
+        async with connection(BufferedRecorder(100)) as (protocol, peer):
             await iterations(2)
             with pytest.raises(BufferError):
                 protocol.buffer.extend(b"more")
@@ -214,7 +214,7 @@ def test_closing_the_loop_has_everything_back() -> None:
 def test_the_receive_buffer_grows_with_its_use_and_shrinks_again(ours: Bench) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
 
             def size() -> int:
                 return buffers.SIZES[protocol.transport._receive._level]
@@ -273,7 +273,7 @@ def test_a_stock_transfer_on_a_silent_socket_leaves_nothing_registered(ours: Ben
 
     async def main() -> None:
         loop: Any = asyncio.get_running_loop()
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             with (tmp_path / "file").open("rb") as file:
                 sending = asyncio.ensure_future(loop.sendfile(protocol.transport, file))
                 got = 0
@@ -296,7 +296,7 @@ def test_a_stock_operation_that_was_pending_is_kept_for_its_packet_although_it_i
 
     async def main() -> bool:
         loop: Any = asyncio.get_running_loop()
-        async with connection() as (_, protocol):
+        async with connection() as (protocol, _):
             operation: Any = Done()
             operation.error = error
             future = loop._proactor._register(operation, protocol.transport._sock, lambda *_: "result")

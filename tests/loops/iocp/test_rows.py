@@ -59,7 +59,7 @@ def test_a_connection_whose_shutdown_fails_is_closed_all_the_same(kind: str) -> 
 def test_an_end_of_file_while_paused_is_reported_once(kind: str) -> None:
     async def main() -> int:
         loop = asyncio.get_running_loop()
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             protocol.keep_open = True
             await iterations(3)
             protocol.transport.pause_reading()
@@ -144,7 +144,7 @@ def test_a_buffered_protocol_is_received_into_without_a_copy(kind: str) -> None:
             return self.buffer
 
     async def main() -> tuple[bool, bytes]:
-        async with connection(Asked()) as (peer, protocol):
+        async with connection(Asked()) as (protocol, peer):
             await iterations(3)
             before_data = protocol.asked  # the kernel has the protocol's own buffer
             await asyncio.get_running_loop().sock_sendall(peer, b"straight")
@@ -161,7 +161,7 @@ def test_a_protocol_receives_bytes(kind: str) -> None:
             self.type = type(data)
 
     async def main() -> type:
-        async with connection(Typed()) as (peer, protocol):
+        async with connection(Typed()) as (protocol, peer):
             await asyncio.get_running_loop().sock_sendall(peer, b"x")
             await protocol.until(1)
             kind_of_data: type = protocol.type

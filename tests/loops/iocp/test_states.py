@@ -47,7 +47,7 @@ class Watching(Recorder):
 
 def test_a_receive_goes_from_idle_to_pending_and_back(ours: Bench) -> None:
     async def main() -> None:
-        async with connection() as (peer, protocol):
+        async with connection() as (protocol, peer):
             receive = protocol.transport._receive
             await iterations(2)
             assert receive.state is State.PENDING
