@@ -155,7 +155,7 @@ async def test_without_a_time_limit_it_waits(network: Network) -> None:
     assert network.open_sockets == []
 
 
-async def test_it_connects_from_local_addr(server: pe.Server) -> None:
+async def test_it_connects_from_the_local_address_it_gets(server: pe.Server) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
