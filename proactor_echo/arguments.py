@@ -36,6 +36,7 @@ __all__ = [
     "check_write_limit",
 ]
 
+#: What to write where an object of such a class is wanted.
 _EXAMPLES: Final = {
     "Codec": "LineCodec()",
     "DatagramFault": "Loss(probability=0.1)",
@@ -44,7 +45,6 @@ _EXAMPLES: Final = {
     "SocketOptions": "SocketOptions(nodelay=False)",
     "StreamFault": "Latency(0.1)",
 }
-"""What to write where an object of such a class is wanted."""
 
 
 def check_instance(name: str, value: object, kind: type, *, optional: bool = False) -> None:

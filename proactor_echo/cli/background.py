@@ -43,8 +43,9 @@ BATCH_DELAY: Final = 0.01
 class BackgroundStream:
     """One of the standard streams, to which a thread writes. None, for a stream that was closed, takes everything.
 
-    ``make_report`` makes a log line of the sentence that says how many lines were dropped. ``max_queued`` is in
-    characters.
+    :param stream: the stream to write to.
+    :param make_report: makes a log line of the sentence that says how many lines were dropped.
+    :param max_queued: characters that may wait to be written.
     """
 
     def __init__(

@@ -9,8 +9,8 @@ from proactor_echo.wire.codec import BytesLike, as_bytes
 
 __all__ = ["FRAMINGS", "LONGEST_FRAME", "make_codec"]
 
+#: Bytes: what a length of 32 bits can say.
 LONGEST_FRAME: Final = (1 << 32) - 1
-"""Bytes: what a length of 32 bits can say."""
 
 
 def make_codec(framing: str, max_frame_length: int | None = None) -> Codec:

@@ -19,13 +19,12 @@ from typing import Any, Final, Self
 
 __all__ = ["STOP_SIGNALS", "StopSignals"]
 
+#: SIGINT (Ctrl+C), SIGBREAK (Ctrl+Break; Windows alone), SIGTERM, and SIGHUP (the terminal was closed; not on Windows).
+#:
+#: A Windows process cannot be sent SIGTERM from outside: ``os.kill`` ends it at once.
 STOP_SIGNALS: Final = tuple(
     signal.Signals[name] for name in ("SIGINT", "SIGBREAK", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
 )
-"""SIGINT (Ctrl+C), SIGBREAK (Ctrl+Break; Windows alone), SIGTERM, and SIGHUP (the terminal was closed; not on Windows).
-
-A Windows process cannot be sent SIGTERM from outside: ``os.kill`` ends it at once.
-"""
 
 
 class StopSignals:

@@ -29,36 +29,36 @@ __all__ = [
 class DisconnectReason(enum.StrEnum):
     """Why a connection ended. The value is what a log line and the statistics show."""
 
+    #: The peer sent everything and closed its side (a TCP FIN).
     END_OF_FILE = "end of file"
-    """The peer sent everything and closed its side (a TCP FIN)."""
+    #: The peer aborted the connection (a TCP RST).
     PEER_RESET = "reset by peer"
-    """The peer aborted the connection (a TCP RST)."""
+    #: The connection does not exist any more, and the system does not say who ended it.
     PEER_GONE = "peer gone"
-    """The connection does not exist any more, and the system does not say who ended it."""
+    #: This computer aborted the connection: the system did, or an operation on it was cancelled.
     ABORTED = "aborted here"
-    """This computer aborted the connection: the system did, or an operation on it was cancelled."""
+    #: The peer did not answer in time: retransmissions, keepalive probes or a time limit of ours ran out.
     TIMED_OUT = "timed out"
-    """The peer did not answer in time: retransmissions, keepalive probes or a time limit of ours ran out."""
+    #: There is no route to the peer's network or host, or the network here is down.
     UNREACHABLE = "unreachable"
-    """There is no route to the peer's network or host, or the network here is down."""
+    #: The host is there, and nobody listens on that port.
     REFUSED = "refused"
-    """The host is there, and nobody listens on that port."""
+    #: The peer's bytes were not what the codec allows.
     FRAMING = "bad framing"
-    """The peer's bytes were not what the codec allows."""
+    #: The application's handler raised an exception.
     HANDLER_FAILED = "handler failed"
-    """The application's handler raised an exception."""
+    #: A ``TimeoutError`` left the application's handler: a time limit that it had set itself ran out.
     HANDLER_TIMEOUT = "handler timed out"
-    """A ``TimeoutError`` left the application's handler: a time limit that it had set itself ran out."""
+    #: The TLS handshake with the client failed, so there never was a connection to serve.
     TLS_HANDSHAKE = "tls handshake failed"
-    """The TLS handshake with the client failed, so there never was a connection to serve."""
+    #: Nothing moved for as long as the server's idle timeout allows.
     IDLE_TIMEOUT = "idle timeout"
-    """Nothing moved for as long as the server's idle timeout allows."""
+    #: The server closed, and the connection did not finish within the time given to it.
     DRAIN_DEADLINE = "drain deadline"
-    """The server closed, and the connection did not finish within the time given to it."""
+    #: The application closed the connection, or used it after that.
     LOCAL_CLOSE = "closed here"
-    """The application closed the connection, or used it after that."""
+    #: Anything else; see the text and the number.
     OTHER = "other"
-    """Anything else; see the text and the number."""
 
 
 class ErrorNumber(NamedTuple):
@@ -71,6 +71,7 @@ class ErrorNumber(NamedTuple):
 
 _R = DisconnectReason
 
+#: What Windows calls ``GetLastError`` and ``WSAGetLastError`` numbers, as found in ``OSError.winerror``.
 WINDOWS: Final[Mapping[int, ErrorNumber]] = MappingProxyType(
     {
         6: ErrorNumber("ERROR_INVALID_HANDLE", _R.LOCAL_CLOSE, "The handle is invalid."),
@@ -179,10 +180,9 @@ WINDOWS: Final[Mapping[int, ErrorNumber]] = MappingProxyType(
         ),
     }
 )
-"""What Windows calls ``GetLastError`` and ``WSAGetLastError`` numbers, as found in ``OSError.winerror``."""
 
+#: Winsock's numbers begin here (WSABASEERR), where no system's ``errno`` reaches.
 WINSOCK_BASE: Final = 10000
-"""Winsock's numbers begin here (WSABASEERR), where no system's ``errno`` reaches."""
 
 _POSIX_NAMES: Final = (
     ErrorNumber("EBADF", _R.LOCAL_CLOSE, "Bad file descriptor."),
@@ -202,6 +202,7 @@ _POSIX_NAMES: Final = (
     ErrorNumber("ECANCELED", _R.ABORTED, "Operation canceled."),
 )
 
+#: What this system's own ``errno`` numbers mean, as found in ``OSError.errno``.
 POSIX: Final[Mapping[int, ErrorNumber]] = MappingProxyType(
     {
         getattr(errno, row.name): row
@@ -210,8 +211,8 @@ POSIX: Final[Mapping[int, ErrorNumber]] = MappingProxyType(
         if getattr(errno, row.name, WINSOCK_BASE) < WINSOCK_BASE
     }
 )
-"""What this system's own ``errno`` numbers mean, as found in ``OSError.errno``."""
 
+#: Windows numbers which say that the computer or the process ran out of something; it may pass.
 RESOURCE_WINERRORS: Final = frozenset(
     {
         4,  # ERROR_TOO_MANY_OPEN_FILES: "The system cannot open the file."
@@ -226,11 +227,10 @@ RESOURCE_WINERRORS: Final = frozenset(
         10055,  # WSAENOBUFS: "No buffer space available."
     }
 )
-"""Windows numbers which say that the computer or the process ran out of something; it may pass."""
 
+#: POSIX numbers which say the same. ``accept(2)`` lists these four.
 RESOURCE_ERRNOS: Final = frozenset(
     number
     for number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, getattr(errno, "ENOBUFS", None))
     if number is not None
 )
-"""POSIX numbers which say the same. ``accept(2)`` lists these four."""

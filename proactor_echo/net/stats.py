@@ -20,12 +20,12 @@ __all__ = ["ConnectionStats", "DatagramStats", "DrainReport", "ServerStats"]
 class ServerStats(ConnectionStats):
     """The counters of a server since it started, with the traffic of connections that are still open.
 
-    ``accepted``  connections taken from the listeners.
-    ``open``      connections being served now.
-    ``refused``   connections accepted but never served: the server was closing, or setting them up failed.
-    ``failed``    connections ended by an exception in the handler or protocol.
-    ``accept_errors``  times that accepting itself failed (and went on).
-    ``disconnects``    ended connections by :class:`~proactor_echo.DisconnectReason`; TLS handshakes that failed too.
+    :ivar accepted: connections taken from the listeners.
+    :ivar open: connections being served now.
+    :ivar refused: connections accepted but never served: the server was closing, or setting them up failed.
+    :ivar failed: connections ended by an exception in the handler or protocol.
+    :ivar accept_errors: times that accepting itself failed (and went on).
+    :ivar disconnects: ended connections by :class:`~proactor_echo.DisconnectReason`; TLS handshakes that failed too.
     """
 
     accepted: int = 0
@@ -46,10 +46,10 @@ class ServerStats(ConnectionStats):
 class DatagramStats:
     """The counters of a datagram endpoint.
 
-    ``dropped``      datagrams dropped because the receive queue was full, or, for answers, the send buffer.
-    ``oversize``     datagrams longer than ``max_datagram``: truncated or dropped, as ``oversize`` says.
-    ``unreachable``  ICMP errors about datagrams sent earlier.
-    ``errors``       other errors of the socket; the endpoint went on.
+    :ivar dropped: datagrams dropped because the receive queue was full, or, for answers, the send buffer.
+    :ivar oversize: datagrams longer than ``max_datagram``: truncated or dropped, as ``oversize`` says.
+    :ivar unreachable: ICMP errors about datagrams sent earlier.
+    :ivar errors: other errors of the socket; the endpoint went on.
     """
 
     datagrams_in: int = 0

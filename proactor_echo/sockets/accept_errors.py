@@ -32,12 +32,12 @@ from proactor_echo.errors import DisconnectReason, classify, is_resource_error
 
 __all__ = ["FIRST_PAUSE", "LONGEST_PAUSE", "MAX_CONSECUTIVE_ERRORS", "is_of_one_connection", "pause_after"]
 
+#: Seconds without accepting after an error that asks for it.
 FIRST_PAUSE: Final = 0.1
-"""Seconds without accepting after an error that asks for it."""
+#: Seconds; each pause in a row is twice as long as the one before, up to this.
 LONGEST_PAUSE: Final = 1.0
-"""Seconds; each pause in a row is twice as long as the one before, up to this."""
+#: Errors of unknown cause, in a row, that are retried at once.
 MAX_CONSECUTIVE_ERRORS: Final = 64
-"""Errors of unknown cause, in a row, that are retried at once."""
 
 _OF_ONE_CONNECTION: Final = frozenset(
     {
@@ -71,9 +71,11 @@ _OF_OUR_CALL: Final = frozenset(
 def pause_after(error: BaseException, failures: int = 0, *, submitting: bool = False) -> float:
     """Return the seconds to wait before the next accept; 0.0 is at once.
 
-    `failures` is how many accepts failed before this one since the last that succeeded, those of one connection
-    (:func:`is_of_one_connection`) not counted. `submitting`: an accept could not be submitted to the completion port,
-    so no connection is the cause, whatever the number is.
+    :param error: what the accept raised.
+    :param failures: how many accepts failed before this one since the last that succeeded, those of one connection
+        (:func:`is_of_one_connection`) not counted.
+    :param submitting: whether the accept could not be submitted to the completion port: then no connection is the
+        cause, whatever the number is.
     """
     if not submitting and is_of_one_connection(error):
         return 0.0

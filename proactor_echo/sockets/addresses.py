@@ -25,14 +25,13 @@ __all__ = [
     "resolve",
 ]
 
+#: The address of an internet socket, as the socket module has it: ``(host, port)``, and for IPv6 flow and scope too.
+#:
+#: Not a union of the two, which nothing that asks for pairs would take, such as ``socket.create_connection``.
 Address = tuple[Any, ...]
-"""The address of an internet socket, as the socket module has it: ``(host, port)``, and for IPv6 flow and scope too.
 
-Not a union of the two, which nothing that asks for pairs would take, such as ``socket.create_connection``.
-"""
-
+#: Family, type, protocol, canonical name, socket address: what ``socket.getaddrinfo`` returns.
 AddressInfo = tuple[int, int, int, str, Address]
-"""Family, type, protocol, canonical name, socket address: what ``socket.getaddrinfo`` returns."""
 
 _PORTS: Final = range(65536)
 _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
@@ -96,9 +95,13 @@ async def resolve(
 ) -> list[AddressInfo]:
     """Find every address of a name, in the system's order and each once, with the running loop's ``getaddrinfo``.
 
-    An address instead of a name is used without asking anybody; so is one with a scope (``fe80::1%eth0``, ``%12``).
-    ``type`` is ``socket.SOCK_STREAM`` or ``SOCK_DGRAM``. ``family`` narrows the search to ``AF_INET`` or ``AF_INET6``.
-    ``passive`` says that the addresses are to be bound and not connected to.
+    An address instead of a name is used without a look-up; so is one with a scope (``fe80::1%eth0``, ``%12``).
+
+    :param host: a name or an address.
+    :param port: the port that the addresses get.
+    :param type: ``socket.SOCK_STREAM`` or ``SOCK_DGRAM``.
+    :param family: ``AF_INET`` or ``AF_INET6`` to look for these alone; 0 for both.
+    :param passive: whether the addresses are to be bound, and not connected to.
 
     Raises :class:`~proactor_echo.errors.BindError` if ``passive``, else
     :class:`~proactor_echo.errors.ConnectFailed`, with one sentence: an empty host, an unknown one.

@@ -27,12 +27,12 @@ from proactor_echo.sockets.winsock import disable_udp_connreset
 
 __all__ = ["adopt_datagram_sockets", "adopt_listeners", "bind_udp_sockets", "listen_tcp", "open_socket"]
 
-_logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger("proactor_echo.sockets")
 
 Hosts = str | Sequence[str] | None
 
+#: How often a fresh port is asked for when the one the system picked is taken on another address.
 PORT_ATTEMPTS: Final = 32
-"""How often a fresh port is asked for when the one the system picked is taken on another address."""
 
 
 async def listen_tcp(
@@ -40,10 +40,13 @@ async def listen_tcp(
 ) -> list[socket.socket]:
     """Return non-blocking sockets that listen on every address of every host, all on one port.
 
-    ``host`` is a name, an address, several of them, or None for every interface. With ``port`` 0 the system picks a
-    free one. ``backlog`` is how many connections may wait to be accepted; the system may cut it down. Addresses that
-    occur twice or that a wildcard covers are bound once. An address family that this system lacks is left out with a
-    line in the log, if there is another address.
+    Addresses that occur twice or that a wildcard covers are bound once. An address family that this system lacks is
+    left out with a line in the log, if there is another address.
+
+    :param host: a name, an address, several of them, or None for every interface.
+    :param port: 0 lets the system pick a free one.
+    :param options: what to set on the sockets.
+    :param backlog: how many connections may wait to be accepted; the system may set a lower limit.
 
     Raises :class:`~proactor_echo.errors.BindError` with one sentence, and then leaves no socket open.
     """
@@ -144,7 +147,7 @@ def bind_all(
             # The port was free on the first address and is not on another one: ask for a new port.
         else:
             for failure in missing:
-                _logger.warning("%s; going on without it", failure)
+                logger.warning("%s; going on without it", failure)
             return bound
 
 

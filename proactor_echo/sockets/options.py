@@ -32,8 +32,8 @@ from proactor_echo.sockets.refusals import report_refusal
 
 __all__ = ["ACCEPTED_INHERIT", "KeepAlive", "SocketLike", "SocketOptions", "reset_on_close"]
 
+#: Whether an accepted socket has its listener's TCP options, so that setting them there once is enough (tcp(7)).
 ACCEPTED_INHERIT: Final = sys.platform == "linux"
-"""Whether an accepted socket has its listener's TCP options, so that setting them there once is enough (tcp(7))."""
 
 _INTERNET = (socket.AF_INET, socket.AF_INET6)
 

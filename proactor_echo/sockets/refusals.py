@@ -4,7 +4,7 @@ import logging
 
 __all__ = ["report_refusal"]
 
-_logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger("proactor_echo.sockets")
 _reported: set[str] = set()
 
 
@@ -15,4 +15,4 @@ def report_refusal(option: str, exc: OSError) -> None:
     """
     level = logging.DEBUG if option in _reported else logging.WARNING
     _reported.add(option)
-    _logger.log(level, "The system refused the socket option %s, which is left as it was: %s", option, exc)
+    logger.log(level, "The system refused the socket option %s, which is left as it was: %s", option, exc)

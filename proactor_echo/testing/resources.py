@@ -164,10 +164,10 @@ class TcpServerFactory:
     ) -> TcpTestServer:
         """Serve ``handler``, a coroutine function that gets a Connection, or protocols, or else echo.
 
-        ``codec``     how bytes become frames.
-        ``ssl``       for TLS: True, or a server's certificate, of :mod:`~proactor_echo.testing.certificates`, or a
-                      server's context; faults work on what is encrypted.
-        ``settings``  further ones of :func:`~proactor_echo.serve_tcp`.
+        :param codec: how bytes become frames.
+        :param ssl: for TLS: True, or a server's certificate, of :mod:`~proactor_echo.testing.certificates`, or a
+            server's context; faults work on what is encrypted.
+        :param settings: further ones of :func:`~proactor_echo.serve_tcp`.
         """
         server = await TcpTestServer.serve(
             handler,

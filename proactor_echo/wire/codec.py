@@ -23,8 +23,8 @@ from proactor_echo.errors import FrameTooLong, FrameTruncated, FramingError, Pro
 
 __all__ = ["BytesLike", "Codec", "Decoder", "PartialFrame"]
 
+#: What can be fed to a decoder or encoded. Frames that come out are always ``bytes``.
 BytesLike: TypeAlias = bytes | bytearray | memoryview
-"""What can be fed to a decoder or encoded. Frames that come out are always ``bytes``."""
 
 
 class Codec(ABC):
@@ -33,14 +33,13 @@ class Codec(ABC):
     To write your own, give it :meth:`encode` and :meth:`decoder`.
     """
 
+    #: The longest payload, in bytes, that is sent or handed to the user. None: the codec has no bound of its own.
     max_frame_length: int | None = None
-    """The longest payload, in bytes, that is sent or handed to the user. None: the codec has no bound of its own."""
 
+    #: Whether bytes that hold whole frames and nothing else are what encoding their payloads again would give.
+    #:
+    #: Then a program that passes frames on unchanged, as echo does, may pass on the bytes. False is always right.
     canonical: bool = False
-    """Whether bytes that hold whole frames and nothing else are what encoding their payloads again would give.
-
-    Then a program that passes frames on unchanged, as echo does, may pass on the bytes. False is always right.
-    """
 
     @abstractmethod
     def encode(self, payload: BytesLike) -> bytes:
@@ -66,10 +65,10 @@ class Decoder(ABC):
     """
 
     def __init__(self) -> None:
+        #: The bytes of an unfinished frame, as they came.
         self.pending: bytearray = bytearray()
-        """The bytes of an unfinished frame, as they came."""
+        #: How many frames were discarded because they were too long.
         self.skipped = 0
-        """How many frames were discarded because they were too long."""
         self._error: FramingError | None = None
         self._over = False  # after an error or the end
 

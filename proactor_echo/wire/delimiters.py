@@ -33,12 +33,12 @@ from proactor_echo.wire.codec import (
 
 __all__ = ["DelimiterCodec", "LineCodec"]
 
+#: 64 KiB, asyncio's limit for ``StreamReader.readline``.
 DEFAULT_MAX_LINE_LENGTH: Final = 1 << 16
-"""64 KiB, asyncio's limit for ``StreamReader.readline``."""
 
+#: Bytes in all delimiters of a codec together. Each byte of a stream that is made of near-misses is compared with up to
+#: so many, so this bounds the CPU time a peer can use. A MIME boundary, the longest in use, has 74 (RFC 2046).
 MOST_DELIMITER_BYTES: Final = 128
-"""Bytes in all delimiters of a codec together. Each byte of a stream that is made of near-misses is compared with up to
-so many, so this bounds the CPU time a peer can use. A MIME boundary, the longest in use, has 74 (RFC 2046)."""
 
 
 class DelimiterCodec(Codec):

@@ -16,25 +16,25 @@ from typing import Any, Final, NamedTuple
 
 __all__ = ["MAX_EQUAL_FRAMES", "MIN_EQUAL_FRAMES", "Backoff", "EqualFrames", "EqualFramesCache"]
 
+#: Frames in the shortest run that is tried: for fewer it does not pay.
 MIN_EQUAL_FRAMES: Final = 4
-"""Frames in the shortest run that is tried: for fewer it does not pay."""
 
+#: Frames in the longest run. A compiled format takes 32 bytes a frame, and longer runs are no faster.
 MAX_EQUAL_FRAMES: Final = 256
-"""Frames in the longest run. A compiled format takes 32 bytes a frame, and longer runs are no faster."""
 
+#: Compiled formats kept for each codec: half a megabyte at most.
 CACHE_SIZE: Final = 64
-"""Compiled formats kept for each codec: half a megabyte at most."""
 
 
 class EqualFrames(NamedTuple):
     """The compiled formats for one run of frames."""
 
+    #: Reads what must be equal in all the frames.
     headers: Callable[[bytes, int], tuple[Any, ...]]
-    """Reads what must be equal in all the frames."""
+    #: What ``headers`` returns if it is.
     expected: tuple[Any, ...]
-    """What ``headers`` returns if it is."""
+    #: Cuts the payloads.
     payloads: Callable[[bytes, int], tuple[bytes, ...]]
-    """Cuts the payloads."""
 
 
 class EqualFramesCache(dict[tuple[Any, int], EqualFrames]):
@@ -70,12 +70,12 @@ class Backoff:
     __slots__ = ("_pause", "last", "longest", "wait")
 
     def __init__(self) -> None:
+        #: The size in the header of the frame before.
         self.last: object = None
-        """The size in the header of the frame before."""
+        #: How many more frames of the same size to decode one by one before the next attempt.
         self.wait: int = 0
-        """How many more frames of the same size to decode one by one before the next attempt."""
+        #: Frames in an attempt, at most.
         self.longest: int = MAX_EQUAL_FRAMES
-        """Frames in an attempt, at most."""
         self._pause = 1
 
     def succeeded(self) -> None:

@@ -96,8 +96,8 @@ class LengthCodec(SizedCodec):
         self._bias = length_adjustment + header_end - strip
         self._kept = max(0, header_end - strip)  # header bytes that are part of the payload
         longest = (1 << 8 * length_field_length) - 1 + self._bias
+        #: The shortest payload, in bytes, that these parameters can carry.
         self.min_frame_length: int = max(self._kept, self._bias, 0)
-        """The shortest payload, in bytes, that these parameters can carry."""
         if longest < self.min_frame_length:
             raise ValueError(
                 f"with these parameters a payload has {self.min_frame_length} bytes or more, "

@@ -19,11 +19,11 @@ from proactor_echo.wire.equal_frames import MAX_EQUAL_FRAMES, MIN_EQUAL_FRAMES, 
 
 __all__ = ["DEFAULT_MAX_FRAME_LENGTH", "FrameSize", "SizedCodec", "SizedDecoder"]
 
+#: 1 MiB, as in no protocol's specification; Netty asks for a number and tokio-util takes 8 MiB.
 DEFAULT_MAX_FRAME_LENGTH: Final = 1 << 20
-"""1 MiB, as in no protocol's specification; Netty asks for a number and tokio-util takes 8 MiB."""
 
+#: ``(bytes before the payload, bytes of the whole frame)``, as a header says.
 FrameSize = tuple[int, int]
-"""``(bytes before the payload, bytes of the whole frame)``, as a header says."""
 
 
 _LEN_COUNTS_BYTES: Final = frozenset((bytes, bytearray))

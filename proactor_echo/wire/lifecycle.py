@@ -73,6 +73,7 @@ class Event(enum.StrEnum):
 _S = ConnectionState
 _E = Event
 
+#: The next state for each pair of state and event.
 TRANSITIONS: Final[Mapping[tuple[ConnectionState, Event], ConnectionState]] = MappingProxyType(
     {
         (_S.OPENING, _E.CONNECTED): _S.OPEN,
@@ -98,12 +99,11 @@ TRANSITIONS: Final[Mapping[tuple[ConnectionState, Event], ConnectionState]] = Ma
         **{(state, _E.LOST): _S.CLOSED for state in _S},
     }
 )
-"""The next state for each pair of state and event."""
 
+#: The states in which the peer may still send.
 MAY_RECEIVE: Final = frozenset((_S.OPEN, _S.OUR_EOF))
-"""The states in which the peer may still send."""
+#: The states in which we may still send.
 MAY_SEND: Final = frozenset((_S.OPEN, _S.PEER_EOF))
-"""The states in which we may still send."""
 
 
 def next_state(state: ConnectionState, event: Event) -> ConnectionState:

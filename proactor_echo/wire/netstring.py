@@ -15,8 +15,8 @@ from proactor_echo.wire.length_prefixed import DEFAULT_MAX_FRAME_LENGTH, FrameSi
 
 __all__ = ["NetstringCodec"]
 
+#: Digits in a length, at most, when frames that are too long are skipped: enough for 64 bits.
 MOST_DIGITS: Final = 20
-"""Digits in a length, at most, when frames that are too long are skipped: enough for 64 bits."""
 
 
 class NetstringCodec(SizedCodec):

@@ -39,11 +39,13 @@ async def bind_udp(
 ) -> UdpEndpoint:
     """Bind a UDP port and return an :class:`UdpEndpoint` that talks to anybody.
 
-    ``host``, ``port``  as for :func:`serve_tcp`; a name with several addresses is bound on all of them.
-    ``max_datagram``    bytes handed over of a datagram; a longer one is cut short (``oversize="truncate"``) or thrown
-                        away (``"drop"``), and counted.
-    ``queue``           datagrams that may wait for :meth:`UdpEndpoint.receive`; further ones are dropped and counted.
-    ``sockets``         bound UDP sockets made elsewhere, instead of host and port; the endpoint closes them.
+    :param host: as for :func:`serve_tcp`; a name with several addresses is bound on all of them.
+    :param port: the port for all of them; 0 takes a free one.
+    :param max_datagram: the longest datagram, in bytes, that :meth:`UdpEndpoint.receive` returns.
+    :param oversize: ``"truncate"`` cuts a longer one to that length, ``"drop"`` drops it; both count it.
+    :param queue: datagrams that may wait for :meth:`UdpEndpoint.receive`; further ones are dropped and counted.
+    :param options: what to set on the sockets.
+    :param sockets: bound UDP sockets made elsewhere, instead of host and port; the endpoint closes them.
 
     Raises :class:`BindError` with one sentence.
     """

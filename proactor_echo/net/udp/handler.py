@@ -37,8 +37,8 @@ class _NotOpenYet(asyncio.DatagramTransport):
 class DatagramHandler(asyncio.DatagramProtocol):
     """Override :meth:`handle`; answer with :meth:`send`. Works with ``loop.create_datagram_endpoint`` as well.
 
-    ``max_datagram``: bytes handed over of one datagram, 1 to 65,507. ``oversize``: ``"truncate"`` cuts a longer one
-    short, ``"drop"`` throws it away; both count it.
+    :param max_datagram: the longest datagram, in bytes, that :meth:`handle` gets: 1 to 65,507.
+    :param oversize: ``"truncate"`` cuts a longer one to that length, ``"drop"`` drops it; both count it.
     """
 
     def __init__(self, *, max_datagram: int = MAX_DATAGRAM, oversize: Oversize = "truncate") -> None:

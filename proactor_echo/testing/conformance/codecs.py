@@ -59,13 +59,18 @@ def assert_split_invariant(
 ) -> None:
     """Assert that ``wire`` decodes to ``frames`` however it is cut into pieces.
 
-    ``error`` is what the decoder must raise after those frames, for a stream that is damaged or ends too early; the
-    stream's end is part of every try. Frames that an exception carries in its ``frames`` count, as they do in this
-    package.
-
     Tried are: the whole; every cut into two parts (up to 2,048 bytes, else ``tries`` at random); every cut into three
     parts (up to 80 bytes); every cut there is (up to 10 bytes); byte by byte (up to 64 KiB); and ``tries`` random cuts
     into any number of parts, empty ones among them.
+
+    :param codec: the codec to check.
+    :param wire: the bytes of the stream.
+    :param frames: what it decodes to.
+    :param error: what the decoder must raise after those frames, for a stream that is damaged or ends too early; the
+        stream's end is part of every try. Frames that an exception carries in its ``frames`` count, as they do in this
+        package.
+    :param seed: where the random cuts come from.
+    :param tries: how many random cuts are tried.
 
     Raises AssertionError with the smallest split that was found to fail: no cut can be left out of it.
     """
@@ -85,10 +90,14 @@ def assert_round_trip(
 ) -> None:
     """Assert that what is encoded comes out as it went in: each payload alone, and all in one stream however cut.
 
-    Without ``payloads``, ``count`` of them are made from the seed: the empty one, every byte value, newlines and
-    delimiters, digits, the longest the codec allows (its ``max_frame_length``, if it has that). Those that ``encode``
-    refuses with ValueError (:class:`~proactor_echo.FramingError` is one) are left out, which is any codec's right; a
-    codec that refuses all of them needs payloads of its own. Payloads that are given must be accepted.
+    :param codec: the codec to check.
+    :param payloads: what to encode; the codec must accept them. ``None``: payloads are made from the seed, among them
+        the empty one, every byte value, newlines and delimiters, digits, and the longest that the codec allows (its
+        ``max_frame_length``, if it has that). Those that ``encode`` refuses with ValueError
+        (:class:`~proactor_echo.FramingError` is one) are left out; a codec that refuses all of them needs payloads of
+        its own.
+    :param seed: where the payloads and the cuts come from.
+    :param count: how many payloads are made.
 
     A :class:`~proactor_echo.RawCodec` has no frames: its payloads, joined, must be what comes out, joined.
 

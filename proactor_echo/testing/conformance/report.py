@@ -16,29 +16,29 @@ _NAME_WIDTH: Final = 24
 class Outcome(enum.StrEnum):
     """How a check ended."""
 
+    #: The requirement was met.
     OK = "ok"
-    """It was kept."""
+    #: The requirement was not met; the result's ``detail`` says what was expected and what came.
     FAILED = "failed"
-    """It was broken; the result's ``detail`` says what was expected and what came."""
+    #: Not met because of a known defect of CPython's own event loop; ``detail`` names the issue.
     KNOWN = "known"
-    """It was broken by a defect that CPython's own event loop is known to have; ``detail`` names the issue."""
+    #: It could not be tried; ``detail`` says why.
     SKIPPED = "skipped"
-    """It could not be tried; ``detail`` says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """What came of one check."""
 
+    #: What was checked, in a few words. Names do not change, so that a report can be searched for one.
     name: str
-    """What was checked, in a few words. Names do not change, so that a report can be searched for one."""
     outcome: Outcome
+    #: One sentence: what was done, or what was expected and what came instead.
     detail: str = ""
-    """One sentence: what was done, or what was expected and what came instead."""
+    #: What was counted or measured, by name: bytes, connections, datagrams; a name in ``_s`` is in seconds.
     numbers: Mapping[str, float] = field(default_factory=dict)
-    """What was counted or measured, by name: bytes, connections, datagrams; a name in ``_s`` is in seconds."""
+    #: How long the check took.
     seconds: float = 0.0
-    """How long the check took."""
 
     def __str__(self) -> str:
         return f"{self.name:<{_NAME_WIDTH}}  {self.outcome:<7}  {self.detail}".rstrip()
@@ -58,8 +58,8 @@ class Result:
 class Report:
     """All results of one run, in the order in which they were found. As text it is a table."""
 
+    #: What was checked: ``tcp 127.0.0.1:7``, the name of an event loop.
     subject: str
-    """What was checked: ``tcp 127.0.0.1:7``, the name of an event loop."""
     results: tuple[Result, ...]
 
     @property

@@ -41,9 +41,9 @@ Towards = Literal["client", "server", "both"]
 class Fault:
     """What all faults have in common.
 
-    ``towards``      the direction in which it works.
-    ``probability``  the share of connections (TCP) or datagrams (UDP) that it hits, 0 to 1.
-    ``seed``         a number from which its schedule comes; ``None``: one from the server's seed.
+    :param towards: the direction in which it works.
+    :param probability: the share of connections (TCP) or datagrams (UDP) that it hits, 0 to 1.
+    :param seed: a number from which its schedule comes; ``None``: one from the server's seed.
 
     Raises TypeError or ValueError for what makes no sense; sizes are bytes, times are seconds, rates are per second.
     """

@@ -35,5 +35,5 @@ class Skipped(Exception):  # noqa: N818 (it is no error)
     """A check cannot be tried from here; the text says why."""
 
 
+#: The name of a check, and what does it.
 Check = tuple[str, Callable[[Target], Awaitable[Checked]]]
-"""The name of a check, and what does it."""

@@ -53,19 +53,19 @@ async def check_echo(
 ) -> Report:
     """Check an echo server against RFC 862, over TCP, TLS or UDP, and return what was found.
 
-    ``address`` is ``(host, port)``, or ``"host:port"`` with an IPv6 address in brackets. A name is resolved; the first
-    of its addresses that takes a connection is checked. ``udp`` checks datagrams (RFC 862, "UDP Based Echo Service")
-    instead of the stream.
-
-    ``ssl`` checks a server that speaks TLS, and TLS itself: a client's context, or True for one that trusts the
-    system's authorities. ``server_hostname`` is the name that the certificate must have, that of the address unless
-    another is given. A handshake that does not go on must be given up within ``handshake_timeout`` seconds.
-
-    ``timeout`` is in seconds: no wait for the server is longer, and no check takes more than 12 times as long. Where
-    nothing more may come, the check waits ``quiet`` seconds; the run takes a few times this. ``size`` is the bytes of
-    the large transfer over TCP; where nothing is read at first, four times as many are sent. So many ``clients``
-    (connections, or datagram sockets) are to be served at once. ``only`` names the checks to make. ``each`` is called
-    with every result when it is there.
+    :param address: ``(host, port)``, or ``"host:port"`` with an IPv6 address in brackets. A name is resolved; the first
+        of its addresses that takes a connection is checked.
+    :param udp: check datagrams (RFC 862, "UDP Based Echo Service") instead of the stream.
+    :param ssl: check a server that speaks TLS, and TLS itself: a client's context, or True for one that trusts the
+        system's authorities.
+    :param server_hostname: the name that the certificate must have; that of the address unless another is given.
+    :param handshake_timeout: seconds within which the server must give up a handshake that does not go on.
+    :param timeout: seconds: no wait for the server is longer, and no check takes more than 12 times as long.
+    :param quiet: seconds to wait where nothing more may come; the run takes a few times this.
+    :param size: bytes of the large transfer over TCP; where nothing is read at first, four times as many are sent.
+    :param clients: how many connections, or datagram sockets, are served at once.
+    :param only: the names of the checks to make.
+    :param each: called with every result when it is there.
 
     A server that does not even echo one line gets no further checks: the rest is reported as skipped.
 

@@ -74,8 +74,8 @@ class TcpClient:
         self._sock = sock
         self._settings = settings
         self._early = b""  # received beyond what was expected so far
+        #: Bytes that the system has taken from us.
         self.sent: int = 0
-        """Bytes that the system has taken from us."""
 
     async def echo(self, pieces: Sequence[bytes], *, then_end: bool = False, name: str = "") -> None:
         """Send all pieces, then our end if wanted, while expecting them back, then the server's end."""

@@ -55,8 +55,8 @@ class UdpClient:
         self._address: Address = info[4]
         self._settings = settings
         self._late: list[bytes] = []
+        #: How many datagrams had to be sent again, since no answer came.
         self.sent_again: int = 0
-        """How many datagrams had to be sent again, since no answer came."""
         self._sock = socket.socket(info[0], info[1])
         try:
             self._sock.setblocking(False)

@@ -12,8 +12,8 @@ from proactor_echo.testing.conformance.transport.reading import expect_events, e
 
 __all__ = ["CLOSING"]
 
+#: Far more bytes than small system buffers hold.
 _MUCH: Final = 8 << 20
-"""Far more bytes than small system buffers hold."""
 
 
 async def close_sends_what_is_buffered_first(harness: Harness) -> None:

@@ -22,8 +22,8 @@ __all__ = ["Harness", "NotObservable", "Peer", "RequirementFailed", "bytes_to_se
 R = TypeVar("R")
 T = TypeVar("T")
 
+#: Bytes after which no system should take more from a peer that does not read.
 _MOST: Final = 16 << 20
-"""Bytes after which no system should take more from a peer that does not read."""
 
 
 class RequirementFailed(Exception):  # noqa: N818 (it says what happened)
@@ -41,10 +41,10 @@ class Harness:
         self.timeout = timeout
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self.loop.set_exception_handler(self._report)
+        #: What the requirement waits for now.
         self.waiting_for: str = "its own end"
-        """What the requirement waits for now."""
+        #: The calls of the loop's exception handler. One that is left here at the end fails the requirement.
         self.reports: list[str] = []
-        """The calls of the loop's exception handler. One that is left here at the end fails the requirement."""
         self.recorders: list[Any] = []
         self._event = asyncio.Event()
         self._transports: list[asyncio.BaseTransport] = []

@@ -26,14 +26,14 @@ from proactor_echo.testing.conformance.transport.writing import WRITING
 
 __all__ = ["PROMISES", "Requirement", "check_transport"]
 
+#: A function that tries one requirement, and raises RequirementFailed if it is not met.
 Requirement = Callable[[Harness], Awaitable[None]]
-"""A function that tries one requirement, and raises RequirementFailed if it is not met."""
 
+#: All requirements by name.
 PROMISES: Final[dict[str, Requirement]] = {
     requirement.__name__.replace("_", " "): requirement
     for requirement in (*READING, *WRITING, *CLOSING, *ACCEPTING, *DATAGRAMS)
 }
-"""All requirements by name."""
 
 
 def check_transport(
@@ -45,9 +45,13 @@ def check_transport(
 ) -> Report:
     """Try every requirement of :data:`PROMISES` on loops that ``loop_factory`` makes, and return what was found.
 
-    ``timeout`` is in seconds, for each requirement. ``only`` names the requirements to try. ``each`` is called with
-    every result when it is there. A requirement that asyncio's own loops are known not to meet has the outcome
-    ``known`` on them, and its detail names the CPython issue.
+    :param loop_factory: makes a new event loop for each requirement.
+    :param timeout: seconds for each requirement.
+    :param only: the names of the requirements to try.
+    :param each: called with every result when it is there.
+
+    A requirement that asyncio's own loops are known not to meet has the outcome ``known`` on them, and its detail names
+    the CPython issue.
 
     Raises RuntimeError when called while an event loop is running, TypeError or ValueError for a wrong argument.
     """

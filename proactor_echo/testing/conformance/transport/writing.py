@@ -13,8 +13,8 @@ from proactor_echo.testing.conformance.transport.reading import expect_events
 
 __all__ = ["WRITING"]
 
+#: Bytes after which writing to a peer that does not read should long have been paused.
 _MOST: Final = 8 << 20
-"""Bytes after which writing to a peer that does not read should long have been paused."""
 
 
 async def written_bytes_arrive_whole_and_in_order(harness: Harness) -> None:
