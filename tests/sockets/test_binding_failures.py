@@ -15,7 +15,6 @@ from helpers.binding import Bind, both_kinds, closed_at_end
 from helpers.peers import WINE_VERSION
 
 from proactor_echo.errors import BindError
-from proactor_echo.sockets import binding
 from proactor_echo.sockets.binding import Target, bind_all, bind_udp_sockets, listen_tcp, open_socket
 from proactor_echo.sockets.options import SocketOptions
 
