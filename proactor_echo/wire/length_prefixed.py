@@ -129,7 +129,8 @@ class SizedDecoder(Decoder):
         size = len(data)
         backoff = self._backoff
         last = backoff.last
-        limit, tail = self._limit, len(self._trailer)
+        limit, trailer = self._limit, self._trailer
+        tail = len(trailer)
         while position < size and (frame_size := self.parse_header(data, position)) is not None:
             start, total = frame_size
             length = total - start - tail
@@ -155,8 +156,8 @@ class SizedDecoder(Decoder):
                         backoff.succeeded()
                     continue
                 backoff.failed()
-            if tail:
-                self._check_trailer(data, end)
+            if tail and data[end - tail : end] != trailer:
+                self._check_trailer(data, end)  # raises
             frames.append(data[position + start : end - tail])
             position = end
         backoff.last = last

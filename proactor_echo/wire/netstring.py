@@ -18,6 +18,9 @@ __all__ = ["NetstringCodec"]
 #: Digits in a length, at most, when frames that are too long are skipped: enough for 64 bits.
 MOST_DIGITS: Final = 20
 
+MOST_DIGITS_KEPT: Final = 3
+"""Digits in a length, at most, whose meaning is kept: a thousand of them is all there can be."""
+
 
 class NetstringCodec(SizedCodec):
     """Frames written as ``5:hello,``.
@@ -75,10 +78,16 @@ class _NetstringDecoder(SizedDecoder):
 
     def parse_header(self, data: bytes, position: int) -> FrameSize | None:
         colon = data.find(b":", position, position + self._longest_header)
-        digits = data[position:colon]
-        if colon > position and digits.isdigit() and (digits[0] != ord("0") or len(digits) == 1):
-            start = len(digits) + 1
-            return start, start + int(digits) + 1
+        if colon > position:
+            digits = data[position:colon]
+            if (known := _SHORT_SIZES.get(digits)) is not None:
+                return known
+            if digits.isdigit() and (digits[:1] != b"0" or len(digits) == 1):
+                start = len(digits) + 1
+                frame_size = start, start + int(digits) + 1
+                if start <= MOST_DIGITS_KEPT + 1:
+                    _SHORT_SIZES[digits] = frame_size
+                return frame_size
         self._check_beginning(data[position : position + self._longest_header])
         return None
 
@@ -95,5 +104,8 @@ class _NetstringDecoder(SizedDecoder):
         if len(digits) == self._longest_header:
             raise FrameCorrupt(f"the length of a netstring has more than {MOST_DIGITS} digits")
 
+
+_SHORT_SIZES: Final[dict[bytes, FrameSize]] = {}
+"""What short headers say, once they were seen: in a stream of tiny frames, reading them is most of the work."""
 
 _DIGITS = re.compile(rb"[0-9]*").match
