@@ -62,6 +62,7 @@ class Connection:
         protocol.configure(codec, write_limit=write_limit, close_timeout=close_timeout)
         self._stream = protocol._stream
         self._frames = protocol.frames
+        self._out = protocol._out
         self._loop = loop = asyncio.get_running_loop()
         self._call_at_turn_end = turn_end_of(loop)
         self._sent_at_once = 0  # bytes sent since receiving or sending waited
@@ -128,16 +129,16 @@ class Connection:
         Raises :class:`FramingError` for a frame that the codec cannot carry, :class:`ProtocolStateError` after our
         own end of file, :class:`Disconnected` when the connection has ended.
         """
-        stream, protocol = self._stream, self._protocol
-        if protocol._write_paused or self._sent_at_once >= _GATHER:
+        if self._sent_at_once >= _GATHER or self._protocol._write_paused:
             await self._room()
+        stream = self._stream
         if not stream.can_send:
             raise stream.cannot_send()
         encoded = stream.codec.encode(frame)  # FramedStream.encode() does the same, with one call more
         stream.frames_out += 1
-        out = protocol._out
+        out = self._out
         if not out:
-            self._call_at_turn_end(protocol._flush)
+            self._call_at_turn_end(self._protocol._flush)
         out.append(encoded)
         self._sent_at_once += len(encoded) + PER_FRAME
 
@@ -147,13 +148,12 @@ class Connection:
         All of them are sent or, when it raises or is cancelled, none; it waits before the first, not in between. Raises
         as :meth:`send` does.
         """
-        protocol = self._protocol
-        if protocol._write_paused or self._sent_at_once >= _GATHER:
+        if self._sent_at_once >= _GATHER or self._protocol._write_paused:
             await self._room()
         encoded = self._stream.encode_many(frames)
-        if not protocol._out:
-            self._call_at_turn_end(protocol._flush)
-        protocol._out.append(encoded)
+        if not self._out:
+            self._call_at_turn_end(self._protocol._flush)
+        self._out.append(encoded)
         self._sent_at_once += len(encoded) + PER_FRAME * len(frames)
 
     def send_frame(self, frame: BytesLike) -> None:
@@ -168,11 +168,10 @@ class Connection:
         self._write(self._stream.encode_many(frames))
 
     def _write(self, encoded: bytes) -> None:
-        protocol = self._protocol
-        if protocol._out:
-            protocol._out.append(encoded)
+        if self._out:
+            self._out.append(encoded)
         else:
-            protocol._write(encoded)
+            self._protocol._write(encoded)
 
     async def _room(self) -> None:
         """Wait while the peer is slow, and let others run after so many bytes."""

@@ -339,8 +339,8 @@ class StreamProtocol(asyncio.Protocol):
         """Write what was gathered."""
         out = self._out
         if out:
-            self._out = []
             data = b"".join(out)
+            out.clear()  # the list stays: a Connection has it too
             self._stream.bytes_out += len(data)
             if self._idle is not None:
                 self._idle.touch()

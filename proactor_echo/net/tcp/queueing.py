@@ -28,13 +28,14 @@ class QueueingProtocol(StreamProtocol):
     ended = False  # nothing comes behind the frames in the queue
     broken: Disconnect | None = None
     failure: FramingError | None = None
+    later: deque[bytes] | None = None  # behind `frames`, while there are such: an empty one takes 600 bytes
     reader: asyncio.Future[None] | None = None
 
     def __init__(self, read_limit: int) -> None:
         super().__init__()
         self.frames: deque[bytes] = deque()  # to be received in this iteration of the loop
-        self.later: deque[bytes] = deque()  # behind them
-        self.queued = 0  # bytes in both
+        self.queued = 0  # bytes in the queue, as they were on the wire
+        self._counted = 0  # how many of the stream's bytes are in `queued`, or were
         self.writers: list[asyncio.Future[None]] = []
         self.watchers: list[asyncio.Future[None]] = []
         self._read_limit = read_limit
@@ -44,6 +45,8 @@ class QueueingProtocol(StreamProtocol):
         frames, later = self.frames, self.later
         while later and len(frames) < FRAMES_AT_ONCE:
             frames.append(later.popleft())
+        if not later:
+            self.later = None
 
     def end_error(self) -> ProactorEchoError:
         """Return what is raised for whoever wants a frame after the last one."""
@@ -75,7 +78,9 @@ class QueueingProtocol(StreamProtocol):
                 self._queue_behind(frames)
             else:
                 self.frames.extend(frames)
-            self.queued += sum(map(len, frames)) + PER_FRAME * len(frames)
+            came = stream.bytes_in
+            self.queued += came - self._counted + PER_FRAME * len(frames)
+            self._counted = came
             if self.queued > self._read_limit and not self.read_paused:
                 self.read_paused = True
                 self._pause_reading()
@@ -131,6 +136,8 @@ class QueueingProtocol(StreamProtocol):
     # -- below: how the pieces above do it -----------------------------------------------------------------------
 
     def _queue_behind(self, frames: list[bytes]) -> None:
+        if self.later is None:
+            self.later = deque()
         self.later.extend(frames)
         if self.reader is not None:  # it waits, and there was nothing
             self.refill()
