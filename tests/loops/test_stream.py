@@ -1,4 +1,4 @@
-"""What a stream transport of ours promises about receiving, and about how a connection ends."""
+"""What a stream transport of ours promises beyond what check_transport asks of every loop."""
 
 from __future__ import annotations
 
@@ -10,19 +10,9 @@ from typing import Any
 
 import pytest
 from helpers.peers import iterations
-from helpers.recording import Bench, BufferedRecorder, Recorder, connection, let_go, read_all, reset, tcp_pair
+from helpers.recording import Bench, Recorder, connection, let_go, read_all, tcp_pair
 
 from proactor_echo.loops import private
-
-
-def test_data_is_bytes_in_order(ours: Bench) -> None:
-    async def main() -> None:
-        async with connection() as (protocol, peer):
-            await asyncio.get_running_loop().sock_sendall(peer, bytes(range(256)) * 4096)
-            assert await protocol.until(1 << 20) == bytes(range(256)) * 4096
-            assert {type(chunk) for chunk in protocol.chunks} == {bytes}
-
-    ours.run(main())
 
 
 def test_a_protocol_may_go_on_with_another_method(each: Bench) -> None:
@@ -58,27 +48,6 @@ def test_a_protocol_may_go_on_with_another_method(each: Bench) -> None:
 
     each.run(main())
     assert heard == [("head", b"1"), ("body", b"2"), ("patched", b"3")]
-
-
-def test_a_buffered_protocol_receives_into_its_own_buffer(ours: Bench) -> None:
-    async def main() -> None:
-        async with connection(BufferedRecorder(1000)) as (protocol, peer):
-            await asyncio.get_running_loop().sock_sendall(peer, b"x" * 5000)
-            assert await protocol.until(5000) == b"x" * 5000
-            assert len(protocol.buffer) == 1000
-
-    ours.run(main())
-
-
-def test_end_of_file_closes_after_one_eof_received(ours: Bench) -> None:
-    async def main() -> list[str]:
-        async with connection() as (protocol, peer):
-            peer.shutdown(socket.SHUT_WR)
-            assert await protocol.lost is None
-            calls: list[str] = protocol.calls[:]
-            return calls
-
-    assert ours.run(main()) == ["made", "eof", "lost"]
 
 
 def test_end_of_file_is_reported_once_even_when_paused_before_it(ours: Bench) -> None:
@@ -137,31 +106,6 @@ def test_half_close_keeps_the_other_direction_open(ours: Bench) -> None:
     assert ours.run(main()) == b"still here"
 
 
-def test_receiving_goes_on_after_write_eof(ours: Bench) -> None:
-    async def main() -> None:
-        async with connection() as (protocol, peer):
-            protocol.transport.write_eof()
-            assert await read_all(peer) == b""
-            await asyncio.get_running_loop().sock_sendall(peer, b"late")
-            assert await protocol.until(4) == b"late"
-
-    ours.run(main())
-
-
-def test_nothing_reaches_a_paused_protocol(ours: Bench) -> None:
-    async def main() -> None:
-        async with connection() as (protocol, peer):
-            protocol.transport.pause_reading()
-            assert not protocol.transport.is_reading()
-            await asyncio.get_running_loop().sock_sendall(peer, b"wait for me")
-            await iterations(20)
-            assert protocol.calls == ["made"]
-            protocol.transport.resume_reading()
-            assert await protocol.until(11) == b"wait for me"
-
-    ours.run(main())
-
-
 def test_a_protocol_that_pauses_in_its_callback_gets_no_more(ours: Bench) -> None:
     class OneAtATime(Recorder):
         def data_received(self, data: bytes) -> None:
@@ -182,55 +126,6 @@ def test_a_protocol_that_pauses_in_its_callback_gets_no_more(ours: Bench) -> Non
     ours.run(main())
 
 
-def test_set_protocol_hands_over_without_losing_a_byte(ours: Bench) -> None:
-    async def main() -> None:
-        async with connection() as (first, peer):
-            loop = asyncio.get_running_loop()
-            await loop.sock_sendall(peer, b"one")
-            await first.until(3)
-            second = BufferedRecorder(2)
-            first.transport.set_protocol(second)
-            second.transport = first.transport
-            await loop.sock_sendall(peer, b"two")
-            assert await second.until(3) == b"two"
-            assert bytes(first.received) == b"one"
-            first.transport.set_protocol(first)
-
-    ours.run(main())
-
-
-def test_a_reset_ends_the_connection_with_its_error(ours: Bench) -> None:
-    async def main() -> tuple[list[str], BaseException | None]:
-        async with connection() as (protocol, peer):
-            reset(peer)
-            return protocol.calls, await protocol.lost
-
-    calls, exc = ours.run(main())
-    assert calls == ["made", "lost"]
-    assert isinstance(exc, ConnectionError)
-    assert not ours.errors
-
-
-def test_close_sends_what_was_written_first(ours: Bench) -> None:
-    async def main() -> int:
-        async with connection() as (protocol, peer):
-            protocol.transport.write(b"z" * 4_000_000)
-            protocol.transport.close()
-            return len(await read_all(peer))
-
-    assert ours.run(main()) == 4_000_000
-
-
-def test_a_write_after_the_end_is_dropped(ours: Bench) -> None:
-    async def main() -> None:
-        async with connection() as (protocol, peer):
-            protocol.transport.close()
-            protocol.transport.write(b"too late")
-            assert await read_all(peer) == b""
-
-    ours.run(main())
-
-
 def test_what_resume_writing_writes_while_closing_is_sent(ours: Bench) -> None:
     """TLS keeps its farewell back while writing is paused, and closes meanwhile."""
 
@@ -247,35 +142,6 @@ def test_what_resume_writing_writes_while_closing_is_sent(ours: Bench) -> None:
             return (await read_all(peer))[-10:]
 
     assert ours.run(main()) == b"zzfarewell"
-
-
-def test_abort_does_not_wait_for_the_peer(ours: Bench) -> None:
-    async def main() -> list[str]:
-        async with connection() as (protocol, _):
-            protocol.transport.write(b"z" * 32_000_000)
-            protocol.transport.abort()
-            assert await protocol.lost is None
-            assert protocol.transport.get_write_buffer_size() == 0
-            calls: list[str] = protocol.calls[:]
-            return [call for call in calls if call != "pause"]
-
-    assert ours.run(main()) == ["made", "lost"]
-
-
-def test_connection_lost_comes_once_however_often_it_is_closed(ours: Bench) -> None:
-    async def main() -> list[str]:
-        async with connection() as (protocol, _):
-            for _ in range(3):
-                protocol.transport.close()
-                protocol.transport.abort()
-            await protocol.lost
-            protocol.transport.close()
-            protocol.transport.abort()
-            await iterations()
-            calls: list[str] = protocol.calls[:]
-            return calls
-
-    assert ours.run(main()) == ["made", "lost"]
 
 
 @pytest.mark.parametrize("method", ["connection_made", "data_received", "eof_received", "connection_lost"])
