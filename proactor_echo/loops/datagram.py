@@ -117,8 +117,8 @@ class DatagramTransport(DatagramWriter):
             except BaseException as exc:
                 self._callback_failed(exc, "datagram_received")
 
-    def _quiet(self) -> None:
-        """Engine: after :meth:`_withdraw` returned False, the last pending operation has come back."""
+    def _all_completed(self) -> None:
+        """Engine: no operation is outstanding any more, after :meth:`_cancel_pending` returned False."""
         self._loop.call_soon(self._call_connection_lost, self._failure, context=self._context)
 
     # -- reading -------------------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ class DatagramTransport(DatagramWriter):
         self._conn_lost += 1
         self._failure = exc
         self._wake_senders()
-        if self._withdraw():
+        if self._cancel_pending():
             self._loop.call_soon(self._call_connection_lost, exc, context=self._context)
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:

@@ -30,9 +30,10 @@ or a transport at the end of an iteration, and ends the transport that let it ou
 and OVERLAPPED live until the completion. Every method that submits says under ``Lifetime:`` who keeps them, until
 which event. The readiness engine leaves nothing with the kernel, and its operations are never pending.
 
-*Closing.* The transport calls ``_withdraw`` once, when nothing more is to be sent: what is pending is cancelled, and
-nothing is reported any more but ``_quiet``, once, when the last of it is back. ``connection_lost`` is called and the
-socket is closed after that, so its descriptor names no other socket while the kernel has an operation on it.
+*Closing.* The transport calls ``_cancel_pending`` once, when nothing more is to be sent. The engine cancels the pending
+operations, and from then on reports nothing but ``_all_completed``, once, when no operation is outstanding any more.
+Only then ``connection_lost`` is called and the socket closed, so that its descriptor names no other socket while the
+kernel has an operation on it.
 """
 
 from __future__ import annotations
@@ -58,23 +59,23 @@ Failed = Callable[[Handler, BaseException], object]  # told what a handler let o
 
 
 class Engine(abc.ABC):
-    """The end of what an engine does, whatever it does."""
+    """The part of every engine that ends its operations."""
 
     __slots__ = ()
 
     @abc.abstractmethod
-    def _withdraw(self) -> bool:
-        """Cancel what is pending: it is over. True when nothing is pending; else False, and ``_quiet`` follows."""
+    def _cancel_pending(self) -> bool:
+        """Cancel all operations. True when none is outstanding; else False, and ``_all_completed`` follows."""
 
 
 class Completions(abc.ABC):
-    """And what is reported of that end."""
+    """What an engine reports when its operations have ended."""
 
     __slots__ = ()
 
     @abc.abstractmethod
-    def _quiet(self) -> None:
-        """After :meth:`Engine._withdraw` returned False: the last pending operation has come back. Once."""
+    def _all_completed(self) -> None:
+        """Note that no operation is outstanding any more; once, after :meth:`Engine._cancel_pending` returned False."""
 
 
 class StreamEngine(Engine):
@@ -147,7 +148,7 @@ class StreamCompletions(Completions):
 
     @abc.abstractmethod
     def _receive_failed(self, exc: BaseException) -> None:
-        """Take the error that a receive ended in; not after :meth:`Engine._withdraw`."""
+        """Take the error that a receive ended in; not after :meth:`Engine._cancel_pending`."""
 
     @abc.abstractmethod
     def _sent(self, count: int) -> None:

@@ -140,21 +140,21 @@ class StreamTransport(FlowControlledReader):
         self._finish(exc)
 
     def _finish(self, exc: BaseException | None) -> None:
-        """Nothing more to send: have every pending operation back, then tell the protocol."""
+        """Nothing more is to be sent: cancel every pending operation, then call connection_lost."""
         self._conn_lost += 1
         self._may_write = False
         self._failure = exc
         try:
-            quiet = self._withdraw()
+            drained = self._cancel_pending()
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException:
-            quiet = True  # the socket is closed next, which ends whatever it takes part in
-        if quiet:
+            drained = True  # the socket is closed next, which ends whatever it takes part in
+        if drained:
             self._loop.call_soon(self._call_connection_lost, exc, context=self._context)
 
-    def _quiet(self) -> None:
-        """Engine: after :meth:`_withdraw` returned False, the last pending operation has come back."""
+    def _all_completed(self) -> None:
+        """Engine: no operation is outstanding any more, after :meth:`_cancel_pending` returned False."""
         self._loop.call_soon(self._call_connection_lost, self._failure, context=self._context)
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:

@@ -61,15 +61,15 @@ class FakeOperation(Operation):
             self.discard()
             return
         self.told += 1
-        if getattr(self.transport, "_withdrawn", False):
+        if getattr(self.transport, "_cancelled", False):
             self.discard()
-            self.transport._came_back()
+            self.transport._one_completed()
 
     def discard(self) -> None:
         self.state = State.IDLE
         self.memory = None
 
-    def _ask_back(self) -> None:
+    def _request_cancel(self) -> None:
         if self.kernel.refuses:
             raise OSError("the kernel does not want to be asked")
         if self in self.kernel.has:
@@ -128,7 +128,7 @@ def test_what_cannot_be_asked_for_stays_pending_and_is_waited_for_by_nobody() ->
     kernel.refuses = True
     operation = FakeOperation(kernel, transport=object())
     operation.submit()
-    assert operation.withdraw()  # closing the socket, which follows, brings it back
+    assert operation.reclaim()  # closing the socket, which follows, brings it back
     assert state_of(operation) is State.PENDING
     assert operation.memory is not None
     kernel.let_go(operation)
@@ -142,7 +142,7 @@ def test_what_is_withdrawn_with_its_packet_on_the_way_is_kept_for_it_and_reports
     operation = FakeOperation(kernel, transport=object())
     operation.submit()
     kernel.let_go(operation)
-    assert operation.withdraw()
+    assert operation.reclaim()
     assert operation.memory is not None
     kernel.deliver()
     assert operation.memory is None
@@ -151,7 +151,7 @@ def test_what_is_withdrawn_with_its_packet_on_the_way_is_kept_for_it_and_reports
 
 def step(rng: random.Random, kernel: Kernel, operation: FakeOperation) -> None:
     """Do one of the things that may happen now."""
-    possible = [operation.cancel, operation.withdraw]
+    possible = [operation.cancel, operation.reclaim]
     if operation.state is State.IDLE:
         possible.append(lambda: setattr(operation, "transport", rng.choice([None, object()])))
         possible.append(operation.submit)
@@ -184,11 +184,11 @@ def test_no_order_of_events_frees_what_the_kernel_holds(seed: int) -> None:
 class FakeStream(CompletionTransport, StreamTransport):
     """A stream transport over that kernel, with a receive that is always out and a send when asked."""
 
-    __slots__ = ("_out", "_withdrawn", "kernel", "receive", "send")
+    __slots__ = ("_cancelled", "_outstanding", "kernel", "receive", "send")
 
     def _init_engine(self, sock: socket.socket) -> None:
-        self._withdrawn = False
-        self._out = 0
+        self._cancelled = False
+        self._outstanding = 0
         self.kernel = Kernel()
         self.receive = FakeOperation(self.kernel, self)
         self.send = FakeOperation(self.kernel, self)

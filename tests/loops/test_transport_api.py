@@ -125,14 +125,14 @@ def test_the_error_is_reported_when_the_system_has_given_back_what_it_had(ours: 
     async def main() -> None:
         async with connection() as (protocol, _):
             transport = protocol.transport
-            withdraw = transport._withdraw
-            transport._withdraw = lambda: withdraw() and False  # something is still out
+            cancel_pending = transport._cancel_pending
+            transport._cancel_pending = lambda: cancel_pending() and False  # something is still outstanding
             error = ConnectionResetError("injected")
             transport._receive_failed(error)
             for _ in range(3):
                 await asyncio.sleep(0)
             assert protocol.calls == ["made"]
-            transport._quiet()
+            transport._all_completed()
             assert await protocol.lost is error
 
     ours.run(main())

@@ -53,7 +53,7 @@ class IocpAcceptor(Acceptor):
         """Have every accept back; a connection that arrived first is closed."""
         super().close()
         for accept in self._accepts:
-            accept.withdraw()
+            accept.reclaim()
 
     def _fill(self) -> None:
         """Submit accepts up to the depth, which follows how many the last turn took.

@@ -12,7 +12,7 @@ import ctypes
 SIZES = (2 * 1024, 16 * 1024, 64 * 1024)
 """Bytes of a receive buffer: the first when a connection is new or quiet, the next when a receive fills the last."""
 
-QUIET_RECEIVES = 2
+SMALL_RECEIVES = 2
 """Receives in a row that a smaller buffer would have held, before the buffer becomes smaller."""
 
 SPARE_BUFFERS = 32

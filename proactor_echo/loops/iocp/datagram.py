@@ -101,8 +101,8 @@ class DatagramReceive(RepeatedReceive):
         transport, self._transport = self._transport, None
         if transport is None:
             return
-        if transport._withdrawn:
-            transport._came_back()
+        if transport._cancelled:
+            transport._one_completed()
             return
         try:
             if status := self._overlapped.Internal:
@@ -131,8 +131,8 @@ class IocpDatagrams(CompletionTransport, DatagramTransport):
         self._receives = [DatagramReceive(loop._proactor, sock.fileno()) for _ in range(OUTSTANDING)]
         self._sources: dict[bytes, Any] = {}
         self._send: Send | None = None
-        self._withdrawn = False
-        self._out = 0
+        self._cancelled = False
+        self._outstanding = 0
         self._era = 0  # grows with each error told
         self._told: Any = None  # the number of the last
 
@@ -194,17 +194,17 @@ class IocpDatagrams(CompletionTransport, DatagramTransport):
             self._send = send
 
     def _room_perhaps(self) -> None:
-        if not self._withdrawn:
+        if not self._cancelled:
             self._sent(0)
 
     def _send_refused(self, exc: OSError) -> None:
-        if not self._withdrawn:
+        if not self._cancelled:
             self._send_failed(exc)
 
     def _send_done(self, count: int, exc: BaseException | None) -> None:
         self._send = None
-        if self._withdrawn:
-            self._came_back()
+        if self._cancelled:
+            self._one_completed()
         elif isinstance(exc, OSError):
             self._send_failed(exc)
         elif exc is not None:

@@ -1,4 +1,4 @@
-"""The life of an operation that is left with the kernel, and the end of a transport that has some there.
+"""The states of an operation that is submitted to the kernel, and the end of a transport that has operations there.
 
 ::
 
@@ -7,11 +7,12 @@
       ^                   |                |
       +---- completion ---+----------------+
 
-An operation is *idle* (nobody but us has its memory), *pending* (the kernel has it) or *cancelled* (the kernel has it
-and was asked to hurry). Cancelling never frees: only the completion makes it idle, which is the success of the call
-itself or else the packet taken from the port. wepoll and mio keep the same three.
+An operation is *idle* (the kernel does not have its memory), *pending* (the kernel has it) or *cancelled* (the kernel
+has it and was asked to complete it soon). Pending and cancelled operations are outstanding. Cancelling never frees:
+only the completion makes an operation idle, which is the success of the call itself or else the packet taken from the
+port. wepoll and mio have the same three states.
 
-Nothing here is of Windows, so it is tried on any system, over a kernel made for the tests.
+Nothing here depends on Windows, so it is tested on any system, with a kernel made for the tests.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from proactor_echo.loops.stream_writing import contained
 
 
 class State(enum.Enum):
-    """Who has the memory of an operation."""
+    """Whether the kernel has the memory of an operation."""
 
     IDLE = "idle"
     PENDING = "pending"
@@ -37,7 +38,7 @@ IDLE, PENDING, CANCELLED = State  # by these names: looking them up in the class
 
 
 class Operation(abc.ABC):
-    """Something the kernel works on. While it is not idle the registry of its port holds it, and it its memory."""
+    """An overlapped operation. While it is outstanding, the registry of its port holds it, and it holds its memory."""
 
     __slots__ = ("state",)
 
@@ -46,15 +47,15 @@ class Operation(abc.ABC):
 
     @abc.abstractmethod
     def done(self, count: int) -> None:
-        """Take it back from the kernel, with `count` bytes transferred; it is idle. Called from the loop."""
+        """Handle its completion, with `count` bytes transferred; it is idle now. Called from the loop."""
 
     @abc.abstractmethod
     def discard(self) -> None:
-        """Be idle, free what it holds and tell nobody: the loop is gone, or nobody wants it any more."""
+        """Become idle and free what it holds, without a report: the loop is closed, or the result is not wanted."""
 
     @abc.abstractmethod
-    def _ask_back(self) -> None:
-        """Ask the kernel for it. What raises has not asked."""
+    def _request_cancel(self) -> None:
+        """Ask the kernel to cancel it. If this raises, nothing was asked."""
 
     @abc.abstractmethod
     def _is_with_kernel(self) -> bool:
@@ -65,22 +66,23 @@ class Operation(abc.ABC):
         """Report nothing to the transport when it is done."""
 
     def cancel(self) -> None:
-        """Ask the kernel to give it back soon. `done` or `discard` is called all the same. Asking twice is harmless."""
+        """Ask the kernel to complete it soon; `done` or `discard` is called all the same. Twice is harmless."""
         if self.state is IDLE:
-            return  # there is nothing to give back
-        self._ask_back()
+            return  # the kernel does not have it
+        self._request_cancel()
         self.state = CANCELLED
 
-    def withdraw(self) -> bool:
-        """Have it back for good: True when the kernel has let go of it, else False and the transport is told later.
+    def reclaim(self) -> bool:
+        """Cancel it for good. True when the kernel does not use it any more; else False, and ``done`` is called later.
 
-        Lifetime: the kernel may have let go and the packet still be queued; the registry holds this until it is taken.
+        Lifetime: the kernel may be done with it and its packet still be queued; the registry holds this until that
+        packet is taken.
         """
         if self.state is IDLE:
             self.discard()
             return True
         asked = False
-        with contained:  # what cannot be asked for comes back when the socket is closed
+        with contained:  # an operation that cannot be cancelled completes when the socket is closed
             self.cancel()
             asked = True
         if asked and self._is_with_kernel():
@@ -90,25 +92,25 @@ class Operation(abc.ABC):
 
 
 class CompletionTransport(Engine, Completions):
-    """The end of a transport with operations: its socket is closed when the kernel has given all of them back."""
+    """The end of a transport with operations: its socket is closed when none of them is outstanding any more."""
 
     _loop: Any
-    _withdrawn: bool  # nothing is reported to the protocol any more
-    _out: int  # operations the kernel still had when it was asked for them, and has not given back
+    _cancelled: bool  # nothing is reported to the protocol any more
+    _outstanding: int  # operations that were cancelled and that the kernel has not completed yet
 
     @abc.abstractmethod
     def _operations(self) -> Iterable[Operation]:
         """Return those that may be with the kernel."""
 
-    def _withdraw(self) -> bool:
-        self._withdrawn = True
+    def _cancel_pending(self) -> bool:
+        self._cancelled = True
         if self._loop.is_closed():
-            return True  # closing the loop had everything back
-        self._out = sum(not operation.withdraw() for operation in self._operations())
-        return not self._out
+            return True  # closing the loop has completed everything
+        self._outstanding = sum(not operation.reclaim() for operation in self._operations())
+        return not self._outstanding
 
-    def _came_back(self) -> None:
-        """Note that one of those that were out is back; called by its ``done``, since this is withdrawn."""
-        self._out -= 1
-        if not self._out:
-            self._quiet()
+    def _one_completed(self) -> None:
+        """Note that one outstanding operation has completed; called by its ``done`` after the cancelling."""
+        self._outstanding -= 1
+        if not self._outstanding:
+            self._all_completed()

@@ -100,7 +100,7 @@ class RepeatedReceive(Operation):
             loop = self._proactor._loop
             loop.call_exception_handler({"message": f"Fatal error in {self!r}", "exception": exc, "loop": loop})
 
-    def _ask_back(self) -> None:
+    def _request_cancel(self) -> None:
         winapi.CancelIoEx(self._handle, self._address)
 
     def _is_with_kernel(self) -> bool:
@@ -168,7 +168,7 @@ class Send(Operation):
         self.state = IDLE
         self._finished = None
 
-    def _ask_back(self) -> None:
+    def _request_cancel(self) -> None:
         self._overlapped.cancel()
 
     def _is_with_kernel(self) -> bool:
@@ -236,7 +236,7 @@ class Accept(Operation):
         self._finished = None
         self.conn.close()
 
-    def _ask_back(self) -> None:
+    def _request_cancel(self) -> None:
         self._overlapped.cancel()  # a connection that came first is reported all the same
 
     def _is_with_kernel(self) -> bool:

@@ -56,7 +56,7 @@ class AcceptQueue:
             return await waiter
         except BaseException:
             if not waiter.done() or waiter.cancelled():
-                self._ask_back(waiter)
+                self._cancel_accept(waiter)
             elif waiter.exception() is None:
                 self._hand_on(waiter.result())
             raise
@@ -64,8 +64,8 @@ class AcceptQueue:
             if waiter in self._waiters:
                 self._waiters.remove(waiter)
 
-    def _ask_back(self, waiter: asyncio.Future[Any]) -> None:
-        """Leave no more accepts with the kernel than somebody waits for; what they took already is handed on."""
+    def _cancel_accept(self, waiter: asyncio.Future[Any]) -> None:
+        """Have no more outstanding accepts than there are waiters; a connection that one took already is passed on."""
         if len(self._accepts) > sum(other is not waiter for other in self._waiters):
             self._accepts.pop().cancel()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import socket
 
     from proactor_echo.loops.iocp.port import BatchProactor
-from proactor_echo.loops.iocp.buffers import QUIET_RECEIVES, SIZES, Buffer, BufferPool
+from proactor_echo.loops.iocp.buffers import SIZES, SMALL_RECEIVES, Buffer, BufferPool
 
 
 class Receive(RepeatedReceive):
@@ -35,8 +35,8 @@ class Receive(RepeatedReceive):
         "_flags_address",
         "_level",
         "_pool",
-        "_quiet",
         "_silent",
+        "_small_receives",
         "_wsabuf_address",
     )
 
@@ -48,7 +48,7 @@ class Receive(RepeatedReceive):
         self._flags_address = self._address + winapi.FLAGS_OFFSET
         self._buffer: Buffer | None = None
         self._level = 0
-        self._quiet = 0
+        self._small_receives = 0
         self._borrowed: tuple[Any, memoryview[Any], Any] | None = None
 
     def submit(self) -> None:
@@ -119,10 +119,10 @@ class Receive(RepeatedReceive):
         """Completion: hand over what came, then receive again if the protocol still reads."""
         self.state = IDLE
         transport, self._transport = self._transport, None
-        if transport is None or transport._withdrawn:
+        if transport is None or transport._cancelled:
             self.discard()
             if transport is not None:
-                transport._came_back()
+                transport._one_completed()
             return
         try:
             if status := self._overlapped.Internal:
@@ -160,14 +160,14 @@ class Receive(RepeatedReceive):
         level = self._level
         if count == SIZES[level]:
             self._level = min(level + 1, len(SIZES) - 1)
-            self._quiet = 0
+            self._small_receives = 0
         elif count >= SIZES[level - 1]:
-            self._quiet = 0
+            self._small_receives = 0
         else:
-            self._quiet += 1
-            if self._quiet >= QUIET_RECEIVES:
+            self._small_receives += 1
+            if self._small_receives >= SMALL_RECEIVES:
                 self._level = level - 1
-                self._quiet = 0
+                self._small_receives = 0
 
     def has_brought_data(self) -> bool:
         """Whether bytes are here that the transport has not been given yet, or may be: nobody has looked."""
@@ -190,12 +190,12 @@ class Receive(RepeatedReceive):
 class IocpStream(CompletionTransport, StreamTransport):
     """A stream transport driven by completions."""
 
-    __slots__ = ("_out", "_receive", "_send", "_silent", "_withdrawn")
+    __slots__ = ("_cancelled", "_outstanding", "_receive", "_send", "_silent")
 
     def _init_engine(self, sock: socket.socket) -> None:
         loop = self._loop
-        self._withdrawn = False
-        self._out = 0
+        self._cancelled = False
+        self._outstanding = 0
         self._send: Send | None = None
         self._silent = silent = loop._proactor.watch_silently(sock)
         self._receive = Receive(loop._proactor, loop._state.buffers, sock.fileno(), silent)
@@ -208,7 +208,7 @@ class IocpStream(CompletionTransport, StreamTransport):
         """Nothing to do: a receive that is out stays out, and what it brings while paused is held by the transport."""
 
     def _receive_refused(self, exc: BaseException) -> None:
-        if not self._withdrawn:
+        if not self._cancelled:
             self._receive_failed(exc)
 
     def _submit_send(self) -> None:
@@ -223,8 +223,8 @@ class IocpStream(CompletionTransport, StreamTransport):
 
     def _send_done(self, count: int, exc: BaseException | None) -> None:
         self._send = None
-        if self._withdrawn:
-            self._came_back()
+        if self._cancelled:
+            self._one_completed()
         elif exc is not None:
             self._send_failed(exc)
         else:

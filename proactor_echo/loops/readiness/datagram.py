@@ -53,7 +53,7 @@ class ReadinessDatagrams(DatagramTransport):
     def _start_receiving(self) -> None:
         """Receive until told to stop.
 
-        Lifetime: nothing is left with the kernel; the poller holds this transport until :meth:`_withdraw`.
+        Lifetime: nothing is left with the kernel; the poller holds this transport until :meth:`_cancel_pending`.
         """
         poller = self._loop._selector
         if poller is not None:  # else the loop is closed
@@ -73,7 +73,7 @@ class ReadinessDatagrams(DatagramTransport):
         if poller is not None:
             self._watch(self._interest | poller.WRITE)
 
-    def _withdraw(self) -> bool:
+    def _cancel_pending(self) -> bool:
         self._watch(0)
         return True
 

@@ -149,7 +149,7 @@ class EventLoop(TurnLoop):
         super()._ensure_fd_no_transport(fd)
 
     def _lend(self, transport: Any) -> None:
-        transport._withdraw()
+        transport._cancel_pending()
         self._transports.pop(transport._fd, None)
 
 

@@ -69,7 +69,7 @@ class ReadinessStream(StreamTransport):
         """Receive until told to stop.
 
         Lifetime: nothing is left with the kernel; the poller holds this transport, by its handler, until
-        :meth:`_withdraw` or until an event finds that nothing is wanted.
+        :meth:`_cancel_pending` or until an event finds that nothing is wanted.
         """
         self._listening = True
         self._watch(self._interest | self._loop._selector.READ)
@@ -94,7 +94,7 @@ class ReadinessStream(StreamTransport):
                 more = self._sock.recv(1, socket.MSG_PEEK)
         return bool(more)
 
-    def _withdraw(self) -> bool:
+    def _cancel_pending(self) -> bool:
         self._listening = False
         if self._interest:
             self._watch(0)
