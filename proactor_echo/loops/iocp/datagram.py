@@ -125,7 +125,8 @@ class IocpDatagrams(CompletionTransport, DatagramTransport):
     """A datagram transport driven by completions."""
 
     def __init__(self, loop: Any, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        # Not silently: libuv and .NET know of Windows versions that lose completions of datagram sockets in that mode.
+        # Completions are not skipped on success: libuv and .NET know of Windows versions that lose completions of
+        # datagram sockets in that mode.
         loop._proactor.watch(sock)
         super().__init__(loop, sock, *args, **kwargs)
         self._receives = [DatagramReceive(loop._proactor, sock.fileno()) for _ in range(OUTSTANDING)]

@@ -118,12 +118,12 @@ class RepeatedReceive(Operation):
 class Send(Operation):
     """One overlapped send. Used once."""
 
-    __slots__ = ("_finished", "_overlapped", "_silent")
+    __slots__ = ("_finished", "_overlapped", "_skips_on_success")
 
-    def __init__(self, finished: Callable[[int, Any], None], silent: bool = False) -> None:
+    def __init__(self, finished: Callable[[int, Any], None], skips_on_success: bool = False) -> None:
         super().__init__()
         self._finished: Callable[[int, Any], None] | None = finished
-        self._silent = silent
+        self._skips_on_success = skips_on_success
         self._overlapped = overlapped.Overlapped(0)
 
     def submit(self, proactor: BatchProactor, sock: socket.socket, data: Any) -> None:
@@ -146,7 +146,7 @@ class Send(Operation):
         address = self._overlapped.address
         self.state = PENDING
         proactor.keep(address, self)
-        if self._silent and not self._overlapped.pending:
+        if self._skips_on_success and not self._overlapped.pending:
             proactor.complete(address, 0)
 
     def done(self, count: int) -> None:

@@ -86,8 +86,8 @@ class BatchProactor(IocpProactor):
         self._completed: deque[tuple[Operation, int]] = deque()
         self._due: deque[Submittable] = deque()
         self._packets: deque[tuple[int, int, int, int]] = deque()
-        self._can_be_silent: dict[int, bool] = {}
-        self._silent: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._can_skip_on_success: dict[int, bool] = {}
+        self._skips_on_success: weakref.WeakSet[Any] = weakref.WeakSet()
         self._woken = False
         self._entries = bytearray(_ENTRY_SIZE * BATCH)
         self._entries_view = memoryview(self._entries)
@@ -107,18 +107,21 @@ class BatchProactor(IocpProactor):
         """Have the completions of this socket posted to our port; to be called before the first operation on it."""
         self._register_with_iocp(sock)
 
-    def watch_silently(self, sock: Any) -> bool:
-        """Do the same, but have no packet posted for what succeeds within its call; False where that is refused."""
+    def watch_skipping_on_success(self, sock: Any) -> bool:
+        """Do the same with FILE_SKIP_COMPLETION_PORT_ON_SUCCESS; False where the system refuses that.
+
+        Then an operation that succeeds within its call posts no completion packet.
+        """
         self._register_with_iocp(sock)
-        if sock in self._silent:
+        if sock in self._skips_on_success:
             return True
         family = sock.family
-        if family not in self._can_be_silent:
-            self._can_be_silent[family] = _is_file_handle(sock)
-        if self._can_be_silent[family] and winapi.SetFileCompletionNotificationModes(
+        if family not in self._can_skip_on_success:
+            self._can_skip_on_success[family] = _is_file_handle(sock)
+        if self._can_skip_on_success[family] and winapi.SetFileCompletionNotificationModes(
             sock.fileno(), winapi.FILE_SKIP_COMPLETION_PORT_ON_SUCCESS
         ):
-            self._silent.add(sock)
+            self._skips_on_success.add(sock)
             return True
         return False
 
@@ -160,7 +163,10 @@ class BatchProactor(IocpProactor):
         del self._operations[address]
 
     def complete(self, address: int, count: int) -> None:
-        """Take out an operation that succeeded within its call on a silent socket; `done` follows in the next turn."""
+        """Take out an operation that succeeded within its call and posts no packet; `done` comes in the next iteration.
+
+        To be called only for sockets that skip completions on success.
+        """
         self._completed.append((self._operations.pop(address), count))
 
     @property
@@ -256,11 +262,11 @@ class BatchProactor(IocpProactor):
                 raise
 
     def _register(self, ov: Any, obj: Any, callback: Any) -> asyncio.Future[Any]:
-        # By what the call itself said, which reading the result overwrites: an operation that was pending posts a
-        # packet also if it is done by now, and its memory must live until that comes.
-        silent = obj in self._silent and not ov.error
+        # By the result of the call itself, which reading the operation's result overwrites: an operation that was
+        # pending posts a packet also if it is done by now, and its memory must live until that comes.
+        skipped = obj in self._skips_on_success and not ov.error
         future = super()._register(ov, obj, callback)
-        if silent:
+        if skipped:
             del self._cache[ov.address]  # TransmitFile on a transport's socket, done: no packet will come
         return future
 

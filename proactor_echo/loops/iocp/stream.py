@@ -35,15 +35,15 @@ class Receive(RepeatedReceive):
         "_flags_address",
         "_level",
         "_pool",
-        "_silent",
+        "_skips_on_success",
         "_small_receives",
         "_wsabuf_address",
     )
 
-    def __init__(self, proactor: BatchProactor, pool: BufferPool, handle: int, silent: bool) -> None:
+    def __init__(self, proactor: BatchProactor, pool: BufferPool, handle: int, skips_on_success: bool) -> None:
         super().__init__(proactor, handle, winapi.StreamOperation())
         self._pool = pool
-        self._silent = silent
+        self._skips_on_success = skips_on_success
         self._wsabuf_address = self._address + winapi.BUFFER_OFFSET
         self._flags_address = self._address + winapi.FLAGS_OFFSET
         self._buffer: Buffer | None = None
@@ -70,7 +70,7 @@ class Receive(RepeatedReceive):
             self.state = PENDING
             self._proactor.keep(self._address, self)
             if not winapi.WSARecv(self._handle, self._wsabuf_address, 1, 0, self._flags_address, self._address, 0):
-                if self._silent:
+                if self._skips_on_success:
                     self._proactor.complete(self._address, self._overlapped.InternalHigh)
             else:
                 code = winapi.get_last_error()
@@ -190,15 +190,15 @@ class Receive(RepeatedReceive):
 class IocpStream(CompletionTransport, StreamTransport):
     """A stream transport driven by completions."""
 
-    __slots__ = ("_cancelled", "_outstanding", "_receive", "_send", "_silent")
+    __slots__ = ("_cancelled", "_outstanding", "_receive", "_send", "_skips_on_success")
 
     def _init_engine(self, sock: socket.socket) -> None:
         loop = self._loop
         self._cancelled = False
         self._outstanding = 0
         self._send: Send | None = None
-        self._silent = silent = loop._proactor.watch_silently(sock)
-        self._receive = Receive(loop._proactor, loop._state.buffers, sock.fileno(), silent)
+        self._skips_on_success = skips_on_success = loop._proactor.watch_skipping_on_success(sock)
+        self._receive = Receive(loop._proactor, loop._state.buffers, sock.fileno(), skips_on_success)
 
     def _start_receiving(self) -> None:
         """Receive until told to stop. Lifetime: as :meth:`Receive.submit`."""
@@ -213,7 +213,7 @@ class IocpStream(CompletionTransport, StreamTransport):
 
     def _submit_send(self) -> None:
         """Send ``_head``, or its first megabyte. Lifetime: as :meth:`Send.submit`."""
-        send = Send(self._send_done, self._silent)
+        send = Send(self._send_done, self._skips_on_success)
         sock: Any = self._sock
         send.submit(self._loop._proactor, sock, self._head)
         self._send = send
