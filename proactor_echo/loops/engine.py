@@ -128,16 +128,16 @@ class StreamCompletions(Completions):
         """Take what arrived, at least one byte."""
 
     @abc.abstractmethod
-    def _borrow(self) -> ReceiveBuffer | None:
+    def _get_buffer(self) -> ReceiveBuffer | None:
         """Return the buffer of a BufferedProtocol to receive into; None when it failed and the connection ends.
 
-        Lifetime: the protocol keeps the buffer; it must not be resized or reused until :meth:`_filled` says that the
-        receive is done, so an engine that leaves it to the kernel also holds a memoryview of it until then.
+        Lifetime: the protocol keeps the buffer; it must not be resized or reused until :meth:`_buffer_updated` is
+        called, so an engine that gives it to the kernel also holds a memoryview of it until then.
         """
 
     @abc.abstractmethod
-    def _filled(self, count: int) -> None:
-        """So many bytes, at least one, are in the buffer that :meth:`_borrow` gave and the protocol still owns.
+    def _buffer_updated(self, count: int) -> None:
+        """Note that `count` bytes, at least one, are in the buffer that :meth:`_get_buffer` returned.
 
         A receive that was pending while ``set_protocol`` or ``pause_reading`` came goes through :meth:`_received`.
         """

@@ -53,7 +53,7 @@ class FlowControlledReader(BufferedWriter):
         except BaseException as exc:
             self._callback_failed(exc, "data_received")
 
-    def _borrow(self) -> ReceiveBuffer | None:
+    def _get_buffer(self) -> ReceiveBuffer | None:
         """Engine: the BufferedProtocol's own buffer to receive into; None when it failed and the connection ends."""
         try:
             buffer: ReceiveBuffer = self._context.run(self._protocol.get_buffer, -1)
@@ -66,8 +66,8 @@ class FlowControlledReader(BufferedWriter):
             return None
         return buffer
 
-    def _filled(self, count: int) -> None:
-        """Engine: `count` bytes (never 0) are in the buffer that :meth:`_borrow` gave and the protocol still owns."""
+    def _buffer_updated(self, count: int) -> None:
+        """Engine: `count` bytes (never 0) are in the buffer that :meth:`_get_buffer` returned."""
         self._in_context("buffer_updated", self._protocol.buffer_updated, count)
 
     def _end_of_file(self) -> None:

@@ -30,11 +30,11 @@ class Receive(RepeatedReceive):
     """The one receive of a connection, submitted again and again into a buffer that grows and shrinks with its use."""
 
     __slots__ = (
-        "_borrowed",
         "_buffer",
         "_flags_address",
         "_level",
         "_pool",
+        "_protocol_buffer",
         "_skips_on_success",
         "_small_receives",
         "_wsabuf_address",
@@ -49,19 +49,19 @@ class Receive(RepeatedReceive):
         self._buffer: Buffer | None = None
         self._level = 0
         self._small_receives = 0
-        self._borrowed: tuple[Any, memoryview[Any], Any] | None = None
+        self._protocol_buffer: tuple[Any, memoryview[Any], Any] | None = None
 
     def submit(self) -> None:
-        """Leave the receive with the kernel, if it is still wanted; an error is reported in the next turn.
+        """Submit the receive to the kernel, if it is still wanted; an error is reported in the next iteration.
 
-        Lifetime: the proactor's registry holds this object, and it the block and the buffer (ours, or an export of the
-        protocol's own, which so cannot be resized), until it has completed, whatever becomes of the transport. The
-        socket is closed after that, so its handle names no other socket meanwhile.
+        Lifetime: the proactor's registry holds this object, and it holds the block and the buffer (ours, or an export
+        of the protocol's own, which cannot be resized then), until it has completed, whatever becomes of the transport.
+        The socket is closed after that, so its handle names no other socket meanwhile.
         """
         self._due = False
         transport = self._transport
         if transport is None:
-            return  # closed in the turn it became due
+            return  # closed in the iteration in which it became due
         try:
             if transport._paused or transport._closing or transport._ended or not self._set_buffer():
                 self._transport = None
@@ -82,16 +82,16 @@ class Receive(RepeatedReceive):
             self._refused(transport, exc)
 
     def _refused(self, transport: Any, exc: BaseException) -> None:
-        if self.state is PENDING:  # in name only: the kernel did not take it
+        if self.state is PENDING:  # the kernel did not take it
             self._proactor.drop(self._address)
             self.state = IDLE
-        self._transport = self._borrowed = None
+        self._transport = self._protocol_buffer = None
         transport._loop.call_soon(transport._receive_refused, exc)
 
     def _set_buffer(self) -> bool:
         transport = self._transport
         if transport._buffered:
-            return self._borrow(transport)
+            return self._use_protocol_buffer(transport)
         size = SIZES[self._level]
         buffer = self._buffer
         if buffer is None or buffer.size != size:
@@ -100,13 +100,13 @@ class Receive(RepeatedReceive):
             self._point_at(buffer.address, size)
         return True
 
-    def _borrow(self, transport: Any) -> bool:
-        buffer = transport._borrow()
+    def _use_protocol_buffer(self, transport: Any) -> bool:
+        buffer = transport._get_buffer()
         if buffer is None or transport._closing:
             return False
         view = memoryview(buffer).cast("B")
         pin = ctypes.c_char.from_buffer(view)
-        self._borrowed = (transport._protocol, view, pin)
+        self._protocol_buffer = (transport._protocol, view, pin)
         self._free()
         self._point_at(ctypes.addressof(pin), len(view))
         return True
@@ -116,7 +116,7 @@ class Receive(RepeatedReceive):
         self._block.buffer.len = size
 
     def done(self, count: int) -> None:
-        """Completion: hand over what came, then receive again if the protocol still reads."""
+        """Completion: deliver what arrived, then receive again if the protocol still reads."""
         self.state = IDLE
         transport, self._transport = self._transport, None
         if transport is None or transport._cancelled:
@@ -126,10 +126,10 @@ class Receive(RepeatedReceive):
             return
         try:
             if status := self._overlapped.Internal:
-                self._borrowed = None
+                self._protocol_buffer = None
                 transport._receive_failed(failure(self._handle, self._address, status))
-            elif self._borrowed is not None:
-                self._done_borrowed(transport, count, *self._borrowed)
+            elif self._protocol_buffer is not None:
+                self._done_in_protocol_buffer(transport, count, *self._protocol_buffer)
             elif count:
                 buffer: Any = self._buffer
                 data = bytes(buffer.view[:count])
@@ -146,13 +146,15 @@ class Receive(RepeatedReceive):
             if not (transport._paused or transport._closing or transport._ended):
                 self.submit_soon(transport)
 
-    def _done_borrowed(self, transport: Any, count: int, protocol: Any, view: memoryview[Any], pin: Any) -> None:
-        self._borrowed = None
+    def _done_in_protocol_buffer(
+        self, transport: Any, count: int, protocol: Any, view: memoryview[Any], pin: Any
+    ) -> None:
+        self._protocol_buffer = None
         if not count:
             transport._end_of_file()
         elif transport._buffered and protocol is transport._protocol and transport.is_reading():
             del view, pin  # the protocol may resize its buffer
-            transport._filled(count)
+            transport._buffer_updated(count)
         else:
             transport._received(bytes(view[:count]))
 
@@ -170,15 +172,15 @@ class Receive(RepeatedReceive):
                 self._small_receives = 0
 
     def has_brought_data(self) -> bool:
-        """Whether bytes are here that the transport has not been given yet, or may be: nobody has looked."""
+        """Whether there are, or may be, bytes that the transport has not got yet."""
         return self._due or (
             self.state is PENDING and not self._overlapped.Internal and bool(self._overlapped.InternalHigh)
         )
 
     def discard(self) -> None:
-        """Let go of the buffer: the kernel has given it back, and nobody wants what it brought."""
+        """Free the buffer: the receive has completed, and its data is not wanted."""
         super().discard()
-        self._borrowed = None
+        self._protocol_buffer = None
         self._free()
 
     def _free(self) -> None:

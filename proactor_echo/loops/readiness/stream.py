@@ -116,7 +116,7 @@ class ReadinessStream(StreamTransport):
         self._received(data)
 
     def _readable_into(self, _mask: int) -> None:
-        buffer = self._borrow()
+        buffer = self._get_buffer()
         if buffer is None or self._sock is None:
             return
         try:
@@ -129,7 +129,7 @@ class ReadinessStream(StreamTransport):
             self._receive_failed(exc)
             return
         if count:
-            self._filled(count)
+            self._buffer_updated(count)
         else:
             self._end_of_file()
 
