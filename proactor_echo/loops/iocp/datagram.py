@@ -26,7 +26,7 @@ OUTSTANDING = 4
 SLOT = 65536
 """Bytes of a receive buffer. The largest UDP payload is 65,507 over IPv4 and 65,527 over IPv6 (RFC 768, RFC 8200)."""
 
-ASK_AGAIN = 0.001
+POLL_INTERVAL = 0.001
 """Seconds after which one who waits for room, with nothing queued, tries again."""
 
 KNOWN_ADDRESSES = 1024
@@ -36,7 +36,7 @@ KNOWN_ADDRESSES = 1024
 class DatagramReceive(RepeatedReceive):
     """One of the receives of an endpoint, submitted again and again into the same buffer."""
 
-    __slots__ = ("_era", "_pin", "_source", "_view")
+    __slots__ = ("_generation", "_pin", "_source", "_view")
 
     def __init__(self, proactor: BatchProactor, handle: int) -> None:
         block = winapi.DatagramOperation()
@@ -47,7 +47,7 @@ class DatagramReceive(RepeatedReceive):
         block.buffer.len = SLOT
         block.buffer.buf = ctypes.addressof(self._pin)
         self._source = memoryview(block).cast("B")[winapi.ADDRESS_OFFSET :]
-        self._era = 0
+        self._generation = 0
 
     def submit(self) -> None:
         """Leave the receive with the kernel, if it is still wanted; an error is reported in the next turn.
@@ -58,11 +58,11 @@ class DatagramReceive(RepeatedReceive):
         self._due = False
         transport = self._transport
         if transport is None:
-            return  # closed in the turn it became due
+            return  # closed in the iteration in which it became due
         if transport._paused or transport._closing or transport._backing_off:
             self._transport = None
             return
-        self._era = transport._era
+        self._generation = transport._generation
         block, address = self._block, self._address
         block.flags = 0
         block.address_length = winapi.ADDRESS_SIZE
@@ -93,7 +93,7 @@ class DatagramReceive(RepeatedReceive):
                 proactor.drop(address)
                 self.state = IDLE
                 self._transport = None
-                transport._loop.call_soon(transport._refused, error_from(code), self._era)
+                transport._loop.call_soon(transport._refused, error_from(code), self._generation)
 
     def done(self, count: int) -> None:
         """Completion: one datagram, perhaps empty, or an error that an earlier send is answered with (ICMP)."""
@@ -106,7 +106,7 @@ class DatagramReceive(RepeatedReceive):
             return
         try:
             if status := self._overlapped.Internal:
-                transport._receive_erred(failure(self._handle, self._address, status), self._era)
+                transport._receive_erred(failure(self._handle, self._address, status), self._generation)
             else:
                 transport._errors = 0
                 data = bytes(self._view[:count])
@@ -134,8 +134,8 @@ class IocpDatagrams(CompletionTransport, DatagramTransport):
         self._send: Send | None = None
         self._cancelled = False
         self._outstanding = 0
-        self._era = 0  # grows with each error told
-        self._told: Any = None  # the number of the last
+        self._generation = 0  # goes up with each error that is reported
+        self._last_reported: Any = None  # the number of that error
 
     # -- receiving -----------------------------------------------------------------------------------------------
 
@@ -145,22 +145,22 @@ class IocpDatagrams(CompletionTransport, DatagramTransport):
             receive.submit_soon(self)
 
     def _stop_receiving(self) -> None:
-        """Nothing to do: a receive that is out stays out, and what it brings while paused is held by the transport."""
+        """Nothing to do: outstanding receives stay, and the transport holds back what they bring while paused."""
 
-    def _refused(self, exc: OSError, era: int) -> None:
+    def _refused(self, exc: OSError, generation: int) -> None:
         if not self._closing:
-            self._receive_erred(exc, era)
+            self._receive_erred(exc, generation)
             self._receive_on()
 
-    def _receive_erred(self, exc: OSError, era: int) -> None:
-        """Tell the protocol, and go on receiving (gh-91227, gh-127057).
+    def _receive_erred(self, exc: OSError, generation: int) -> None:
+        """Report the error to the protocol, and go on receiving (gh-91227, gh-127057).
 
-        One ICMP message may fail every receive that is out: those of the era before the last one told say nothing new.
+        One ICMP message may fail every outstanding receive. They are of one generation, and only the first is reported.
         """
         self._back_off_if_many_errors()
-        if era == self._era or exc.winerror != self._told:
-            self._era += 1
-            self._told = exc.winerror
+        if generation == self._generation or exc.winerror != self._last_reported:
+            self._generation += 1
+            self._last_reported = exc.winerror
             self._errored(exc)
 
     def _source(self, raw: bytes) -> tuple[Any, ...]:
@@ -176,10 +176,10 @@ class IocpDatagrams(CompletionTransport, DatagramTransport):
     # -- sending -------------------------------------------------------------------------------------------------
 
     def _submit_send(self) -> None:
-        """Send the first of the queue, or look for room with an empty one. Lifetime: as :meth:`Send.submit`."""
+        """Send the first of the queue; if it is empty, try again soon. Lifetime: as :meth:`Send.submit`."""
         if not self._queue:
-            # No completion tells that a socket has room again without sending something; so let them ask again soon.
-            self._loop.call_later(ASK_AGAIN, self._room_perhaps)
+            # Without a send there is no completion that says the socket is writable again; so they try again soon.
+            self._loop.call_later(POLL_INTERVAL, self._maybe_writable)
             return
         data, address = self._queue[0]
         sock: Any = self._sock
@@ -194,7 +194,7 @@ class IocpDatagrams(CompletionTransport, DatagramTransport):
         else:
             self._send = send
 
-    def _room_perhaps(self) -> None:
+    def _maybe_writable(self) -> None:
         if not self._cancelled:
             self._sent(0)
 

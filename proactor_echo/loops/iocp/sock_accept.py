@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from proactor_echo.loops.iocp.port import BatchProactor
 
 
-FIRST_LOOK, LAST_LOOK = 0.02, 1.0
-"""Seconds between looks whether the listener of a connection nobody asked for has been closed."""
+FIRST_POLL, LONGEST_POLL = 0.02, 1.0
+"""Seconds between checks whether the listener has been closed, while a connection waits that nobody asked for."""
 
 
 class AcceptQueue:
-    """``loop.sock_accept`` of one listener. What a cancelled call had taken goes to the next.
+    """``loop.sock_accept`` of one listener. The connection that a cancelled call had taken goes to the next call.
 
-    Nothing is lost and nothing logged: CPython closes the connection that a cancelled accept had already taken.
+    None is lost. CPython would close the connection that a cancelled accept had already taken.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, proactor: BatchProactor, listener: socket.socket) -> None:
@@ -36,7 +36,7 @@ class AcceptQueue:
         self._listener = weakref.ref(listener)
         self._waiters: deque[asyncio.Future[tuple[socket.socket, Any]]] = deque()
         self._arrived: deque[tuple[socket.socket, Any]] = deque()
-        self._accepts: set[Accept] = set()  # with the kernel, and not asked back
+        self._accepts: set[Accept] = set()  # outstanding, and not cancelled
         proactor.watch(listener)
 
     async def accept(self, listener: socket.socket) -> tuple[socket.socket, Any]:
@@ -88,15 +88,15 @@ class AcceptQueue:
             waiter.set_result(connection)
         else:
             self._arrived.append(connection)
-            self._look(FIRST_LOOK)
+            self._poll_listener(FIRST_POLL)
 
-    def _look(self, delay: float) -> None:
-        """Close what arrived and nobody asked for when the listener is closed, which no event tells."""
+    def _poll_listener(self, delay: float) -> None:
+        """Close connections that nobody asked for once the listener is closed, for which there is no event."""
         listener = self._listener()
         if listener is None or listener.fileno() == -1:
             self.close()
         elif self._arrived:
-            self._loop.call_later(delay, self._look, min(delay * 2, LAST_LOOK))
+            self._loop.call_later(delay, self._poll_listener, min(delay * 2, LONGEST_POLL))
 
     def _next_waiter(self) -> asyncio.Future[tuple[socket.socket, Any]] | None:
         while self._waiters:
@@ -106,7 +106,7 @@ class AcceptQueue:
         return None
 
     def close(self) -> None:
-        """Close what arrived and nobody asked for."""
+        """Close the connections that arrived and that nobody asked for."""
         while self._arrived:
             self._arrived.popleft()[0].close()
 
