@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 logger: logging.Logger = logging.getLogger("asyncio")
 
-OVERHEAD = 8  # bytes a queued datagram counts beside its own, as in asyncio from 3.14: empty ones take room too
+OVERHEAD = 8  # bytes that a queued datagram counts besides its own, as in asyncio from 3.14: empty ones use memory too
 
 
 class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport, DatagramEngine, DatagramCompletions):
@@ -55,10 +55,7 @@ class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport, Datagr
             self._callback_failed(failure, "error_received")
 
     def _not_sent(self, data: bytes, addr: Any, exc: OSError) -> None:
-        """Tell of a datagram that the system refused.
-
-        A :class:`NotSentProtocol` is told first which one it was.
-        """
+        """Report a datagram that the system refused: to a :class:`NotSentProtocol` first, then its error."""
         if isinstance(self._protocol, NotSentProtocol):
             try:
                 self._protocol.datagram_not_sent(data, addr)
@@ -74,7 +71,7 @@ class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport, Datagr
         self._not_sent(data, addr, exc)
 
     def _sent(self, count: int) -> None:
-        """Engine: the first `count` of the queue are with the system, or (0) there is room again; none is pending."""
+        """Engine: the system took the first `count` of the queue, or (0) is writable again; none is pending."""
         self._sending = False
         self._take(count)
         self._flush()
@@ -138,9 +135,9 @@ class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport, Datagr
         self._flush()
 
     def try_send(self, data: bytes, addr: Any = None) -> bool:
-        """Send one datagram now; False when it would block. Raises what the system says about *this* datagram.
+        """Send one datagram now; False when it would block. Raises the system's error about *this* datagram.
 
-        Nothing is queued, so whoever is told False has the datagram still. Errors of earlier ones are reported.
+        Nothing is queued: after False the datagram is not sent. Errors of earlier ones go to ``error_received``.
         """
         sock: Any = self._sock
         if self._queue or sock is None:
@@ -164,7 +161,7 @@ class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport, Datagr
         self._senders.append(waiter)
         try:
             if not self._sending:
-                self._wait_for_room()
+                self._watch_writable()
             await waiter
         finally:
             self._senders.remove(waiter)
@@ -179,11 +176,11 @@ class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport, Datagr
         return self._size
 
     def _flush(self) -> None:
-        """Offer the system what is queued; wait for room for what it does not take now.
+        """Offer the system what is queued, and wait until it is writable for what it does not take now.
 
         Lifetime: the queue keeps a datagram until it is sent or has failed.
         """
-        if self._flushing:  # called by a protocol that was told of an error below, where the rest is sent
+        if self._flushing:  # called from error_received, by way of the loop below, which sends the rest
             return
         self._flushing = True
         try:
@@ -203,7 +200,7 @@ class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport, Datagr
                 if count:
                     self._take(count)
                 else:
-                    self._wait_for_room()
+                    self._watch_writable()
         finally:
             self._flushing = False
         if self._protocol_paused:
@@ -213,14 +210,14 @@ class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport, Datagr
         if self._closing and not self._queue and not self._conn_lost:
             self._finish(None)
 
-    def _wait_for_room(self) -> None:
-        """Give the engine the first of the queue, or have it look for room only, for :meth:`wait_writable`."""
+    def _watch_writable(self) -> None:
+        """Give the engine the first of the queue; if that is empty it only waits until it can send (wait_writable)."""
         self._sending = True
         try:
             self._submit_send()
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as exc:  # the system has no room to watch one more, say
+        except BaseException as exc:  # the system cannot watch one more descriptor, for example
             self._fatal_error(exc, "Fatal write error on datagram transport")
 
     def _take(self, count: int) -> None:
@@ -250,7 +247,7 @@ class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport, Datagr
 
     @abc.abstractmethod
     def _callback_failed(self, exc: BaseException, name: str) -> None:
-        """Say what a method of the protocol raised; the endpoint goes on."""
+        """Report what a method of the protocol raised; the endpoint goes on."""
 
     @abc.abstractmethod
     def _finish(self, exc: BaseException | None) -> None:

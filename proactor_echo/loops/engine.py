@@ -1,9 +1,9 @@
-"""What an engine promises, and what it is promised: the contract both engines are written against, as abstract classes.
+"""The contract between engines and transports, as abstract classes: what an engine must do, and what it reports.
 
-The one idea: **everything is a completion.** A transport submits an operation and is told that it is done. On Windows
-the kernel says so (an IOCP packet); on Linux and macOS the readiness engine says so, by making the non-blocking call
-when its poller reports that it can. All buffering, flow control, half-close and closing logic is in the shared
-transports, once; an engine subclasses them and adds only the operations.
+The one idea: **everything is a completion.** A transport submits an operation, and the engine reports when it is done.
+On Windows the report comes from the kernel (an IOCP packet). On Linux and macOS the readiness engine makes the
+non-blocking call when its poller reports that it would not block, and reports its result. All buffering, flow control,
+half-close and closing logic is in the shared transports, once; an engine subclasses them and adds only the operations.
 
 =====================  ======================================  =====================================================
 what                   an engine writes                        and reports to, by methods that are there already
@@ -18,17 +18,17 @@ nothing
 
 What holds for all of them:
 
-*Submitting.* One operation of a kind at a time (a datagram engine may have several receives out). What a submitting
-method raises ends the connection or the endpoint, and never the loop.
+*Submitting.* One operation of a kind at a time (a datagram engine may have several receives outstanding). An exception
+of a submitting method ends the connection or the endpoint, and never the loop.
 
 *Completing.* An engine reports from the loop's processing of events, never from inside one of its own methods. No
-exception ends the loop but SystemExit and KeyboardInterrupt: what a protocol, its buffer or its socket raises ends
-that connection, where it is called; what nobody expected there is caught where the loop calls a handler, an operation
-or a transport at the end of an iteration, and ends the transport that let it out (``_fatal_error``).
+exception ends the loop but SystemExit and KeyboardInterrupt. One that a protocol, its buffer or its socket raises ends
+that connection, where it is called. Any other is caught where the loop calls a handler, an operation or a transport at
+the end of an iteration, and ends the transport it came from (``_fatal_error``).
 
 *Lifetime.* An operation is idle, pending or cancelled (``loops/iocp/lifetimes.py``). Cancelling never frees: buffers
 and OVERLAPPED live until the completion. Every method that submits says under ``Lifetime:`` who keeps them, until
-which event. The readiness engine leaves nothing with the kernel, and its operations are never pending.
+which event. The readiness engine gives the kernel nothing, and its operations are never outstanding.
 
 *Closing.* The transport calls ``_cancel_pending`` once, when nothing more is to be sent. The engine cancels the pending
 operations, and from then on reports nothing but ``_all_completed``, once, when no operation is outstanding any more.
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[[int], object]  # called with what was seen; any bit beside WRITE means "receive now"
 Invoke = Callable[[Handler, int], object]
-Failed = Callable[[Handler, BaseException], object]  # told what a handler let out, so that the others are called
+Failed = Callable[[Handler, BaseException], object]  # gets an exception of a handler, so that the others are called
 
 
 class Engine(abc.ABC):
@@ -87,7 +87,7 @@ class StreamEngine(Engine):
     def _init_engine(self, sock: socket.socket) -> None:
         """Set the engine's own attributes. Called first when a transport is made.
 
-        What it raises leaves the socket alone, which is still the caller's then.
+        If it raises, the socket is still the caller's.
         """
 
     @abc.abstractmethod
@@ -96,7 +96,7 @@ class StreamEngine(Engine):
 
     @abc.abstractmethod
     def _stop_receiving(self) -> None:
-        """No more is wanted now. A receive that is pending may stay: what it brings is held back by the transport."""
+        """Stop receiving. A receive that is pending may stay: the transport holds back what it brings."""
 
     @abc.abstractmethod
     def _submit_send(self) -> None:
@@ -104,11 +104,11 @@ class StreamEngine(Engine):
 
     @abc.abstractmethod
     def _has_more_to_receive(self) -> bool:
-        """Whether the peer's last words are still to be received; asked when a send has failed."""
+        """Whether there is still data of the peer to receive; asked when a send has failed."""
 
 
 class StreamCompletions(Completions):
-    """What a stream engine reports. The shared transport takes it from there.
+    """What a stream engine reports to the shared transport.
 
     An engine may also read, and not set, the attributes declared here. To receive again is right when none of
     ``_paused``, ``_closing`` and ``_ended`` is set.
@@ -152,7 +152,7 @@ class StreamCompletions(Completions):
 
     @abc.abstractmethod
     def _sent(self, count: int) -> None:
-        """Note that the system took `count` bytes of ``_head``, or (0) has room again. No send is pending now."""
+        """Note that the system took `count` bytes of ``_head``, or (0) is writable again. No send is pending now."""
 
     @abc.abstractmethod
     def _send_failed(self, exc: BaseException) -> None:
@@ -170,11 +170,11 @@ class DatagramEngine(Engine):
 
     @abc.abstractmethod
     def _stop_receiving(self) -> None:
-        """No more is wanted now. Receives that are pending may stay: what they bring is held back by the transport."""
+        """Stop receiving. Receives that are pending may stay: the transport holds back what they bring."""
 
     @abc.abstractmethod
     def _submit_send(self) -> None:
-        """Send ``self._queue[0]``, a pair of data and address; when the queue is empty, wait for room only."""
+        """Send ``self._queue[0]``, a pair of data and address; only wait until it can send when the queue is empty."""
 
 
 class DatagramCompletions(Completions):
@@ -196,7 +196,7 @@ class DatagramCompletions(Completions):
 
     @abc.abstractmethod
     def _sent(self, count: int) -> None:
-        """Note that the system took the first `count` of the queue, or (0) has room again. No send is pending now."""
+        """Note that the system took the first `count` of the queue, or (0) is writable again. No send is pending."""
 
     @abc.abstractmethod
     def _send_failed(self, exc: OSError) -> None:
@@ -210,11 +210,11 @@ class AcceptEngine(abc.ABC):
 
     @abc.abstractmethod
     def _start_accepting(self) -> None:
-        """Accept until told to stop; nothing when it does already."""
+        """Accept until :meth:`_stop_accepting`; nothing when it does already."""
 
     @abc.abstractmethod
     def _stop_accepting(self) -> None:
-        """Accept no more; a connection that had arrived may still be reported."""
+        """Stop accepting; a connection that had arrived may still be reported."""
 
 
 class AcceptCompletions(abc.ABC):
@@ -230,19 +230,19 @@ class AcceptCompletions(abc.ABC):
     def failed(self, exc: BaseException, *, submitting: bool = False) -> bool:
         """Take the error of an accept. True: accept again at once. False: accepting is paused, or over.
 
-        `submitting`: it could not even be left with the kernel, which no connection brings about.
+        `submitting`: the accept could not be submitted to the kernel, so no connection is the cause.
         """
 
 
 class Poller(selectors.BaseSelector):
-    """What tells the readiness engine that a call would not block: a selector that carries *handlers* besides.
+    """Reports to the readiness engine that a call would not block: a selector that also has *handlers*.
 
-    A handler is one callable for a descriptor that a transport of ours watches. To asyncio a poller is a selector in
-    every respect: ``add_reader`` and friends register their handles in it. :meth:`select` returns events of both kinds,
-    in whatever form the poller likes; the loop takes them apart with :meth:`others`, :meth:`dispatch` and :meth:`pin`.
-    Level triggered: what is not seen to is told again.
+    A handler is the function to call when a descriptor that a transport of ours watches is ready. To asyncio a poller
+    is a selector: ``add_reader`` and the like register their handles in it. :meth:`select` returns events of both
+    kinds, in a form of the poller's own; the loop separates them with :meth:`others`, :meth:`dispatch` and :meth:`pin`.
+    Level triggered: an event that is not handled is reported again.
 
-    Lifetime: a poller holds a handler, and it its transport, from :meth:`watch` to :meth:`forget`.
+    Lifetime: a poller holds a handler, and the handler its transport, from :meth:`watch` to :meth:`forget`.
     """
 
     READ: ClassVar[int]  # bits for watch()
@@ -262,7 +262,7 @@ class Poller(selectors.BaseSelector):
 
     @abc.abstractmethod
     def watcher(self, fd: int) -> object | None:
-        """Return whose handler watches `fd`, None if none does."""
+        """Return the transport whose handler watches `fd`, None if none does."""
 
     @abc.abstractmethod
     def others(self, events: list[Any]) -> list[Any]:
@@ -272,7 +272,7 @@ class Poller(selectors.BaseSelector):
     def alone(self) -> int | None:
         """Return the one descriptor that is no handler's, the loop's self-pipe.
 
-        None when there are more, or when telling would cost as much as it spares.
+        None when there are more, or when finding out would cost as much as it saves.
         """
 
     @abc.abstractmethod
@@ -284,7 +284,7 @@ class Poller(selectors.BaseSelector):
 
     @abc.abstractmethod
     def pin(self, events: list[Any]) -> list[tuple[Any, int, Handler]]:
-        """Note what is to be told to which handler later, by :meth:`dispatch_pinned`."""
+        """Keep events and their handlers for :meth:`dispatch_pinned`."""
 
     @abc.abstractmethod
     def dispatch_pinned(self, pinned: list[tuple[Any, int, Handler]], invoke: Invoke, failed: Failed) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from proactor_echo.loops.datagram import DatagramTransport
 
-BATCH = 64  # datagrams in a call: bounds the work of a turn; more gained nothing when measured
+BATCH = 64  # datagrams in a call: bounds the work of an iteration; more gained nothing when measured
 SLOT = 64 * 1024  # bytes for one datagram: more than UDP can carry (65,507)
 PLAIN_SLOT = 256 * 1024  # for families other than IP, whose datagrams may be larger
 
@@ -44,7 +44,7 @@ class ReadinessDatagrams(DatagramTransport):
         if poller is None:
             pass  # the loop is closed
         elif interest:
-            # Noted when it is true: closing, after this has failed, must not look for what is not watched.
+            # `_interest` is set after this succeeded: closing must not look for what is not watched.
             poller.watch(self._fd, interest, self._readable if interest == poller.READ else self._both)
         else:
             poller.forget(self._fd)
@@ -65,7 +65,7 @@ class ReadinessDatagrams(DatagramTransport):
             self._watch(self._interest & ~poller.READ)
 
     def _submit_send(self) -> None:
-        """Go on sending when there is room.
+        """Go on sending when the socket is writable.
 
         Lifetime: the queue holds the datagrams, the poller the transport, until the handler has reported.
         """
@@ -97,7 +97,7 @@ class ReadinessDatagrams(DatagramTransport):
             self._fatal_error(exc, "Fatal read error on datagram transport")
 
     def _receive_plain(self) -> list[tuple[bytes, Any]]:
-        """Receive until it would block, a bounded number; an error waits for the next turn if there was data."""
+        """Receive until it would block, at most a batch; an error after data is raised in the next iteration."""
         sock: Any = self._sock
         datagrams: list[tuple[bytes, Any]] = []
         try:
@@ -109,7 +109,7 @@ class ReadinessDatagrams(DatagramTransport):
         return datagrams
 
     def _both(self, mask: int) -> None:
-        """Receive first: an error that is told there does not cost the datagram which is to be sent."""
+        """Receive first: if receiving raises the error of an earlier datagram, no datagram being sent is lost."""
         read, write = self._loop._selector.READ, self._loop._selector.WRITE
         if mask & ~write:
             self._readable(mask)

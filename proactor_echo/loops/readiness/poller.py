@@ -1,8 +1,8 @@
-"""Pollers: the selector objects of the readiness loop, which also carry our transports.
+"""Pollers: the selector objects of the readiness loop, with handlers for our transports.
 
-What a poller is says :class:`~proactor_echo.loops.engine.Poller`. ``loops/readiness/epoll.py`` keeps handlers out of
-the selector's own books, so that an event costs one dictionary look-up; :class:`SelectorPoller` does the same through
-the public API of any selector (kqueue on macOS and BSD, poll elsewhere).
+What a poller must do is in :class:`~proactor_echo.loops.engine.Poller`. ``loops/readiness/epoll.py`` keeps handlers
+outside the selector's own registry, so that an event costs one dictionary look-up; :class:`SelectorPoller` does the
+same through the public API of any selector (kqueue on macOS and BSD, poll elsewhere).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class SelectorHandlers(Poller):
             self.unregister(fd)
 
     def watcher(self, fd: int) -> object | None:
-        """Return whose handler watches `fd`, None if none does."""
+        """Return the transport whose handler watches `fd`, None if none does."""
         key = self.get_map().get(fd)
         return getattr(key.data, "__self__", key.data) if key is not None and callable(key.data) else None
 
@@ -47,11 +47,11 @@ class SelectorHandlers(Poller):
         return [(key, mask) for key, mask in events if not callable(key.data)]
 
     def alone(self) -> int | None:
-        """Return None: telling would cost as much as it spares."""
+        """Return None: finding out would cost as much as it saves."""
         return None
 
     def dispatch(self, events: list[Any], failed: Failed) -> list[Any]:
-        """Call the handlers in `events` (from ``select``); :meth:`others` has told of the others, so return none."""
+        """Call the handlers in `events` (from ``select``); :meth:`others` has returned the others, so return none."""
         for key, mask in events:
             handler = key.data
             if callable(handler) and self.get_map().get(key.fd) is key:  # not forgotten meanwhile
@@ -64,7 +64,7 @@ class SelectorHandlers(Poller):
         return []
 
     def pin(self, events: list[Any]) -> list[tuple[Any, int, Handler]]:
-        """Note what is to be told to which handler later, by :meth:`dispatch_pinned`."""
+        """Keep events and their handlers for :meth:`dispatch_pinned`."""
         return [(key, mask, key.data) for key, mask in events if callable(key.data)]
 
     def dispatch_pinned(self, pinned: list[tuple[Any, int, Handler]], invoke: Invoke, failed: Failed) -> None:

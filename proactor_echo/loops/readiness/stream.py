@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     import asyncio
 
 
-# Bytes asked for in a receive. The interpreter takes so much memory for it, gives back at once what was not needed, and
-# nothing is held between receives: so there is nothing to adapt. glibc maps and unmaps memory from 128 KiB on, which
-# costs more than a second receive.
-MOST = 64 * 1024
+# Bytes asked for in a receive. The interpreter allocates so much, frees at once what was not needed, and holds nothing
+# between receives: so there is nothing to adapt. From 128 KiB on glibc maps and unmaps memory, which costs more than a
+# second receive.
+RECEIVE_SIZE = 64 * 1024
 
 
 class ReadinessStream(StreamTransport):
     """A stream transport driven by readiness."""
 
-    __slots__ = ("_fd", "_interest", "_listening")
+    __slots__ = ("_fd", "_interest", "_receiving")
 
     def _init_engine(self, sock: socket.socket) -> None:
         self._fd = sock.fileno()
         self._interest = 0  # what the poller watches for
-        self._listening = False
+        self._receiving = False
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Hand what arrives from now on to `protocol`."""
+        """Deliver what arrives from now on to `protocol`."""
         super().set_protocol(protocol)
         self._redirect()
 
@@ -61,27 +61,27 @@ class ReadinessStream(StreamTransport):
         return self._receiver() if self._interest == self._loop._selector.READ else self._both
 
     def _receiver(self) -> Handler:
-        if not self._listening:
+        if not self._receiving:
             return self._unwanted
         return self._readable_into if self._buffered else self._readable
 
     def _start_receiving(self) -> None:
-        """Receive until told to stop.
+        """Receive until :meth:`_stop_receiving`.
 
         Lifetime: nothing is left with the kernel; the poller holds this transport, by its handler, until
         :meth:`_cancel_pending` or until an event finds that nothing is wanted.
         """
-        self._listening = True
+        self._receiving = True
         self._watch(self._interest | self._loop._selector.READ)
 
     def _stop_receiving(self) -> None:
         """Pausing and resuming cost no system call unless something arrives in between: see :meth:`_unwanted`."""
-        if self._listening:
-            self._listening = False
+        if self._receiving:
+            self._receiving = False
             self._redirect()
 
     def _submit_send(self) -> None:
-        """Send ``_head`` when there is room.
+        """Send ``_head`` when the socket is writable.
 
         Lifetime: the transport holds the bytes, the poller the transport, until the handler has reported.
         """
@@ -89,20 +89,20 @@ class ReadinessStream(StreamTransport):
 
     def _has_more_to_receive(self) -> bool:
         more = b""
-        if self._listening and self._sock is not None:
+        if self._receiving and self._sock is not None:
             with contained:  # what fails here has nothing more
                 more = self._sock.recv(1, socket.MSG_PEEK)
         return bool(more)
 
     def _cancel_pending(self) -> bool:
-        self._listening = False
+        self._receiving = False
         if self._interest:
             self._watch(0)
         return True
 
     def _readable(self, _mask: int) -> None:
         try:
-            data = self._sock.recv(MOST)  # type: ignore[union-attr]  # there is one while it is watched
+            data = self._sock.recv(RECEIVE_SIZE)  # type: ignore[union-attr]  # there is one while it is watched
         except (BlockingIOError, InterruptedError):
             return
         except (SystemExit, KeyboardInterrupt):
@@ -137,7 +137,7 @@ class ReadinessStream(StreamTransport):
         """Something arrived while nothing is wanted: do not watch for it until it is."""
         self._watch(self._interest & ~self._loop._selector.READ)
         if not self._interest:
-            self._loop._transports[self._fd] = self  # still taken, as far as add_reader is concerned
+            self._loop._transports[self._fd] = self  # so that add_reader still refuses the descriptor
 
     def _writable(self, _mask: int) -> None:
         self._sent(0)
@@ -148,5 +148,5 @@ class ReadinessStream(StreamTransport):
         read, write = self._loop._selector.READ, self._loop._selector.WRITE
         if mask & ~write and self._interest & read:  # first: a send that fails ends the connection
             self._receiver()(mask)
-        if mask & ~read and self._interest & write:  # there is room, or an error that sending tells
+        if mask & ~read and self._interest & write:  # writable, or an error that sending raises
             self._writable(mask)
