@@ -46,12 +46,17 @@ class EchoProtocol(FramedProtocol):
     @property
     def stats(self) -> ConnectionStats:
         """What passed so far."""
-        stats, size, count = self._stream.stats, self._echoed_bytes, self._echoed_frames
-        stats.bytes_in += size
-        stats.bytes_out += size
-        stats.frames_in += count
-        stats.frames_out += count
+        stats = ConnectionStats()
+        self.add_stats_to(stats)
         return stats
+
+    def add_stats_to(self, total: ConnectionStats) -> None:
+        """Add what passed so far to the counters of a server."""
+        total.add(self._stream)
+        total.bytes_in += self._echoed_bytes
+        total.bytes_out += self._echoed_bytes
+        total.frames_in += self._echoed_frames
+        total.frames_out += self._echoed_frames
 
     def _begin(self) -> None:
         self._canonical = self.codec.canonical and self._sends_all_back

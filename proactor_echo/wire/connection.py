@@ -58,7 +58,7 @@ class ConnectionStats:
     frames_in: int = 0
     frames_out: int = 0
 
-    def add(self, other: "ConnectionStats") -> None:
+    def add(self, other: "ConnectionStats | FramedStream") -> None:
         """Add the traffic of another connection."""
         self.bytes_in += other.bytes_in
         self.bytes_out += other.bytes_out
@@ -115,7 +115,7 @@ class FramedStream:
         self.bytes_out: int = 0
         self.frames_in: int = 0
         self.frames_out: int = 0
-        self._decoder: Decoder = _NO_DECODER
+        self._decoder: Decoder = _RAW_DECODER
         self._peer_ended = False
         # Of the cause only the words are kept. The error itself leads, by its traceback, to the frames of whoever
         # raised it and so to the connection: a cycle, which would keep all that has been received from being freed.
@@ -130,6 +130,8 @@ class FramedStream:
     def connected(self) -> None:
         """Open the connection. What the codec's ``decoder()`` raises goes to the caller, and the state has changed."""
         self._happened(Event.CONNECTED)
+        if type(self.codec) is RawCodec:
+            return  # whose decoder holds nothing, so one does for all connections
         decoder = self.codec.decoder()
         kind = type(decoder)
         usual = kind.feed is Decoder.feed and kind.eof is Decoder.eof
@@ -218,7 +220,8 @@ class FramedStream:
         self, reason: DisconnectReason = DisconnectReason.LOCAL_CLOSE, error: BaseException | None = None
     ) -> bool:
         """End the connection in good order. Return whether that is new: not when it was closing or closed before."""
-        self.note(reason, error)
+        if self._reason is None:
+            self.note(reason, error)
         if self.is_closing:
             return False
         self.is_closing = True
@@ -297,10 +300,11 @@ class FramedStream:
     # -- below: how the pieces above do it -----------------------------------------------------------------------
 
     def _happened(self, event: Event) -> None:
-        before = self.state
-        self.state = after = TRANSITIONS.get((before, event)) or next_state(before, event)  # which says what is wrong
-        self.can_receive = after in MAY_RECEIVE
-        self.can_send = after in MAY_SEND
+        found = _NEXT.get((self.state, event))
+        if found is None:
+            next_state(self.state, event)  # says what is wrong
+        else:
+            self.state, self.can_receive, self.can_send = found
 
     def _failed(self, error: FramingError) -> None:
         self._decoder._fail(error, [])  # it holds nothing any more; the frames before the error are the caller's
@@ -318,6 +322,9 @@ class FramedStream:
     def _is_own(self, error: BaseException) -> bool:
         return isinstance(error, ProactorEchoError) and error.ending is self
 
+
+_NEXT: Final = {cause: (after, after in MAY_RECEIVE, after in MAY_SEND) for cause, after in TRANSITIONS.items()}
+"""What each event makes of each state, and whether the peer and we may still send then."""
 
 _END_OF_FILE, _LOCAL_CLOSE = (
     Disconnect(reason, None, str(reason)) for reason in (DisconnectReason.END_OF_FILE, DisconnectReason.LOCAL_CLOSE)
@@ -353,5 +360,5 @@ class _Fed(Decoder):
             raise
 
 
-_NO_DECODER: Final = RawCodec().decoder()
-"""That of a connection which is not open yet; it holds nothing."""
+_RAW_DECODER: Final = RawCodec().decoder()
+"""That of every connection without a codec of its own, and of those which are not open yet."""

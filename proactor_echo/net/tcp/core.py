@@ -16,36 +16,27 @@ import socket
 from collections.abc import Callable
 from typing import cast
 
-from proactor_echo.arguments import check_instance, check_seconds, check_write_limit
+from proactor_echo.arguments import check_seconds
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
+from proactor_echo.net.tcp.configured import ConfiguredProtocol
 from proactor_echo.net.tcp.observers import Owner, next_wake, wake
 from proactor_echo.net.tcp.started import Started, nothing_to_wait_for
 from proactor_echo.net.tcp.stream import SocketStream, logger
 from proactor_echo.net.tcp.timers import IdleTimer, StallTimer
 from proactor_echo.sockets.addresses import Address, format_address
 from proactor_echo.sockets.options import reset_on_close
-from proactor_echo.wire import Codec, RawCodec
 from proactor_echo.wire.connection import ConnectionStats
 from proactor_echo.wire.lifecycle import ConnectionState
 
 __all__ = ["StreamProtocol"]
 
 
-class StreamProtocol(asyncio.Protocol):
+class StreamProtocol(ConfiguredProtocol):
     """One connection on a transport: opened, written to, half-closed, ended, and held up by a peer that does not read.
 
     A subclass says in :meth:`data_received` and :meth:`_handle_last` what becomes of the frames, and what happens when
     the peer sends what is no frame (:meth:`_framing_failed`).
     """
-
-    codec: Codec = RawCodec()
-    write_limit: tuple[int, int] | None = None
-
-    #: Seconds for which a closing connection may hand nothing of what is owed to the system before the rest is dropped.
-    close_timeout: float = 10.0
-
-    #: Called with each exception of the code that serves this connection, before it is logged: for a test, say.
-    on_error: Callable[[BaseException], object] | None = None
 
     # What most connections never change is kept in the class: making a connection is work that is done often.
     _transport: asyncio.Transport = cast("asyncio.Transport", None)
@@ -70,7 +61,7 @@ class StreamProtocol(asyncio.Protocol):
 
     def end_received(self) -> None:
         """Handle the peer's end of file, after its last frame. The default sends what is owed, then ends too."""
-        self.close()
+        self._close(DisconnectReason.LOCAL_CLOSE)
 
     def connection_closed(self, disconnect: Disconnect) -> None:
         """Handle the end of the connection, called exactly once; ``disconnect`` tells why."""
@@ -144,6 +135,10 @@ class StreamProtocol(asyncio.Protocol):
         """What passed so far."""
         return self._stream.stats
 
+    def add_stats_to(self, total: ConnectionStats) -> None:
+        """Add what passed so far to the counters of a server."""
+        total.add(self._stream)
+
     @property
     def peer(self) -> str:
         """The peer's address as text: ``127.0.0.1:50001``, ``[::1]:50001``."""
@@ -167,24 +162,6 @@ class StreamProtocol(asyncio.Protocol):
         return transport is None or not (self._stream.buffered or self._out or transport.get_write_buffer_size())
 
     # -- for whoever made the protocol, before and while it is connected -----------------------------------------
-
-    def configure(
-        self,
-        codec: Codec | None = None,
-        *,
-        write_limit: tuple[int, int] | None = None,
-        close_timeout: float | None = None,
-    ) -> None:
-        """Set what is given, before the connection is made; ``None`` keeps what the class or constructor says."""
-        if codec is not None:
-            check_instance("codec", codec, Codec, optional=True)
-            self.codec = codec
-        if write_limit is not None:
-            check_write_limit(write_limit)
-            self.write_limit = write_limit
-        if close_timeout is not None:
-            check_seconds("close_timeout", close_timeout)
-            self.close_timeout = close_timeout
 
     def own(self, owner: Owner | None, sock: socket.socket | None = None, address: Address | None = None) -> None:
         """Tell ``owner`` about the connection's beginning and end; close ``sock`` when it has ended.
@@ -251,7 +228,10 @@ class StreamProtocol(asyncio.Protocol):
             return
         if self._owner is not None:
             self._owner.connection_opened(self)
-        self._call(self._begin)
+        try:
+            self._begin()
+        except BaseException as error:
+            self._raised(error)
 
     def eof_received(self) -> bool:
         """Note the peer's end of file, once: a paused proactor transport of the standard library reports it twice."""
@@ -277,16 +257,22 @@ class StreamProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """End the connection's life (called by the transport, once)."""
-        for timer in (self._idle, self._closer):
-            if timer is not None:
-                timer.cancel()
-        self._idle = self._closer = None  # they know us: a cycle would be left to the garbage collector
+        if self._idle is not None:
+            self._idle.cancel()
+            self._idle = None  # it knows us: a cycle would be left to the garbage collector
+        if self._closer is not None:
+            self._closer.cancel()
+            self._closer = None
         self._out.clear()
         disconnect = self._stream.lost(exc)
         self._state_changed()
-        self._close_socket()
+        if self._socket is not None:
+            self._close_socket()
         self._stream.log_end()
-        self._call(self.connection_closed, disconnect)
+        try:
+            self.connection_closed(disconnect)
+        except BaseException as error:
+            self._raised(error)
         if self._closers is not None:
             wake(self._closers)
         owner, self._owner = self._owner, None  # which knows us too
@@ -333,7 +319,10 @@ class StreamProtocol(asyncio.Protocol):
     def _tell_end(self) -> None:
         if not self._end_told:
             self._end_told = True
-            self._call(self.end_received)
+            try:
+                self.end_received()
+            except BaseException as error:
+                self._raised(error)
 
     def _flush(self) -> None:
         """Write what was gathered."""
@@ -365,7 +354,7 @@ class StreamProtocol(asyncio.Protocol):
 
     def _close(self, reason: DisconnectReason, error: BaseException | None = None) -> None:
         transport = self._transport
-        if transport is not None and not self._stream.is_closing:
+        if self._out and transport is not None and not self._stream.is_closing:
             self._flush()
         if not self._stream.close(reason, error):
             return
@@ -391,10 +380,8 @@ class StreamProtocol(asyncio.Protocol):
     def _idle_expired(self) -> None:
         self._close(DisconnectReason.IDLE_TIMEOUT)
 
-    def _call(self, callback: Callable[..., None], *args: object) -> None:
-        try:
-            callback(*args)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # CancelledError too: the result of a cancelled future raises it
-            self.crashed(error)
+    def _raised(self, error: BaseException) -> None:
+        """End the connection of the callback that let this out, unless it is to end the program."""
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise error
+        self.crashed(error)  # CancelledError too: the result of a cancelled future raises it

@@ -165,10 +165,8 @@ class FramedProtocol(StreamProtocol):
         self._gathering = True
         try:
             self.frames_received(frames)
-        except (KeyboardInterrupt, SystemExit):
-            raise
-        except BaseException as error:  # CancelledError too, as elsewhere
-            self.crashed(error)
+        except BaseException as error:
+            self._raised(error)
         self._gathering = False
         if self._broken_off:
             self._out.clear()  # there is nobody who could get it

@@ -171,6 +171,7 @@ class Server:
         self._deadline = 0.0
         self._empty = asyncio.Event()
         self._closed = asyncio.Event()
+        self._limited = max_connections is not None
         self._acceptor = self._make_acceptor(listeners, accepts, max_connections)
         self._acceptor.start()
 
@@ -282,10 +283,11 @@ class Server:
 
     def connection_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Count a connection out."""
-        self._total.add(protocol.stats)
-        self._total.disconnects[disconnect.reason] += 1
-        if disconnect.reason is DisconnectReason.HANDLER_FAILED:
-            self._total.failed += 1
+        total, reason = self._total, disconnect.reason
+        protocol.add_stats_to(total)
+        total.disconnects[reason] += 1
+        if reason is DisconnectReason.HANDLER_FAILED:
+            total.failed += 1
 
     def session_ended(self, session: Session) -> None:
         """Free its place."""
@@ -294,7 +296,8 @@ class Server:
         elif session.protocol is None:
             self._total.refused += 1
         self._forget(session)
-        self._acceptor.leave()
+        if self._limited:
+            self._acceptor.leave()
 
     def _forget(self, session: Session) -> None:
         self._sessions.discard(session)
