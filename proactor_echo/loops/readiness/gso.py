@@ -1,12 +1,13 @@
-"""UDP segmentation offload: a run of equal datagrams to one address goes through the network stack as one.
+"""UDP segmentation offload (GSO): datagrams of equal length to one address go through the network stack as one.
 
 The answers to eight datagrams of one client are eight datagrams to one address. Sent with the control message
 ``UDP_SEGMENT`` they are one buffer, which Linux (4.18 and later) routes, filters and accounts for once, and cuts into
-datagrams at the very end. What arrives is the same datagrams in the same order; most of what sending costs is paid once
-for a run.
+segments, the datagrams, at the very end. The same datagrams arrive in the same order; most of the cost of sending is
+paid once for all of them.
 
-Not every way out takes it: a segment must fit the path's MTU, since segments are not fragmented, and checksums must be
-left to the stack. Such a destination is told by an error, and gets single datagrams from then on.
+Not every destination allows it: a segment must fit the path's MTU, since segments are not fragmented, and the stack
+must be able to compute the checksums. Where that fails, sending raises an error, and the destination gets single
+datagrams from then on.
 
 Sources: udp(7), "UDP_SEGMENT"; Linux, net/ipv4/udp.c, ``udp_send_skb``.
 """
@@ -20,8 +21,8 @@ from itertools import groupby, repeat
 from operator import is_
 from typing import Final, NamedTuple
 
-LONGEST_RUN: Final = 64  # segments in one send: the kernel's UDP_MAX_SEGMENTS, which was raised to 128 in 6.9
-MOST_BYTES: Final = 65_507  # in one send: until they are cut they have one IP header, whose length field bounds them
+MAX_SEGMENTS: Final = 64  # segments in one send: the kernel's UDP_MAX_SEGMENTS, which was raised to 128 in 6.9
+MAX_BYTES: Final = 65_507  # in one send: until they are cut they have one IP header, whose length field bounds them
 
 UDP_SEGMENT: Final = 103  # <linux/udp.h>; the socket module has no name for it
 CONTROL: Final = struct.Struct("@Nii")  # a cmsghdr: its length with the datum, level, type; then uint16_t, the size
@@ -32,7 +33,7 @@ _REFUSALS: Final = {errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT, 
 _REMEMBERED: Final = 4096  # destinations that take single datagrams; forgotten all together when full
 
 
-class Run(NamedTuple):
+class EqualDatagrams(NamedTuple):
     """Datagrams of one length to one address, next to each other."""
 
     name: bytes | None
@@ -44,13 +45,13 @@ class Run(NamedTuple):
 
 
 class Segments:
-    """Finds the runs in a batch, and remembers where they cannot be sent as such."""
+    """Groups the datagrams of a batch, and remembers the destinations that do not allow segments."""
 
     def __init__(self) -> None:
         self._single: set[bytes | int] = set()
 
-    def runs(self, fd: int, names: list[bytes] | None, lengths: list[int]) -> list[Run] | None:
-        """Return the batch as runs, or None where there are too few of them to be worth it.
+    def groups(self, fd: int, names: list[bytes] | None, lengths: list[int]) -> list[EqualDatagrams] | None:
+        """Return the batch as groups of equal datagrams, or None where these are too small to gain anything.
 
         Equal `names` must be the same object. Without names the socket `fd` is connected.
         """
@@ -59,28 +60,28 @@ class Segments:
                 return None
         elif 2 * sum(map(is_, names, names[1:])) < len(names):
             return None
-        runs = []
+        groups = []
         for (name, length), group in groupby(zip(names or repeat(None), lengths, strict=False)):
             count = len(list(group))
-            most = 1 if name in self._single or not length else min(LONGEST_RUN, max(1, MOST_BYTES // length))
+            most = 1 if name in self._single or not length else min(MAX_SEGMENTS, max(1, MAX_BYTES // length))
             while count > most:
-                runs.append(Run(name, length, most))
+                groups.append(EqualDatagrams(name, length, most))
                 count -= most
-            runs.append(Run(name, length, count))
-        return runs
+            groups.append(EqualDatagrams(name, length, count))
+        return groups
 
-    def refused(self, number: int, fd: int, run: Run) -> bool:
-        """Whether the error `number` of sending `run` tells that single datagrams should be tried there instead."""
-        if number not in _REFUSALS or run.size == 1:
+    def refused(self, number: int, fd: int, group: EqualDatagrams) -> bool:
+        """Whether the error `number` of sending `group` means that its destination does not allow segments."""
+        if number not in _REFUSALS or group.size == 1:
             return False
         if len(self._single) >= _REMEMBERED:
             self._single.clear()
-        self._single.add(fd if run.name is None else run.name)
+        self._single.add(fd if group.name is None else group.name)
         return True
 
 
-def is_cut_already(sock: socket.socket) -> bool:
-    """Whether the program has set ``UDP_SEGMENT`` on the socket: what it sends is then cut as it has asked for."""
+def has_segment_size(sock: socket.socket) -> bool:
+    """Whether the program has set ``UDP_SEGMENT`` on the socket: then the system cuts what it sends already."""
     try:
         return bool(sock.getsockopt(socket.IPPROTO_UDP, UDP_SEGMENT))
     except OSError:

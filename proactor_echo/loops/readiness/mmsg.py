@@ -24,9 +24,9 @@ from proactor_echo.loops.readiness.gso import (
     CONTROL_SPACE,
     SIZE_AT,
     UDP_SEGMENT,
-    Run,
+    EqualDatagrams,
     Segments,
-    is_cut_already,
+    has_segment_size,
     new_segments,
 )
 from proactor_echo.loops.sockaddr import NAME, pack_address, unpack_address
@@ -96,7 +96,7 @@ class _Ring:
 
 
 class _OutRing(_Ring):
-    """Messages to send: their data lies without gaps in one piece, and each header has room for a control message."""
+    """Messages to send: their data lies without gaps in one piece, and each header has space for a control message."""
 
     def __init__(self, slot: int) -> None:
         super().__init__(slot)
@@ -108,7 +108,7 @@ class _OutRing(_Ring):
             header.msg_hdr.msg_control = control_at + at
         self._named = True
         self._lengths: list[int] = []
-        self._cut = False
+        self._has_control = False
 
     def lay_out(self, names: list[bytes] | None, lengths: list[int]) -> None:
         """Make messages of so many bytes, to these addresses; None on a connected socket."""
@@ -118,8 +118,8 @@ class _OutRing(_Ring):
         if (names is None) is self._named:
             self._named = not self._named
             self.headers[_NAMELEN_AT::_STRIDE] = _FULL_NAMES if self._named else _NO_NAMES
-        if self._cut:
-            self._cut = False
+        if self._has_control:
+            self._has_control = False
             self.wide[_CONTROLLEN_AT::_WIDE_STRIDE] = _NO_CONTROL
         if lengths != self._lengths:
             iovecs = self.iovecs
@@ -128,12 +128,14 @@ class _OutRing(_Ring):
                 iovecs[2 * i + 1] = length
             self._lengths = lengths
 
-    def lay_out_runs(self, runs: list[Run]) -> None:
-        """Make a message of each run, to be cut into its datagrams."""
-        named = runs[0].name is not None
-        self.lay_out([run.name or b"" for run in runs] if named else None, [run.length * run.size for run in runs])
-        self._cut = True
-        for i, (_, length, size) in enumerate(runs):
+    def lay_out_groups(self, groups: list[EqualDatagrams]) -> None:
+        """Make a message of each group, to be cut into its datagrams."""
+        named = groups[0].name is not None
+        self.lay_out(
+            [group.name or b"" for group in groups] if named else None, [group.length * group.size for group in groups]
+        )
+        self._has_control = True
+        for i, (_, length, size) in enumerate(groups):
             if size > 1:
                 self.wide[_CONTROLLEN_AT + i * _WIDE_STRIDE] = CONTROL_SPACE
                 struct.pack_into("@H", self.control, i * CONTROL_SPACE + SIZE_AT, length)
@@ -195,14 +197,14 @@ class Batch:
                 raise LookupError(addresses) from None
         joined = b"".join(datas)
         ring.data[: len(joined)] = joined
-        runs = self._segments and self._segments.runs(fd, names, lengths)
-        if runs and not is_cut_already(sock):
-            ring.lay_out_runs(runs)
-            sent = self._sendmmsg(fd, ring.address, len(runs), _DONTWAIT)
+        groups = self._segments and self._segments.groups(fd, names, lengths)
+        if groups and not has_segment_size(sock):
+            ring.lay_out_groups(groups)
+            sent = self._sendmmsg(fd, ring.address, len(groups), _DONTWAIT)
             if sent > 0:
-                return sum([run.size for run in runs[:sent]])
+                return sum([group.size for group in groups[:sent]])
             number = ctypes.get_errno()
-            if not (self._segments and self._segments.refused(number, fd, runs[0])):
+            if not (self._segments and self._segments.refused(number, fd, groups[0])):
                 raise OSError(number, os.strerror(number))
         ring.lay_out(names, lengths)
         sent = self._sendmmsg(fd, ring.address, len(datas), _DONTWAIT)

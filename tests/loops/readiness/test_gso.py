@@ -17,7 +17,14 @@ if sys.platform != "linux":
 
 from proactor_echo.loops.readiness import mmsg
 from proactor_echo.loops.readiness.datagram import BATCH
-from proactor_echo.loops.readiness.gso import LONGEST_RUN, MOST_BYTES, UDP_SEGMENT, Run, Segments, new_segments
+from proactor_echo.loops.readiness.gso import (
+    MAX_BYTES,
+    MAX_SEGMENTS,
+    UDP_SEGMENT,
+    EqualDatagrams,
+    Segments,
+    new_segments,
+)
 
 SO_NO_CHECK = 11  # <asm-generic/socket.h>: a socket that has it set is refused segmentation, with EINVAL
 ONE, OTHER = b"one", b"other"
@@ -93,43 +100,45 @@ def test_where_the_system_refuses_runs_single_datagrams_are_sent(batch: mmsg.Bat
 
 def test_a_refused_destination_is_not_tried_again() -> None:
     segments = Segments()
-    assert segments.runs(3, [ONE] * 4, [10] * 4) == [Run(ONE, 10, 4)]
-    assert segments.refused(errno.EINVAL, 3, Run(ONE, 10, 4))
-    assert segments.runs(3, [ONE] * 4 + [OTHER] * 4, [10] * 8) == [Run(ONE, 10, 1)] * 4 + [Run(OTHER, 10, 4)]
+    assert segments.groups(3, [ONE] * 4, [10] * 4) == [EqualDatagrams(ONE, 10, 4)]
+    assert segments.refused(errno.EINVAL, 3, EqualDatagrams(ONE, 10, 4))
+    assert segments.groups(3, [ONE] * 4 + [OTHER] * 4, [10] * 8) == [EqualDatagrams(ONE, 10, 1)] * 4 + [
+        EqualDatagrams(OTHER, 10, 4)
+    ]
 
 
 def test_other_errors_and_single_datagrams_say_nothing_about_runs() -> None:
     segments = Segments()
-    assert not segments.refused(errno.ECONNREFUSED, 3, Run(ONE, 10, 4))
-    assert not segments.refused(errno.EMSGSIZE, 3, Run(ONE, 70_000, 1))
+    assert not segments.refused(errno.ECONNREFUSED, 3, EqualDatagrams(ONE, 10, 4))
+    assert not segments.refused(errno.EMSGSIZE, 3, EqualDatagrams(ONE, 70_000, 1))
 
 
 @pytest.mark.parametrize(
-    ("lengths", "runs"),
+    ("lengths", "groups"),
     [
         ([9] * 5, [(9, 5)]),
         ([9, 9, 8, 8, 8], [(9, 2), (8, 3)]),
         ([0, 0, 0, 0], [(0, 1)] * 4),
-        ([1] * (LONGEST_RUN + 3), [(1, LONGEST_RUN), (1, 3)]),
+        ([1] * (MAX_SEGMENTS + 3), [(1, MAX_SEGMENTS), (1, 3)]),
         ([30_000] * 3, [(30_000, 2), (30_000, 1)]),
-        ([MOST_BYTES] * 2, [(MOST_BYTES, 1)] * 2),
+        ([MAX_BYTES] * 2, [(MAX_BYTES, 1)] * 2),
         ([66_000] * 2, [(66_000, 1)] * 2),
     ],
     ids=str,
 )
-def test_a_run_is_of_one_length_and_within_the_systems_bounds(lengths: list[int], runs: Any) -> None:
-    found = Segments().runs(3, [ONE] * len(lengths), lengths)
-    assert found == [Run(ONE, length, size) for length, size in runs]
+def test_a_run_is_of_one_length_and_within_the_systems_bounds(lengths: list[int], groups: Any) -> None:
+    found = Segments().groups(3, [ONE] * len(lengths), lengths)
+    assert found == [EqualDatagrams(ONE, length, size) for length, size in groups]
 
 
 def test_datagrams_to_changing_addresses_are_no_runs() -> None:
-    assert Segments().runs(3, [ONE, OTHER] * 4, [10] * 8) is None
+    assert Segments().groups(3, [ONE, OTHER] * 4, [10] * 8) is None
 
 
 def test_ever_new_refusals_do_not_fill_the_memory() -> None:
     segments = Segments()
     for i in range(10_000):
-        segments.refused(errno.EIO, 3, Run(b"%d" % i, 10, 4))
+        segments.refused(errno.EIO, 3, EqualDatagrams(b"%d" % i, 10, 4))
     assert len(segments._single) <= 4096
 
 
@@ -174,5 +183,5 @@ def test_pings_leave_one_by_one() -> None:
     if subprocess.run([*namespace, "sh", "-c", prepare], capture_output=True, timeout=20, check=False).returncode:
         pytest.skip("this user may not make a network in which pings are allowed")
     command = [*namespace, "sh", "-c", f'{prepare} && exec "$0" -c "$1"', sys.executable, PINGS]
-    run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
-    assert run.stdout == "[0, 1, 2, 3]\n", run.stderr
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == "[0, 1, 2, 3]\n", done.stderr
