@@ -20,6 +20,14 @@ def test_the_page_names_many_of_them() -> None:
     assert len(NAMES) > 30
 
 
+CHANGES = re.findall(r"^\| ([^|`]+) \| ([^|]*) \|$", PAGE, re.MULTILINE)[1:]
+
+
+def test_many_changes_have_a_file_to_open() -> None:
+    assert len(CHANGES) >= 20
+    assert [change for change, where in CHANGES if not re.search(r"`[\w/]+(\.py(:[\w.]+)?|/)`", where)] == []
+
+
 @pytest.mark.parametrize("path", PATHS)
 def test_every_file_is_there(path: str) -> None:
     assert (ROOT / path if path.startswith("tests/") else PACKAGE / path).is_file()
