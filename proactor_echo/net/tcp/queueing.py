@@ -129,8 +129,9 @@ class QueueingProtocol(StreamProtocol):
             self._end()
 
     def _state_changed(self) -> None:
-        wake(self.watchers)
-        if not self._stream.can_send:
+        if self.watchers:
+            wake(self.watchers)
+        if self.writers and not self._stream.can_send:
             wake(self.writers)
 
     # -- below: how the pieces above do it -----------------------------------------------------------------------
@@ -147,7 +148,8 @@ class QueueingProtocol(StreamProtocol):
         if not self.ended:
             self.ended = True
             self.broken = broken
-        self._wake_reader()
+        if self.reader is not None:
+            self._wake_reader()
 
     def _wake_reader(self) -> None:
         reader = self.reader

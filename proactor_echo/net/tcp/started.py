@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Generator
+from types import TracebackType
 from typing import Any, TypeVar
 
 __all__ = ["Started", "nothing_to_wait_for"]
@@ -26,13 +27,19 @@ class Started(Coroutine[Any, Any, T]):
     def __await__(self) -> Generator[Any, Any, T]:
         return self._wait().__await__()
 
-    def send(self, value: Any, /) -> Any:
+    def send(self, value: Any, /) -> object:
         """Go on waiting (called by a task)."""
         return self._begun().send(value)
 
-    def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any:
+    def throw(
+        self,
+        typ: type[BaseException] | BaseException,
+        val: BaseException | object = None,
+        tb: TracebackType | None = None,
+        /,
+    ) -> object:
         """Raise where it waits (called by a task)."""
-        return self._begun().throw(typ if val is None else val)
+        return self._begun().throw(val if isinstance(val, BaseException) else typ)
 
     def close(self) -> None:
         """Wait no longer. What was begun goes on."""
