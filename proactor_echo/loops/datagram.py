@@ -1,7 +1,7 @@
 """The datagram transport both engines share: receiving and closing here, sending in ``datagram_writing``.
 
-A datagram is with the system when ``sendto`` returns, and a batch when ``sendto_many`` does; queued is only what the
-system has no room for. So a program may compute, block or abort right after sending, as with asyncio's own transports.
+``sendto`` and ``sendto_many`` give datagrams to the system before they return; only what the system does not take is
+queued. So a program may compute, block or abort right after sending, as with asyncio's own transports.
 
 UDP has no connection to lose, so nothing that happens to one datagram ends the endpoint: an error, of a send or
 reported for an earlier one (ICMP), goes to ``error_received`` once, and both reading and sending go on (gh-91227,
@@ -60,9 +60,9 @@ class DatagramTransport(DatagramWriter):
         self._context = copy_context() if context is None else context
         self._queue: deque[tuple[bytes, Any]] = deque()
         self._size = 0
-        self._sending = False  # the engine has the first of the queue, or waits for room
+        self._sending = False  # the engine has the first of the queue, or waits until the socket is writable
         self._flushing = False
-        self._senders: list[asyncio.Future[None]] = []  # who wait for room
+        self._senders: list[asyncio.Future[None]] = []  # of wait_writable
         self._closing = False
         self._paused = False
         self._errors = 0  # failed receives in a row; the engine sets it back
@@ -159,11 +159,11 @@ class DatagramTransport(DatagramWriter):
         if not (self._paused or self._closing or self._backing_off):
             try:
                 self._start_receiving()
-            except Exception as exc:  # the system has no room to watch one more, say
+            except Exception as exc:  # the system cannot watch one more descriptor, for example
                 self._fatal_error(exc, "Fatal error on starting to receive")
 
     def _back_off_if_many_errors(self) -> None:
-        """Engine: a receive failed, which is not the end; after many in a row, receive no more for a moment."""
+        """Engine: a receive failed, which ends nothing; after many in a row, stop receiving for a moment."""
         self._errors += 1
         if self._errors % ERRORS_IN_A_ROW == 0 and not self._backing_off:
             self._backing_off = True

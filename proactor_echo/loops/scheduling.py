@@ -51,7 +51,7 @@ class TimerHandle(asyncio.TimerHandle):
         self._repr = None
         self._source_traceback = None
         self._when = when
-        self._scheduled = True  # as soon as it is in the loop's heap, which whoever makes it sees to
+        self._scheduled = True  # the caller puts it into the loop's heap
 
     def __lt__(self, other: Any) -> bool:
         when: float = other._when  # the loop's heap holds nothing but timers
@@ -73,14 +73,14 @@ class TimerHandle(asyncio.TimerHandle):
 
 
 class SchedulingLoop(private.StockLoop):
-    """The stock loop of the platform, quicker to ask. In debug mode it is asyncio that does it, with its checks."""
+    """The stock loop of the platform with faster scheduling. In debug mode asyncio's own code runs, with its checks."""
 
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
-        """Call ``callback(*args)`` in the next turn of the loop."""
+        """Call ``callback(*args)`` in the next iteration of the loop."""
         if self._debug or self._closed:
-            return _told_of_caller(super().call_soon(callback, *args, context=context))
+            return _without_our_frame(super().call_soon(callback, *args, context=context))
         handle = Handle(callback, args, self, context)
         self._ready.append(handle)
         return handle
@@ -90,7 +90,7 @@ class SchedulingLoop(private.StockLoop):
     ) -> asyncio.TimerHandle:
         """Call ``callback(*args)`` after `delay` seconds."""
         if self._debug or self._closed or delay is None:
-            return _told_of_caller(super().call_later(delay, callback, *args, context=context))
+            return _without_our_frame(super().call_later(delay, callback, *args, context=context))
         timer = TimerHandle(self.time() + delay, callback, args, self, context)
         heappush(self._scheduled, timer)
         return timer
@@ -100,7 +100,7 @@ class SchedulingLoop(private.StockLoop):
     ) -> asyncio.TimerHandle:
         """Call ``callback(*args)`` when :meth:`time` says `when`."""
         if self._debug or self._closed or when is None:
-            return _told_of_caller(super().call_at(when, callback, *args, context=context))
+            return _without_our_frame(super().call_at(when, callback, *args, context=context))
         timer = TimerHandle(when, callback, args, self, context)
         heappush(self._scheduled, timer)
         return timer
@@ -115,13 +115,13 @@ class SchedulingLoop(private.StockLoop):
         proto: int = 0,
         flags: int = 0,
     ) -> list[Any]:
-        """Look a name up in a thread; an address is understood at once, since nobody has to be asked about it."""
+        """Look a name up in a thread; an address needs no look-up, and is parsed at once."""
         if _may_be_literal(host) and not (isinstance(port, str) and not port.isdigit()):
             numeric = flags | socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
             try:
                 return socket.getaddrinfo(host, port, family, type, proto, numeric)
             except OSError:
-                pass  # a name, or of another family: the system says so in its own words
+                pass  # a name, or of another family: the system's own error says which
         return await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
 
 
@@ -130,8 +130,8 @@ def _may_be_literal(host: Any) -> bool:
     return isinstance(host, str) and (":" in host or host[-1:].isdigit())
 
 
-def _told_of_caller(handle: AnyHandle) -> AnyHandle:
-    """Debug mode: leave our own function out of what a handle says about where it was made."""
+def _without_our_frame(handle: AnyHandle) -> AnyHandle:
+    """Debug mode: remove the frame of our own function from where a handle says it was made."""
     frames: Any = getattr(handle, "_source_traceback", None)
     if frames:
         del frames[-1]

@@ -32,8 +32,8 @@ _LOOKED_UP = frozenset(("socket", "sockname", "peername"))  # by get_extra_info,
 class StreamTransport(FlowControlledReader):
     """A connected stream socket, driven by completions. Abstract: an engine subclasses it.
 
-    Made by the loop (``create_server``, ``create_connection``, …), never by hand. `peer` is the peer's address,
-    where it is known; with `waiter`, that future is done when ``connection_made`` has been called.
+    It is made by the loop (``create_server``, ``create_connection``, …). `peer` is the peer's address, where it is
+    known.
     """
 
     __slots__ = (
@@ -78,11 +78,11 @@ class StreamTransport(FlowControlledReader):
     # -- starting ------------------------------------------------------------------------------------------------
 
     def _open_soon(self, waiter: asyncio.Future[None] | None) -> None:
-        """Open in the next turn of the loop, as asyncio's own transports do."""
+        """Open in the next iteration of the loop, as asyncio's own transports do."""
         self._loop.call_soon(self._open, waiter, context=self._context)
 
     def _open(self, waiter: asyncio.Future[None] | None = None) -> None:
-        """Tell the protocol, then start receiving. Must run in the connection's context."""
+        """Call connection_made, then start receiving. Must run in the connection's context."""
         if self._protocol is not None:
             try:
                 self._protocol.connection_made(self)
@@ -104,7 +104,7 @@ class StreamTransport(FlowControlledReader):
     def close(self) -> None:
         """Send what was written, then close. Nothing more is received.
 
-        Until that is sent a write is still taken, as by asyncio's own transports: TLS writes its farewell then.
+        Until that is sent a write is still taken, as by asyncio's own transports: TLS writes its close_notify then.
         """
         if self._closing:
             return
@@ -122,7 +122,7 @@ class StreamTransport(FlowControlledReader):
         self._force_close(None)
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
-        """End the connection because of `exc`; a network error is worth a word in debug mode only."""
+        """End the connection because of `exc`; a network error is logged in debug mode only."""
         if not isinstance(exc, OSError):
             self._loop.call_exception_handler(
                 {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}
@@ -166,7 +166,7 @@ class StreamTransport(FlowControlledReader):
             self._release(exc)
 
     def _release(self, exc: BaseException | None) -> None:
-        """Close the socket and let go of everything, whatever the protocol did (gh-83191, gh-149388)."""
+        """Close the socket and drop all references, whatever the protocol did (gh-83191, gh-149388)."""
         sock, self._sock = self._sock, None
         try:
             if sock is not None:

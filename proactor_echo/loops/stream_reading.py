@@ -1,7 +1,7 @@
 """Reading, the same for both engines: pausing, the protocol's two kinds of receiving, the end of file.
 
-What an engine had pending when reading was paused is held back here, one receive of it at most, and so is the end of
-file. What a protocol raises ends its connection and nothing else.
+The result of a receive that was outstanding when reading was paused is held back here, and so is the end of file. An
+exception of a protocol ends its connection and nothing else.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class FlowControlledReader(BufferedWriter):
         self._in_context("buffer_updated", self._protocol.buffer_updated, count)
 
     def _end_of_file(self) -> None:
-        """Engine: the peer has sent its last byte. Passed on once, and not while paused."""
+        """Engine: the peer has sent its last byte. ``eof_received`` is called once, and not while paused."""
         if self._paused and not self._closing and self._held is None:
             self._held = b""
             return
@@ -100,7 +100,7 @@ class FlowControlledReader(BufferedWriter):
     # -- reading -------------------------------------------------------------------------------------------------
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Hand what arrives from now on to `protocol`."""
+        """Deliver what arrives from now on to `protocol`."""
         self._protocol: Any = protocol
         self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
 
@@ -163,7 +163,7 @@ class FlowControlledReader(BufferedWriter):
             self._start_receiving()
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as exc:  # the system has no room to watch one more, say
+        except BaseException as exc:  # the system cannot watch one more descriptor, for example
             self._fatal_error(exc, "Fatal error on starting to receive")
 
     # -- callbacks -----------------------------------------------------------------------------------------------

@@ -1,9 +1,9 @@
-"""Writing, the same for both engines: a write is with the system when the call returns, if the system takes it.
+"""Writing, the same for both engines: ``write()`` gives the bytes to the system before it returns, if it takes them.
 
 A program may compute, block or end right after ``write()``, and asyncio's own transports send at once too. What the
-system does not take is kept, in order, and given to the engine, which reports when it is sent or there is room again.
-Small writes are not gathered behind the caller's back: who has several joins them (``writelines``, or one ``write`` for
-all frames of a read, as the layers above do).
+system does not take is kept, in order, and given to the engine, which reports when it is sent or the socket is writable
+again. The transport does not join small writes: a caller that has several joins them (``writelines``, or one ``write``
+for all frames of a read, as the layers above do).
 
 ::
 
@@ -31,15 +31,17 @@ if TYPE_CHECKING:
 
 logger: logging.Logger = logging.getLogger("asyncio")
 
-GATHER = 64 * 1024  # most bytes joined for one send: each byte is copied at most once, and never megabytes at a time
-#: Most bytes offered in one send. Winsock takes a send whole, however long, while it holds less than SO_SNDBUF: such
-#: bytes are the kernel's memory, and none of them pauses writing, holds up a close or is dropped by an abort.
-MOST_AT_ONCE = 256 * 1024 if sys.platform == "win32" else sys.maxsize
-LOG_AFTER = 5  # writes after the connection was lost that pass in silence (asyncio.constants, the same number)
+#: Bytes joined for one send, at most: each byte is copied at most once, and never megabytes at a time.
+MAX_JOINED = 64 * 1024
+#: Bytes offered in one send, at most. Winsock takes a send whole, however long, while it holds less than SO_SNDBUF:
+#: such bytes are in the kernel's memory, do not count for ``pause_writing`` and close, and are not dropped by an abort.
+MAX_SEND = 256 * 1024 if sys.platform == "win32" else sys.maxsize
+#: Writes after the connection was lost that are not logged (asyncio.constants, the same number).
+LOG_AFTER = 5
 
 
 class Contained:
-    """``with contained:`` what may fail without harm: a socket that is being given up is given up all the same."""
+    """``with contained:`` suppresses exceptions, SystemExit and KeyboardInterrupt apart, where failing is harmless."""
 
     def __enter__(self) -> None:
         pass
@@ -86,7 +88,7 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
         if type(data) is not bytes:
             if not isinstance(data, bytes | bytearray | memoryview):
                 raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
-            data = bytes(data)  # the caller may change it before it leaves
+            data = bytes(data)  # the caller may change it before it is sent
         if not self._may_write and not self._write_is_due(data):
             return
         if self._size:
@@ -95,7 +97,7 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
         if not data:
             return
         size = len(data)
-        if size > MOST_AT_ONCE:
+        if size > MAX_SEND:
             self._head = data
             self._size = size
             self._flush()
@@ -162,8 +164,8 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
         sock = self._sock
         while sock is not None and self._size:
             data = self._head if self._tail is None else self._gather()
-            if self._size > MOST_AT_ONCE:
-                data = memoryview(data)[:MOST_AT_ONCE]
+            if self._size > MAX_SEND:
+                data = memoryview(data)[:MAX_SEND]
             try:
                 count = sock.send(data)
             except (BlockingIOError, InterruptedError):
@@ -183,16 +185,16 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
                 return
 
     def _took(self, count: int) -> bool:
-        """Note that the system took `count` bytes of ``_head``, not all; False when it should be offered the next."""
-        if self._advance(count) or count == MOST_AT_ONCE:
+        """Note that the system took `count` bytes of ``_head``, not all; False when to offer it the next at once."""
+        if self._advance(count) or count == MAX_SEND:
             return False
-        self._loop._check_closed()  # there is no engine any more to give the rest to
+        self._loop._check_closed()  # a closed loop has no engine to give the rest to
         self._sending = True
         try:
             self._submit_send()
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as exc:  # the system has no room to watch for more, say
+        except BaseException as exc:  # the system cannot watch one more descriptor, for example
             self._send_failed(exc)
             return True
         if self._protocol_paused:
@@ -202,7 +204,7 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
         return True
 
     def _sent(self, count: int) -> None:
-        """Engine: the system took `count` bytes of ``_head``, or (0) has room again. Nothing is pending now."""
+        """Engine: the system took `count` bytes of ``_head``, or (0) is writable again. Nothing is pending now."""
         self._sending = False
         if not self._size:
             return  # aborted meanwhile
@@ -213,12 +215,12 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
             self._drained()
 
     def _send_failed(self, exc: BaseException) -> None:
-        """Engine: a send ended in an error, so the connection does, as soon as the peer's last words are delivered.
+        """Engine: a send failed, so the connection ends, as soon as the data that the peer sent before is delivered.
 
-        What the peer sent before it reset the connection is still to be received then, and no later send succeeds.
+        What the peer sent before it reset the connection can still be received then, and no later send succeeds.
         """
         if self._conn_lost:
-            return  # ended while it waited for them
+            return  # ended meanwhile
         self._drop_writes()
         self._sending = self._may_write = False
         waiter = self._empty_waiter
@@ -243,9 +245,9 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
     def _gather(self) -> bytes | memoryview:
         """Join small writes to one: cheaper than many, and than an iovec for each."""
         head, tail = self._head, self._tail
-        if tail is None or len(head) >= GATHER:
+        if tail is None or len(head) >= MAX_JOINED:
             return head
-        if self._size <= GATHER:
+        if self._size <= MAX_JOINED:
             self._tail = None
             self._head = joined = b"".join((head, *tail))
             return joined
@@ -253,7 +255,7 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
         for chunk in tail:
             size += len(chunk)
             taken += 1
-            if size >= GATHER:
+            if size >= MAX_JOINED:
                 break
         self._head = joined = b"".join((head, *tail[:taken]))
         del tail[:taken]
@@ -262,7 +264,7 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
         return joined
 
     def _drained(self) -> None:
-        """Everything written is with the system."""
+        """Go on after the system has taken all pending output."""
         if self._protocol_paused:
             self._maybe_resume_protocol()
             if self._size:
@@ -281,7 +283,7 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
             try:
                 self._sock.shutdown(socket.SHUT_WR)
             except OSError:
-                pass  # the peer may be gone already; the receive that is on tells the protocol so
+                pass  # the peer may be gone already; then the outstanding receive fails
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as exc:
@@ -293,7 +295,7 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
         self._size = 0
 
     def _write_is_due(self, data: bytes) -> bool:
-        """Why writing is not allowed: raise, count, or (never) go on."""
+        """Handle a write that is not allowed: raise, or count it and return False."""
         if self._eof:
             raise RuntimeError("Cannot call write() after write_eof()")
         if self._empty_waiter is not None:

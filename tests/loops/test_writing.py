@@ -12,7 +12,7 @@ import pytest
 from helpers.recording import Bench, CountingSocket, Recorder, connection, read_all, read_exactly
 
 from proactor_echo.loops import private
-from proactor_echo.loops.stream_writing import GATHER
+from proactor_echo.loops.stream_writing import MAX_JOINED
 
 
 def one_write_at_a_time(bench: Bench) -> None:
@@ -317,10 +317,10 @@ def test_what_is_kept_leaves_in_one_go_when_the_socket_is_writable_again(ours: B
                 submit()
 
             transport._submit_send = waiting
-            transport.write(b"x" * GATHER)  # not joined with what follows
+            transport.write(b"x" * MAX_JOINED)  # not joined with what follows
             transport.write(b"y" * 10)
-            assert await read_exactly(peer, GATHER + 10) == b"x" * GATHER + b"y" * 10
-            assert waits == [GATHER]
+            assert await read_exactly(peer, MAX_JOINED + 10) == b"x" * MAX_JOINED + b"y" * 10
+            assert waits == [MAX_JOINED]
 
     ours.run(main())
 

@@ -1,4 +1,4 @@
-"""Accepting with AcceptEx: several accepts wait with the kernel, as many as the rate of connections asks for."""
+"""Accepting with AcceptEx: several accepts are outstanding, and their number follows the rate of connections."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from proactor_echo.loops.accept import Acceptor
 from proactor_echo.loops.iocp.operations import Accept
 
 FLOOR = 4
-"""Accepts a quiet listener leaves with the kernel; each holds a socket."""
+"""Outstanding accepts of a listener without traffic; each holds a socket."""
 
 CEILING = 64
-"""Most accepts of one listener, unless told otherwise: the kernel's backlog holds the connections of a longer burst."""
+"""Outstanding accepts of one listener, at most, by default: the backlog holds the connections of a longer burst."""
 
-CALM_TURNS = 64
-"""Turns in a row that used a quarter of the accepts or less, before there are half as many."""
+QUIET_ITERATIONS = 64
+"""Iterations in a row in which a quarter of the accepts or fewer completed, before the depth is halved."""
 
 
 class IocpAcceptor(Acceptor):
     """A listening socket served by a pipeline of AcceptEx."""
 
-    __slots__ = ("_accepting", "_accepts", "_calm", "_depth", "_fill_due", "_taken")
+    __slots__ = ("_accepting", "_accepts", "_depth", "_fill_due", "_quiet", "_taken")
 
     _most: int
 
@@ -35,7 +35,7 @@ class IocpAcceptor(Acceptor):
         self._accepting = False
         self._most = CEILING if self._most is None else self._most
         self._depth = min(FLOOR, self._most)
-        self._calm = 0  # turns
+        self._quiet = 0  # iterations
         self._taken = 0  # accepts that came back since the last refill
         self._fill_due = False
         self._loop._proactor.watch(self._sock)
@@ -46,17 +46,17 @@ class IocpAcceptor(Acceptor):
         self._fill()
 
     def _stop_accepting(self) -> None:
-        """Submit no more. What is with the kernel stays there: it has its socket already."""
+        """Submit no more. Outstanding accepts stay: each has its socket already."""
         self._accepting = False
 
     def close(self) -> None:
-        """Have every accept back; a connection that arrived first is closed."""
+        """Cancel every outstanding accept; a connection that arrives before that is closed."""
         super().close()
         for accept in self._accepts:
             accept.reclaim()
 
     def _fill(self) -> None:
-        """Submit accepts up to the depth, which follows how many the last turn took.
+        """Submit accepts up to the depth, which follows how many completed in the last iteration.
 
         Lifetime: as :meth:`Accept.submit`; this object is held by each accept until its completion.
         """
@@ -79,14 +79,14 @@ class IocpAcceptor(Acceptor):
         taken, self._taken = self._taken, 0
         if taken >= self._depth:
             self._depth = min(self._depth * 2, self._most)
-            self._calm = 0
+            self._quiet = 0
         elif taken * 4 > self._depth:
-            self._calm = 0
+            self._quiet = 0
         elif taken:
-            self._calm += 1
-            if self._calm >= CALM_TURNS:
+            self._quiet += 1
+            if self._quiet >= QUIET_ITERATIONS:
                 self._depth = max(self._depth // 2, min(FLOOR, self._most))
-                self._calm = 0
+                self._quiet = 0
 
     def _finished(self, accept: Accept, peer: Any, exc: BaseException | None) -> None:
         self._accepts.discard(accept)
@@ -103,7 +103,7 @@ class IocpAcceptor(Acceptor):
             self._fill_soon()
 
     def _fill_soon(self) -> None:
-        # Once a turn: how many accepts a turn takes is what the depth follows.
+        # Once in an iteration: the depth follows how many accepts complete in one.
         if not self._fill_due and self._accepting:
             self._fill_due = True
             self._loop.call_soon(self._fill)

@@ -39,12 +39,12 @@ class BufferPool:
         self._spare: dict[int, list[Buffer]] = {size: [] for size in SIZES}
 
     def take(self, size: int) -> Buffer:
-        """Give a buffer of one of :data:`SIZES`, with anything in it."""
+        """Return a buffer of one of :data:`SIZES`; its contents are undefined."""
         spare = self._spare[size]
         return spare.pop() if spare else Buffer(size)
 
     def give(self, buffer: Buffer) -> None:
-        """Take back a buffer the kernel does not have."""
+        """Put back a buffer that no outstanding operation uses."""
         spare = self._spare[buffer.size]
         if len(spare) < SPARE_BUFFERS:
             spare.append(buffer)

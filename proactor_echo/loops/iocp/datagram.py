@@ -1,4 +1,4 @@
-"""A datagram transport driven by a completion port: several receives wait with the kernel, each with its own buffer."""
+"""A datagram transport driven by a completion port: several receives are outstanding, each with its own buffer."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from proactor_echo.loops.iocp.port import BatchProactor
 
 OUTSTANDING = 4
-"""Receives of one endpoint with the kernel: datagrams that come while the protocol works on one find a buffer."""
+"""Outstanding receives of one endpoint, so that datagrams which come while the protocol runs find a buffer."""
 
 SLOT = 65536
 """Bytes of a receive buffer. The largest UDP payload is 65,507 over IPv4 and 65,527 over IPv6 (RFC 768, RFC 8200)."""
 
 POLL_INTERVAL = 0.001
-"""Seconds after which one who waits for room, with nothing queued, tries again."""
+"""Seconds after which a sender waiting in ``wait_writable``, with nothing queued, tries again."""
 
 KNOWN_ADDRESSES = 1024
 """Source addresses remembered in parsed form, so that a peer's second datagram costs no parsing."""
@@ -50,10 +50,10 @@ class DatagramReceive(RepeatedReceive):
         self._generation = 0
 
     def submit(self) -> None:
-        """Leave the receive with the kernel, if it is still wanted; an error is reported in the next turn.
+        """Submit the receive to the kernel, if it is still wanted; an error is reported in the next iteration.
 
-        Lifetime: the proactor's registry holds this object, and it the block and the buffer, until it has completed,
-        whatever becomes of the transport. The socket is closed after that.
+        Lifetime: the proactor's registry holds this object, and it holds the block and the buffer, until it has
+        completed, whatever becomes of the transport. The socket is closed after that.
         """
         self._due = False
         transport = self._transport
@@ -140,7 +140,7 @@ class IocpDatagrams(CompletionTransport, DatagramTransport):
     # -- receiving -----------------------------------------------------------------------------------------------
 
     def _start_receiving(self) -> None:
-        """Receive until told to stop. Lifetime: as :meth:`DatagramReceive.submit`."""
+        """Receive until :meth:`_stop_receiving`. Lifetime: as :meth:`DatagramReceive.submit`."""
         for receive in self._receives:
             receive.submit_soon(self)
 

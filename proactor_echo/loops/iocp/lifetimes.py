@@ -100,7 +100,7 @@ class CompletionTransport(Engine, Completions):
 
     @abc.abstractmethod
     def _operations(self) -> Iterable[Operation]:
-        """Return those that may be with the kernel."""
+        """Return those that may be outstanding."""
 
     def _cancel_pending(self) -> bool:
         self._cancelled = True

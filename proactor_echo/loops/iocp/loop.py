@@ -3,9 +3,9 @@
 ::
 
     BatchProactor.select   takes up to 256 completions in one call                                 (port)
-    EventLoop              hands each to its operation, in the turn it was taken
+    EventLoop              calls each operation's ``done``, in the same iteration
     Receive, Send, Accept  know what the completion means                     (stream, datagram, operations)
-    IocpStream, …          the shared transports, told that it is done                   (stream, datagram)
+    IocpStream, …          the shared transports, which get the result                   (stream, datagram)
 
 Pipes, subprocesses and ``sendfile`` are asyncio's own and unchanged.
 """
@@ -46,7 +46,7 @@ logger: logging.Logger = logging.getLogger("asyncio")
 
 
 class IocpState(LoopState):
-    """And what a loop of this engine knows besides."""
+    """The additional state of a loop of this engine."""
 
     __slots__ = ("accept_queues", "buffers", "signals")
 
@@ -74,7 +74,7 @@ class EventLoop(TurnLoop):
         with _signals_left_where_they_go():
             super().__init__(IocpState(self), BatchProactor() if proactor is None else proactor)
 
-    # -- turns ---------------------------------------------------------------------------------------------------
+    # -- iterations ----------------------------------------------------------------------------------------------
 
     def run_forever(self) -> None:
         """Run until :meth:`stop` is called."""
@@ -120,11 +120,11 @@ class EventLoop(TurnLoop):
                 except BaseException as exc:
                     self._broke(operation, exc)
         finally:
-            if operations:  # a protocol raised KeyboardInterrupt: those behind it are for the next turn
+            if operations:  # a protocol raised KeyboardInterrupt: the others are for the next iteration
                 self._proactor.put_back(operations)
 
     def _timed(self, operation: Operation, count: int) -> None:
-        """Debug mode: what takes long is named, as asyncio does for its callbacks."""
+        """Debug mode: log operations that take long, as asyncio does for its callbacks."""
         start = self.time()
         operation.done(count)
         took = self.time() - start

@@ -1,4 +1,4 @@
-"""Operations in flight: what the kernel holds, and what happens when it gives it back.
+"""The operations that are submitted to the kernel, and what their completions do.
 
 What an operation's states are, and what ends them, is in :mod:`proactor_echo.loops.iocp.lifetimes`.
 
@@ -82,7 +82,7 @@ class RepeatedReceive(Operation):
         self._due = False
 
     def submit_soon(self, transport: Any) -> None:
-        """Submit when this iteration is over; nothing when it is due, or with the kernel, already."""
+        """Submit at the end of this iteration; nothing when it is due, or outstanding, already."""
         if self.state is IDLE and not self._due:
             self._due = True
             self._transport = transport
@@ -90,7 +90,7 @@ class RepeatedReceive(Operation):
 
     @abc.abstractmethod
     def submit(self) -> None:
-        """Leave the receive with the kernel, if it is still wanted."""
+        """Submit the receive to the kernel, if it is still wanted."""
 
     def _fatal_error(self, exc: BaseException, message: str) -> None:
         """Loop: this let out what nobody expected, which ends the transport."""
@@ -110,7 +110,7 @@ class RepeatedReceive(Operation):
         self._transport = None
 
     def discard(self) -> None:
-        """Let go of the transport: nobody wants what this brought."""
+        """Drop the transport: the result is not wanted."""
         self.state = IDLE
         self._transport = None
 
@@ -164,7 +164,7 @@ class Send(Operation):
             self._finished(count, None)
 
     def discard(self) -> None:
-        """Tell nobody."""
+        """Do not report the result."""
         self.state = IDLE
         self._finished = None
 
@@ -231,7 +231,7 @@ class Accept(Operation):
             self._finished(self, peer, None)
 
     def discard(self) -> None:
-        """Close what arrived, and tell nobody."""
+        """Close the connection that arrived, without a report."""
         self.state = IDLE
         self._finished = None
         self.conn.close()

@@ -1,16 +1,16 @@
-"""The completion port: CPython's IocpProactor, asked for completions in batches and never giving memory up early.
+"""The completion port: CPython's IocpProactor with completions taken in batches, which never frees memory too early.
 
-Everything asyncio itself does with a proactor (``sock_*``, pipes, subprocesses, ``sendfile``) goes on unchanged. What
-changes is the poll. ``GetQueuedCompletionStatusEx`` takes up to :data:`BATCH` completions a call, where CPython asks
-for one at a time and once more to learn that there is none. And operations of ours are completed without a future:
-the proactor finds the operation by the address of its OVERLAPPED and the loop calls its ``done``.
+Everything asyncio itself does with a proactor (``sock_*``, pipes, subprocesses, ``sendfile``) works unchanged. What
+differs is the poll. ``GetQueuedCompletionStatusEx`` takes up to :data:`BATCH` completions in one call; CPython takes
+one at a time, and makes one more call to learn that there is none. And our operations are completed without a future:
+the proactor finds the operation by the address of its OVERLAPPED, and the loop calls its ``done``.
 
-Receives are submitted when the turn is over. A peer that was answered in this turn has often
-replied by then, so its receive succeeds within the call, and the sockets of our transports are in the mode in which
-that posts no packet: the operation goes straight to the completed ones.
+Receives are submitted at the end of the iteration. A peer that got an answer in this iteration has often replied by
+then, so the receive succeeds within its call. The sockets of our transports are in the mode in which that posts no
+packet (skip on success): the operation goes directly to the completed ones.
 
 Lifetimes, the one rule: *cancelling never frees; only the completion frees.* An operation is in the registry, under the
-address of its OVERLAPPED, from before it is handed to the kernel until it has completed, which is the success of the
+address of its OVERLAPPED, from before it is submitted to the kernel until it has completed, which is the success of the
 call itself or else the packet taken from the port (:mod:`proactor_echo.loops.iocp.lifetimes`). The registry keeps the
 OVERLAPPED and the buffer alive, so no address is used twice meanwhile.
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger("asyncio")
 
 BATCH = 256
-"""Most completions taken in one call: 8 KiB of entries. What is left waits for the next turn, so timers get theirs."""
+"""Completions taken in one call, at most: 8 KiB of entries. The others wait for the next iteration, after timers."""
 
 CLOSE_LIMIT = 5.0
 """Seconds `close` waits for operations that were cancelled. Drivers answer in milliseconds; a broken one never does."""
@@ -65,17 +65,17 @@ _WAIT_TIMEOUT = 258
 _WAKE_ADDRESS = 0
 
 _never_completed: list[Any] = []
-"""Operations the kernel had not given back when their port was closed. It may still write to them: kept for ever."""
+"""Operations that were still outstanding when their port was closed. The kernel may write to them: kept for ever."""
 
 
 class Submittable(Protocol):
     """A receive that is due."""
 
     def submit(self) -> None:
-        """Hand it to the kernel, if it is still wanted."""
+        """Submit it to the kernel, if it is still wanted."""
 
     def discard(self) -> None:
-        """Let go of what it holds: the loop is gone."""
+        """Drop what it holds: the loop is closed."""
 
 
 class BatchProactor(IocpProactor):
@@ -135,11 +135,11 @@ class BatchProactor(IocpProactor):
             raise
 
     def submit_soon(self, receive: Submittable) -> None:
-        """Call its ``submit`` from :meth:`submit_due`, when this turn is over."""
+        """Call its ``submit`` from :meth:`submit_due`, at the end of this iteration."""
         self._due.append(receive)
 
     def submit_due(self) -> None:
-        """Submit what became due in this turn; to be called before the loop reckons how long it may wait."""
+        """Submit what became due in this iteration; to be called before the loop computes how long it may wait."""
         due = self._due
         for _ in range(len(due)):
             receive = due.popleft()
@@ -151,7 +151,7 @@ class BatchProactor(IocpProactor):
                 self._loop._broke(receive, exc)
 
     def keep(self, address: int, operation: Operation) -> None:
-        """Register an operation, before or right after it is handed to the kernel but within the same turn.
+        """Register an operation, before or right after it is submitted to the kernel but within the same iteration.
 
         Lifetime: the registry holds `operation` (and it its OVERLAPPED and buffer) until its packet has been taken,
         or until :meth:`drop` or :meth:`complete`, for one that posts no packet.
@@ -159,7 +159,7 @@ class BatchProactor(IocpProactor):
         self._operations[address] = operation
 
     def drop(self, address: int) -> None:
-        """Take out an operation the kernel refused to begin."""
+        """Remove an operation that the kernel refused to begin."""
         del self._operations[address]
 
     def complete(self, address: int, count: int) -> None:
@@ -171,7 +171,7 @@ class BatchProactor(IocpProactor):
 
     @property
     def pending(self) -> int:
-        """How many operations of ours the kernel has."""
+        """How many of our operations are outstanding."""
         return len(self._operations)
 
     # -- polling -------------------------------------------------------------------------------------------------
@@ -234,9 +234,9 @@ class BatchProactor(IocpProactor):
             if address == _WAKE_ADDRESS:
                 self._woken = False
             else:
-                # Somebody posted to our port, or an operation was given up for lost. Nothing is known of the memory at
-                # that address, so nobody looks there; nor is the key, which is no handle of ours, closed as CPython
-                # does: all that is registered here has the key 0.
+                # Somebody posted to our port, or an operation was given up. The memory at that address may be
+                # anything, so it is not read. Nor is the key closed as a handle, as CPython does: everything that is
+                # registered here has the key 0.
                 logger.warning("%r: ignored a completion that nobody waits for (key %#x)", self, key)
             return
         future, operation, owner, callback = entry
@@ -281,10 +281,10 @@ class BatchProactor(IocpProactor):
     # -- closing -------------------------------------------------------------------------------------------------
 
     def close(self, limit: float = CLOSE_LIMIT) -> None:
-        """Cancel everything pending, wait for it to come back, and close the port.
+        """Cancel every operation, wait until none is outstanding, and close the port.
 
-        Bounded (gh-111604: CPython's waits for ever): after `limit` seconds, what the kernel has not given back is
-        logged and its memory kept for ever.
+        Bounded (gh-111604: CPython's waits for ever): after `limit` seconds, operations that are still outstanding are
+        logged, and their memory is kept for ever.
         """
         if self._iocp is None:
             return

@@ -1,7 +1,7 @@
 """A stream transport driven by a completion port.
 
-One receive is always with the kernel while the protocol reads: the same block and buffer again and again. Sends are
-tried without waiting first, by the shared code; what the system does not take becomes one overlapped send at a time.
+One receive is always outstanding while the protocol reads: the same block and buffer again and again. Sends are tried
+without blocking first, by the shared code; what the system does not take becomes one overlapped send at a time.
 """
 
 from __future__ import annotations
@@ -203,7 +203,7 @@ class IocpStream(CompletionTransport, StreamTransport):
         self._receive = Receive(loop._proactor, loop._state.buffers, sock.fileno(), skips_on_success)
 
     def _start_receiving(self) -> None:
-        """Receive until told to stop. Lifetime: as :meth:`Receive.submit`."""
+        """Receive until :meth:`_stop_receiving`. Lifetime: as :meth:`Receive.submit`."""
         self._receive.submit_soon(self)
 
     def _stop_receiving(self) -> None:

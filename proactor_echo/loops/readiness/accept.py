@@ -1,4 +1,4 @@
-"""Accepting in the readiness engine: until the queue is empty, a bounded number in an iteration."""
+"""Accepting in the readiness engine: until the backlog is empty, a bounded number in an iteration."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 from proactor_echo.loops import private
 from proactor_echo.loops.accept import Acceptor
 
-ACCEPTS_A_TURN = 128
+ACCEPTS_PER_ITERATION = 128
 
 
 class ReadinessAcceptor(Acceptor):
-    """Accepts until the queue is empty, a bounded number in a turn."""
+    """Accepts until the backlog is empty, a bounded number in an iteration."""
 
     __slots__ = ("_accept_quickly", "_accepting")
 
@@ -36,7 +36,7 @@ class ReadinessAcceptor(Acceptor):
 
     def _readable(self, _mask: int) -> None:
         accept = self._accept_quickly if private.accepts_as_stock(self._sock) else self._sock.accept
-        for _ in range(ACCEPTS_A_TURN):
+        for _ in range(ACCEPTS_PER_ITERATION):
             conn = None
             try:
                 conn, peer = accept()
@@ -51,5 +51,5 @@ class ReadinessAcceptor(Acceptor):
                 self.failed(exc)
             else:
                 self.accepted(conn, peer)
-            if not self._accepting:  # paused, or whoever got the connection wants no more, or has closed its server
+            if not self._accepting:  # paused, or the callback stopped accepting or closed its server
                 return

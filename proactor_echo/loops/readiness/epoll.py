@@ -1,4 +1,4 @@
-"""A poller on epoll that hands events over without an object for each."""
+"""A poller on epoll that returns events without making an object for each."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from proactor_echo.loops import private
 from proactor_echo.loops.engine import Failed, Handler, Invoke, Poller
 from proactor_echo.loops.readiness.poller import SelectorPoller
 
-MAX_EVENTS = 1024  # most events taken in one turn, so that timers get their turn; the rest is reported in the next
-FIRST_EVENTS = 64  # asked for at first, since each call takes memory for as many; doubled whenever all of them came
+MAX_EVENTS = 1024  # events taken in one iteration, at most, so that timers are not late; the rest comes in the next
+FIRST_EVENTS = 64  # asked for at first, since each call allocates memory for as many; doubled when as many came
 
 
 EpollPoller: type[Poller] | None = None
@@ -52,7 +52,7 @@ if sys.platform == "linux" and (TYPE_CHECKING or private.EpollSelector is not No
                     pass  # closed behind our back: the kernel has forgotten it
 
         def watcher(self, fd: int) -> object | None:
-            """Return whose handler watches `fd`, None if none does."""
+            """Return the transport whose handler watches `fd`, None if none does."""
             handler = self.handlers.get(fd)
             return getattr(handler, "__self__", handler)
 
@@ -107,7 +107,7 @@ if sys.platform == "linux" and (TYPE_CHECKING or private.EpollSelector is not No
             return others
 
         def pin(self, events: list[Any]) -> list[tuple[Any, int, Handler]]:
-            """Note what is to be told to which handler later, by :meth:`dispatch_pinned`."""
+            """Keep events and their handlers for :meth:`dispatch_pinned`."""
             handlers = self.handlers
             return [(fd, mask, handlers[fd]) for fd, mask in events if fd in handlers]
 

@@ -1,9 +1,9 @@
-"""The readiness engine: epoll, kqueue or poll says that a call would not block, so the engine makes it and reports.
+"""The readiness engine: epoll, kqueue or poll reports that a call would not block, so the engine makes it.
 
-A completion engine leaves a receive with the kernel. This one keeps no operation anywhere: a transport that wants to
-receive is watched by the poller, and when the poller names it, the engine does the non-blocking ``recv`` and tells the
-transport that it is done. Transports are called straight from the poll result: no Handle, no queue. One receive for
-each ready connection in a turn keeps the turns fair.
+A completion engine submits a receive to the kernel. This one has no outstanding operations: the poller watches the
+socket of a transport that wants to receive, and when the socket is ready, the engine makes the non-blocking ``recv``
+and reports the result to the transport. Transports are called directly from the result of the poll: no Handle, no
+queue. There is one receive for each ready connection in an iteration, so that no connection delays the others.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 logger: logging.Logger = logging.getLogger("asyncio")
 
-# Whether the interpreter's lock puts what threads do in an order. Without it the loop could look at its queue before it
-# sees what another thread put there, while that one does not see yet that the loop has woken.
+# Whether threads run one at a time (the GIL). Without it the loop could check its queue before it sees what another
+# thread put there, while that thread does not see yet that the loop has woken.
 ONE_BYTE: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 
 class ReadinessState(LoopState):
-    """And what a loop of this engine knows besides."""
+    """The additional state of a loop of this engine."""
 
     __slots__ = ("batch", "woken")
 
@@ -68,7 +68,7 @@ class EventLoop(TurnLoop):
         return state.batch
 
     def _process_events(self, event_list: list[Any]) -> None:
-        """Tell the handlers at once when nothing else is queued, else after what is, as asyncio's order demands."""
+        """Call the handlers at once if nothing else is queued, else after what is, as asyncio's order demands."""
         if not event_list:
             return
         poller = self._selector
@@ -80,7 +80,7 @@ class EventLoop(TurnLoop):
             return
         others = poller.others(event_list)
         if others:
-            # Seen to first: what a handler calls may close a descriptor and have its number used again.
+            # asyncio's events first: a handler may close a descriptor, and its number may be used again.
             super()._process_events([(key, mask & key.events) for key, mask in others])
             if len(others) == len(event_list):
                 return
@@ -95,8 +95,8 @@ class EventLoop(TurnLoop):
     def _write_to_self(self) -> None:
         """Wake the loop, from any thread. Many calls before it has woken cost one byte.
 
-        Who calls this has queued something before, and the loop looks at its queue after :meth:`_read_from_self`. So
-        whoever still finds ``woken`` set may leave it at that.
+        The caller has queued something before, and the loop checks its queue after :meth:`_read_from_self`. So if
+        ``woken`` is still set, nothing more is to be done.
         """
         state, csock = self._state, self._csock
         if csock is None or state.woken:
@@ -125,7 +125,7 @@ class EventLoop(TurnLoop):
         self._broke(getattr(handler, "__self__", handler), exc)
 
     def _timed(self, handler: Handler, mask: int) -> None:
-        """Debug mode: what takes long is named, as asyncio does for its callbacks."""
+        """Debug mode: log handlers that take long, as asyncio does for its callbacks."""
         start = self.time()
         handler(mask)
         took = self.time() - start

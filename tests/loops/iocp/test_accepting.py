@@ -207,7 +207,7 @@ def test_several_accepts_wait_and_their_number_follows_the_rate(ours: Bench) -> 
             client.close()
         while acceptor._depth > iocp_accept.FLOOR:
             assert await is_echoed(address)
-            acceptor._calm = iocp_accept.CALM_TURNS  # as if it had been calm for long
+            acceptor._quiet = iocp_accept.QUIET_ITERATIONS  # as if it had been calm for long
         server.close()
 
     ours.run(main())
