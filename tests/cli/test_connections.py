@@ -1,0 +1,96 @@
+"""What the options of ``proactor-echo tcp`` do to a connection, on both event loops."""
+
+import asyncio
+import socket
+import sys
+from typing import Any
+
+import pytest
+from helpers.command_line import CommandLine
+from helpers.peers import RawClient, connected, settled
+
+import proactor_echo as pe
+
+pytestmark = pytest.mark.parametrize("loop", ["own", "stock"])
+
+
+def serve(cli: CommandLine, loop: str, client: Any, *arguments: str) -> None:
+    """Serve with these options, and have the client visit."""
+    cli.client = client
+    assert cli.run("tcp", "--port", "0", "--loop", loop, *arguments).status == 0
+
+
+def options_of_a_connection(cli: CommandLine, loop: str, *arguments: str, asked: list[tuple[int, int]]) -> list[int]:
+    """Return options of the socket of a connection."""
+    seen: list[int] = []
+
+    async def look(server: pe.Server) -> None:
+        async with connected(server):
+            (connection,) = server.connections
+            sock = connection.transport.get_extra_info("socket")
+            seen.extend(sock.getsockopt(*option) for option in asked)
+
+    serve(cli, loop, look, *arguments)
+    return seen
+
+
+@pytest.mark.parametrize(("arguments", "nodelay"), [([], True), (["--no-nodelay"], False)])
+def test_small_writes_wait_for_nothing_unless_asked_to(
+    cli: CommandLine, loop: str, arguments: list[str], nodelay: bool
+) -> None:
+    asked = [(socket.IPPROTO_TCP, socket.TCP_NODELAY)]
+    assert [bool(value) for value in options_of_a_connection(cli, loop, *arguments, asked=asked)] == [nodelay]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "on"), [([], True), (["--keepalive", "30,5,4"], True), (["--keepalive", "off"], False)]
+)
+def test_a_silent_peer_is_probed_unless_told_not_to(
+    cli: CommandLine, loop: str, arguments: list[str], on: bool
+) -> None:
+    asked = [(socket.SOL_SOCKET, socket.SO_KEEPALIVE)]
+    assert [bool(value) for value in options_of_a_connection(cli, loop, *arguments, asked=asked)] == [on]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the names differ, and older versions of Windows do not tell")
+@pytest.mark.parametrize(
+    ("arguments", "times"), [([], [60, 5, 10]), (["--keepalive", "30,5,4"], [30, 5, 4])], ids=["default", "asked for"]
+)
+def test_it_is_probed_at_the_times_that_were_asked_for(
+    cli: CommandLine, loop: str, arguments: list[str], times: list[int]
+) -> None:
+    names = ("TCP_KEEPIDLE", "TCP_KEEPINTVL", "TCP_KEEPCNT")
+    asked = [(socket.IPPROTO_TCP, getattr(socket, name)) for name in names]
+    assert options_of_a_connection(cli, loop, *arguments, asked=asked) == times
+
+
+def test_a_connection_that_is_idle_for_too_long_is_ended(cli: CommandLine, loop: str) -> None:
+    async def client(server: pe.Server) -> None:
+        async with await RawClient.connect(server.addresses[0]) as client, asyncio.timeout(20):
+            await client.send(b"ping")
+            assert await client.receive_all() == b"ping"
+
+    serve(cli, loop, client, "--idle-timeout", "0.1")
+
+
+def test_more_clients_than_the_maximum_wait(cli: CommandLine, loop: str) -> None:
+    async def client(server: pe.Server) -> None:
+        async with await RawClient.connect(server.addresses[0]) as first:
+            await first.send(b"ping")
+            assert await first.receive_exactly(4) == b"ping"
+            async with await RawClient.connect(server.addresses[0]) as second:
+                await second.send(b"pong")
+                await settled(lambda: server.stats)
+                assert server.stats.open == 1
+                first.close()
+                assert await second.receive_exactly(4) == b"pong"
+
+    serve(cli, loop, client, "--max-connections", "1")
+
+
+def test_without_a_maximum_nobody_waits(cli: CommandLine, loop: str) -> None:
+    async def client(server: pe.Server) -> None:
+        async with connected(server, 30):
+            assert server.stats.open == 30
+
+    serve(cli, loop, client, "--max-connections", "off")
