@@ -1,4 +1,4 @@
-"""What the loops of both engines share: the end of a turn, and transports of ours wherever asyncio makes one."""
+"""What the loops of both engines share: the end of an iteration, and our transports where asyncio makes its own."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 class LoopState:
-    """What a loop of ours knows, in one attribute. An engine's loop adds its own.
+    """The state of a loop of ours, in one attribute. An engine's loop adds its own.
 
-    asyncio's loops have 26 attributes, and near 30 the interpreter's fast look-up of an object's attributes is lost.
+    asyncio's loops have 26 attributes, and near 30 the interpreter no longer looks attributes up the fast way.
     """
 
     __slots__ = ("acceptors", "running")
@@ -35,28 +35,28 @@ class LoopState:
         self.running: bool = False  # so there is an end of an iteration to come
 
 
-_stock_run_once = private.StockLoop._run_once  # found once, since it is called in every turn
+_stock_run_once = private.StockLoop._run_once  # looked up once, since it is called in every iteration
 
 
-class KeepsTurns(type):
-    """Lets the end of a turn come although ``_run_once`` is replaced while the loop runs, as nest_asyncio does."""
+class KeepsIterationEnd(type):
+    """Keeps the end of an iteration when ``_run_once`` is replaced while the loop runs, as nest_asyncio does."""
 
     def __setattr__(cls, name: str, value: Any) -> None:
         super().__setattr__(name, _with_end(value) if name == "_run_once" else value)
 
 
 def _with_end(run_once: Callable[[Any], None]) -> Callable[[Any], None]:
-    def run_and_end(self: TurnLoop) -> None:
+    def run_and_end(self: BaseLoop) -> None:
         try:
             run_once(self)
         finally:
-            if self._dirty:
-                self._end_turn()
+            if self._end_callbacks:
+                self._end_iteration()
 
     return run_and_end
 
 
-class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
+class BaseLoop(SchedulingLoop, metaclass=KeepsIterationEnd):
     """The stock loop of the platform with our transports. An engine's loop subclasses it and names its classes."""
 
     _stream_class: type[StreamTransport]
@@ -65,14 +65,14 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
 
     def __init__(self, state: LoopState, *args: Any) -> None:
         self._state = state
-        self._dirty: deque[Callable[[], object]] = deque()  # to be called at the end of this turn
+        self._end_callbacks: deque[Callable[[], object]] = deque()  # to be called at the end of this iteration
         super().__init__(*args)
 
     def run_forever(self) -> None:
         """Run until :meth:`stop` is called."""
         self._state.running = True
-        if self._dirty:
-            self.call_soon(_nothing)  # called between two runs, by who had looked call_at_turn_end up
+        if self._end_callbacks:
+            self.call_soon(_nothing)  # added between two runs, through a method that was looked up before
         try:
             super().run_forever()
         finally:
@@ -82,37 +82,38 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
         try:
             _stock_run_once(self)
         finally:
-            if self._dirty:
-                self._end_turn()
+            if self._end_callbacks:
+                self._end_iteration()
 
     @property
-    def call_at_turn_end(self) -> Callable[[Callable[[], object]], object]:
-        """``call_at_turn_end(callback)``: call it when this turn is over, without a handle.
+    def call_at_iteration_end(self) -> Callable[[Callable[[], object]], object]:
+        """``call_at_iteration_end(callback)``: call it at the end of this iteration, without a handle.
 
-        It is for what gathers the writes of a turn. What many connections wrote leaves one right after the other then,
-        which costs less than sends with other work in between: the peers, woken once for all of it, answer sooner. It
-        has no context of its own. (A property, so that who looks it up once has the queue's own method.)
+        With it a connection joins its writes of one iteration. The sends of many connections then come one right after
+        the other, which costs less than sends with other work in between: the peers are woken once for all of them, and
+        answer sooner. The callback has no context of its own. (A property, so that a caller may look it up once and
+        then has the queue's own method.)
         """
-        return self._dirty.append if self._state.running else self.call_soon
+        return self._end_callbacks.append if self._state.running else self.call_soon
 
-    def _end_turn(self) -> None:
-        """Call what waits for it; bounded, so that a protocol that writes when it may starves nobody."""
-        dirty = self._dirty
+    def _end_iteration(self) -> None:
+        """Call the callbacks that are there now, and not those they add: others must run in between."""
+        callbacks = self._end_callbacks
         try:
-            for _ in range(len(dirty)):
-                callback = dirty.popleft()
+            for _ in range(len(callbacks)):
+                callback = callbacks.popleft()
                 try:
                     callback()
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as exc:
-                    self._broke(getattr(callback, "__self__", callback), exc)
+                    self._callback_owner_failed(getattr(callback, "__self__", callback), exc)
         finally:
-            if dirty:
+            if callbacks:
                 self.call_soon(_nothing)  # do not wait for events before these are called
 
-    def _broke(self, owner: Any, exc: BaseException) -> None:
-        """End what let an exception out that no code of its own expected: the loop and everything else go on."""
+    def _callback_owner_failed(self, owner: Any, exc: BaseException) -> None:
+        """End the transport or operation whose callback raised what nobody expected; everything else goes on."""
         end = getattr(owner, "_fatal_error", None)
         if end is None:
             self.call_exception_handler({"message": f"Fatal error in {owner!r}", "exception": exc, "loop": self})
@@ -132,10 +133,10 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
         """Accept on a listening, non-blocking socket, whatever goes wrong; what ``create_server`` is made of.
 
         ``deliver(sock, peer)`` gets each connection, non-blocking, straight from the processing of events.
-        ``report(error, pause)`` is told of each accept that failed, with the seconds until the next try: 0.0 after an
-        error of one connection, more when the system is out of something. `most` bounds the accepts that wait with the
-        kernel on Windows, whose number follows the rate of connections. The object returned is accepting; ``stop()``
-        and ``start()`` it at will, ``close()`` it before the listener is closed. Socket options are the caller's.
+        ``report(error, pause)`` gets each accept that failed, with the seconds until the next try: 0.0 after an error
+        of one connection, more when the system is short of a resource. `most` bounds the outstanding accepts on
+        Windows, whose number follows the rate of connections. The object returned is accepting; ``stop()`` and
+        ``start()`` it at any time, ``close()`` it before the listener is closed. The caller sets the socket options.
         """
         acceptor = self._acceptor_class(self, listener, deliver, report, most)
         acceptor.start()
@@ -145,7 +146,7 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
         """Give an accepted, non-blocking socket a transport: ``connect_accepted_socket`` without a coroutine.
 
         ``protocol.connection_made`` has been called when it returns, in a context copied from this one. `peer` is the
-        address that ``accept`` returned, which spares asking for it. Socket options are the caller's.
+        address that ``accept`` returned, which saves looking it up. The caller sets the socket options.
         """
         transport = self._stream_class(self, sock, protocol, peer=peer)
         transport._context.run(transport._open)
@@ -154,7 +155,7 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
     def open_datagrams(self, protocol: asyncio.DatagramProtocol, sock: socket.socket) -> DatagramTransport:
         """Give a bound, non-blocking datagram socket a transport: ``create_datagram_endpoint`` without a coroutine.
 
-        ``protocol.connection_made`` is called in the next turn of the loop, in a context copied from this one.
+        ``protocol.connection_made`` is called in the next iteration of the loop, in a context copied from this one.
         """
         transport = self._datagram_class(self, sock, protocol)
         transport._open_soon(None)
@@ -255,7 +256,7 @@ class TurnLoop(SchedulingLoop, metaclass=KeepsTurns):
         return transport
 
     async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
-        # asyncio's, cancelled while it waits for what was written before, leaves a transport that is deaf and dumb.
+        # asyncio's, cancelled while it waits for the pending output, leaves a transport that neither reads nor writes.
         drained = transp._make_empty_waiter()
         resume = transp.is_reading()
         transp.pause_reading()

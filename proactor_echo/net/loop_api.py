@@ -21,8 +21,8 @@ __all__ = [
     "NotSentProtocol",
     "UdpTransport",
     "is_proactor",
+    "iteration_end_of",
     "native",
-    "turn_end_of",
 ]
 
 
@@ -95,7 +95,7 @@ class NativeLoop(Protocol):
         """Accept, whatever goes wrong; ``report`` gets each error with the seconds until the next try."""
 
     @property
-    def call_at_turn_end(self) -> Callable[[Callable[[], object]], object]:
+    def call_at_iteration_end(self) -> Callable[[Callable[[], object]], object]:
         """Call it when this iteration is over, without a handle."""
 
     def open_accepted(self, protocol: asyncio.BaseProtocol, sock: socket.socket, peer: Address | None = None) -> object:
@@ -110,11 +110,11 @@ def native(loop: asyncio.AbstractEventLoop) -> NativeLoop | None:
     return loop if isinstance(loop, NativeLoop) else None
 
 
-def turn_end_of(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], object]], object]:
-    """Return what calls a function at the end of this iteration, on our loops, or early in the next, on any other."""
+def iteration_end_of(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], object]], object]:
+    """Return a function that has another called: on our loops at the end of this iteration, else early in the next."""
     # Not isinstance(), which takes far longer, for each connection.
-    at_turn_end: Callable[[Callable[[], object]], object] = getattr(loop, "call_at_turn_end", loop.call_soon)
-    return at_turn_end
+    at_iteration_end: Callable[[Callable[[], object]], object] = getattr(loop, "call_at_iteration_end", loop.call_soon)
+    return at_iteration_end
 
 
 def is_proactor(loop: asyncio.AbstractEventLoop) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from proactor_echo.loops import engine, private
-from proactor_echo.loops.base import TurnLoop
+from proactor_echo.loops.base import BaseLoop
 
 LOOPS = Path(engine.__file__).parent
 SHARED = sorted(LOOPS.glob("*.py"))
@@ -26,7 +26,7 @@ REPORTED_BY_ENGINES = (
 )
 
 
-def own_loop() -> type[TurnLoop]:
+def own_loop() -> type[BaseLoop]:
     if sys.platform == "win32":
         from proactor_echo.loops.iocp.loop import EventLoop
     else:

@@ -3,7 +3,7 @@
 import asyncio
 
 from proactor_echo.loops import EventLoop
-from proactor_echo.loops.base import TurnLoop
+from proactor_echo.loops.base import BaseLoop
 from proactor_echo.loops.datagram import DatagramTransport
 from proactor_echo.loops.datagram_protocol import NotSentProtocol
 from proactor_echo.net.loop_api import BatchTransport, NativeLoop, native
@@ -12,7 +12,7 @@ from proactor_echo.rfc862 import EchoDatagramProtocol
 
 
 def checked(
-    loop: TurnLoop, datagrams: DatagramTransport, handler: DatagramHandler
+    loop: BaseLoop, datagrams: DatagramTransport, handler: DatagramHandler
 ) -> tuple[NativeLoop, BatchTransport, NotSentProtocol]:
     """Is never called: a type checker compares what the loops have with what ``net`` asks of them."""
     return loop, datagrams, handler

@@ -25,7 +25,7 @@ import threading
 import weakref
 from typing import TYPE_CHECKING, Any, TypeVarTuple
 
-from proactor_echo.loops.base import LoopState, TurnLoop
+from proactor_echo.loops.base import BaseLoop, LoopState
 from proactor_echo.loops.iocp.accept import IocpAcceptor
 from proactor_echo.loops.iocp.buffers import BufferPool
 from proactor_echo.loops.iocp.datagram import IocpDatagrams
@@ -57,7 +57,7 @@ class IocpState(LoopState):
         self.signals: SignalHandlers = SignalHandlers(loop)
 
 
-class EventLoop(TurnLoop):
+class EventLoop(BaseLoop):
     """``asyncio.ProactorEventLoop`` with our transports and servers, batched completions and signal handlers."""
 
     _stream_class = IocpStream
@@ -118,7 +118,7 @@ class EventLoop(TurnLoop):
                 except (SystemExit, KeyboardInterrupt):
                     raise
                 except BaseException as exc:
-                    self._broke(operation, exc)
+                    self._callback_owner_failed(operation, exc)
         finally:
             if operations:  # a protocol raised KeyboardInterrupt: the others are for the next iteration
                 self._proactor.put_back(operations)

@@ -148,7 +148,7 @@ class BatchProactor(IocpProactor):
             except (SystemExit, KeyboardInterrupt):
                 raise
             except BaseException as exc:
-                self._loop._broke(receive, exc)
+                self._loop._callback_owner_failed(receive, exc)
 
     def keep(self, address: int, operation: Operation) -> None:
         """Register an operation, before or right after it is submitted to the kernel but within the same iteration.

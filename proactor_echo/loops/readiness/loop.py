@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Any
 
-from proactor_echo.loops.base import LoopState, TurnLoop
+from proactor_echo.loops.base import BaseLoop, LoopState
 from proactor_echo.loops.engine import Handler, Poller
 from proactor_echo.loops.readiness.accept import ReadinessAcceptor
 from proactor_echo.loops.readiness.datagram import ReadinessDatagrams
@@ -43,7 +43,7 @@ class ReadinessState(LoopState):
         self.woken: bool = False  # a byte is in the self-pipe, or about to be
 
 
-class EventLoop(TurnLoop):
+class EventLoop(BaseLoop):
     """``asyncio.SelectorEventLoop`` with our transports and servers. `poller` is for tests of the other pollers."""
 
     _stream_class = ReadinessStream
@@ -122,7 +122,7 @@ class EventLoop(TurnLoop):
     # -- events --------------------------------------------------------------------------------------------------
 
     def _handler_failed(self, handler: Handler, exc: BaseException) -> None:
-        self._broke(getattr(handler, "__self__", handler), exc)
+        self._callback_owner_failed(getattr(handler, "__self__", handler), exc)
 
     def _timed(self, handler: Handler, mask: int) -> None:
         """Debug mode: log handlers that take long, as asyncio does for its callbacks."""

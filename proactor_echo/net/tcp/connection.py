@@ -27,7 +27,7 @@ from proactor_echo.errors import (
     FramingError,
     ProtocolStateError,
 )
-from proactor_echo.net.loop_api import turn_end_of
+from proactor_echo.net.loop_api import iteration_end_of
 from proactor_echo.net.tcp.core import StreamProtocol
 from proactor_echo.net.tcp.observers import next_wake
 from proactor_echo.net.tcp.queueing import PER_FRAME, QueueingProtocol
@@ -64,7 +64,7 @@ class Connection:
         self._frames = protocol.frames
         self._out = protocol._out
         self._loop = loop = asyncio.get_running_loop()
-        self._call_at_turn_end = turn_end_of(loop)
+        self._call_at_iteration_end = iteration_end_of(loop)
         self._sent_at_once = 0  # bytes sent since receiving or sending waited
 
     # -- receiving -----------------------------------------------------------------------------------------------
@@ -138,7 +138,7 @@ class Connection:
         stream.frames_out += 1
         out = self._out
         if not out:
-            self._call_at_turn_end(self._protocol._flush)
+            self._call_at_iteration_end(self._protocol._flush)
         out.append(encoded)
         self._sent_at_once += len(encoded) + PER_FRAME
 
@@ -152,7 +152,7 @@ class Connection:
             await self._room()
         encoded = self._stream.encode_many(frames)
         if not self._out:
-            self._call_at_turn_end(self._protocol._flush)
+            self._call_at_iteration_end(self._protocol._flush)
         self._out.append(encoded)
         self._sent_at_once += len(encoded) + PER_FRAME * len(frames)
 
