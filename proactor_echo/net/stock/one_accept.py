@@ -42,7 +42,7 @@ class Accept:
         if self._future is None:
             return False
         if not self._future.done() and self._listener.fileno() != -1:
-            # The stock selector loop may have its accept() due in this very turn. It would go through with it, and
+            # The stock selector loop may have its accept() due in this same iteration. It would go through with it, and
             # leak the socket because the future is cancelled; unless its reader is removed first.
             with contextlib.suppress(NotImplementedError):  # a proactor has none
                 asyncio.get_running_loop().remove_reader(self._listener)

@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from proactor_echo.net.loop_api import AcceptPipeline, native
-from proactor_echo.net.tcp.accept_log import Trouble
+from proactor_echo.net.tcp.accept_log import AcceptErrorLog
 from proactor_echo.sockets.addresses import Address, format_address
 
 __all__ = ["BaseAcceptPipeline", "NativeAcceptPipeline"]
@@ -122,9 +122,9 @@ class BaseAcceptPipeline(abc.ABC):
             return False
         return True
 
-    def _accept_failed(self, trouble: Trouble, error: BaseException, pause: float) -> None:
+    def _accept_failed(self, error_log: AcceptErrorLog, error: BaseException, pause: float) -> None:
         self._failed(error)
-        trouble.report(error, pause)
+        error_log.report(error, pause)
 
 
 class NativeAcceptPipeline(BaseAcceptPipeline):
@@ -140,7 +140,9 @@ class NativeAcceptPipeline(BaseAcceptPipeline):
         arrived = self._hand_over if self._slots is None else self._arrived
         for listener in self._listeners:
             self._pipelines += (
-                loop.accept_connections(listener, arrived, self._reporter(Trouble(listener)), most=self._accepts),
+                loop.accept_connections(
+                    listener, arrived, self._reporter(AcceptErrorLog(listener)), most=self._accepts
+                ),
             )
 
     def stop(self) -> None:
@@ -165,8 +167,8 @@ class NativeAcceptPipeline(BaseAcceptPipeline):
         for pipeline in self._pipelines:
             pipeline.start()
 
-    def _reporter(self, trouble: Trouble) -> Callable[[BaseException, float], None]:
+    def _reporter(self, error_log: AcceptErrorLog) -> Callable[[BaseException, float], None]:
         def report(error: BaseException, pause: float) -> None:
-            self._accept_failed(trouble, error, pause)
+            self._accept_failed(error_log, error, pause)
 
         return report

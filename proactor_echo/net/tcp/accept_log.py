@@ -1,4 +1,4 @@
-"""One line in the log for a trouble with accepting, not one for each try."""
+"""One log line when accepting fails, not one for each try."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from proactor_echo.sockets.addresses import format_address
 logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
 
-__all__ = ["Trouble"]
+__all__ = ["AcceptErrorLog"]
 
 #: Seconds by which a sleep may end before its time: Windows' clock has a tick of 15.6 ms.
 _EARLY = 0.02
-#: Seconds without trouble after which the next pause is worth a line in the log again.
-CALM = 5.0
+#: Seconds without a failure after which the next pause is logged again.
+LOG_INTERVAL = 5.0
 
 
-class Trouble:
-    """What is wrong with a listener, told once and not at every try."""
+class AcceptErrorLog:
+    """The errors of accepting on one listener: the pauses after them, and one log line for several in a row."""
 
     def __init__(self, listener: socket.socket) -> None:
         self.listener = listener
         self.where: str = format_address(listener.getsockname())
         self._last = -math.inf
-        self._healed = True
+        self._recovered = True
         self._failures = 0  # of the listener's own, since the last connection
         self._pause_ends = -math.inf
 
     def pause_after(self, error: BaseException) -> float:
-        """Return the seconds to wait; several accepts that were out may fail together, and share one pause."""
+        """Return the seconds to wait; several outstanding accepts may fail together, and share one pause."""
         if accept_errors.is_of_one_connection(error):
             return 0.0
         now = asyncio.get_running_loop().time()
@@ -44,18 +44,18 @@ class Trouble:
         return max(self._pause_ends - now, 0.0)
 
     def report(self, error: BaseException, pause: float) -> None:
-        """Log why accepting is paused, unless that has been said and nothing has been well for long since then."""
+        """Log why accepting is paused, unless that was logged and accepting has not recovered for long since."""
         if not pause:
             logger.info("%s: accepting a connection failed: %s", self.where, classify(error).text)
             return
         now = asyncio.get_running_loop().time()
-        if self._healed and now - self._last >= CALM:
+        if self._recovered and now - self._last >= LOG_INTERVAL:
             why = getattr(error, "strerror", None) or repr(error)
             logger.warning("accepting on %s is paused, trying again in %.1f s: %s", self.where, pause, why)
         self._last = now
-        self._healed = False
+        self._recovered = False
 
-    def ease(self) -> None:
+    def accepted(self) -> None:
         """Note that a connection was accepted."""
-        self._healed = True
+        self._recovered = True
         self._failures = 0
