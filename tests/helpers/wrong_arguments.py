@@ -282,6 +282,12 @@ def of_faults() -> Iterator[Case]:
     yield from of_a_count(faults.Truncate, "size", 0, "bytes")
     yield from of_a_count(faults.Duplicate, "copies", 1)
     yield from of_a_count(faults.Reorder, "depth", 1)
+    of_handshakes: tuple[Callable[..., object], ...] = (faults.StallHandshake, faults.CutHandshake)
+    for handshake in of_handshakes:
+        yield from of_a_count(handshake, "after_records", 0, "records")
+        yield from of_a_count(handshake, "after_bytes", 0, "bytes")
+    yield from of_seconds(faults.StallHandshake, "duration", optional=True, zero=True)
+    yield faults.CorruptRecord, {"after_records": (2, 1)}, ValueError, "after_records must be (least, most) with least"
 
 
 def of_checks() -> Iterator[Case]:
