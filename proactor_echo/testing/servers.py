@@ -195,14 +195,14 @@ def _watched(handler: Handler, errors: list[Exception]) -> Handler:
 
 
 def _watched_protocol(factory: Callable[[], FramedProtocol], errors: list[Exception]) -> Callable[[], FramedProtocol]:
-    def noted(error: BaseException) -> None:
+    def record_error(error: BaseException) -> None:
         if isinstance(error, Exception):
             errors.append(error)
 
     def make() -> FramedProtocol:
         protocol = factory()
         check_made("protocol_factory", protocol, FramedProtocol)
-        protocol.on_error = noted
+        protocol.on_error = record_error
         return protocol
 
     return make

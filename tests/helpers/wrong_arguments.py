@@ -218,7 +218,7 @@ def of_protocols() -> Iterator[Case]:
         yield kind, {"write_limit": (1, 2)}, ValueError, "write_limit is (high, low) with high >= low >= 0"
     yield from of_seconds(pe.Connection, "close_timeout", optional=False)
     yield from of_a_count(pe.Connection, "read_limit", 0, "bytes")
-    yield from of_seconds(pe.EchoProtocol().limit_idle, "seconds", optional=False)
+    yield from of_seconds(pe.EchoProtocol().set_idle_timeout, "seconds", optional=False)
     for datagrams in (pe.DatagramHandler, pe.EchoDatagramProtocol):
         yield from of_datagrams(datagrams)
 

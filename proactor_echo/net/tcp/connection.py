@@ -217,9 +217,9 @@ class Connection:
         """End the connection at once with a TCP reset: the peer gets an error where :meth:`abort` may look orderly."""
         self._protocol.reset()
 
-    def limit_idle(self, seconds: float) -> None:
-        """End the connection once nothing passed either way for so many seconds."""
-        self._protocol.limit_idle(seconds)
+    def set_idle_timeout(self, seconds: float) -> None:
+        """End the connection when no data passed, either way, for so many seconds."""
+        self._protocol.set_idle_timeout(seconds)
 
     async def state_changed(self) -> ConnectionState:
         """Wait for a change of :attr:`state` and return what it is then; returns at once when it is closed."""

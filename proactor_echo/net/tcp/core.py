@@ -108,7 +108,7 @@ class StreamProtocol(ConfiguredProtocol):
 
     def abort(self) -> None:
         """End the connection at once; what was not sent yet is dropped."""
-        self.cut(DisconnectReason.ABORTED)
+        self.abort_for(DisconnectReason.ABORTED)
 
     def reset(self) -> None:
         """End the connection at once with a TCP reset: the peer gets an error where :meth:`abort` may look orderly."""
@@ -172,30 +172,30 @@ class StreamProtocol(ConfiguredProtocol):
         self._socket = sock
         self._stream.peer = address
 
-    def limit_idle(self, seconds: float) -> None:
-        """End the connection once nothing passed either way for so many seconds."""
+    def set_idle_timeout(self, seconds: float) -> None:
+        """End the connection when no data passed, either way, for so many seconds."""
         check_seconds("seconds", seconds)
         self._idle = IdleTimer(seconds, self._idle_expired)
 
-    def finish(self) -> None:
-        """Come to an end as if the peer had sent its end of file here, unless it is coming to one already."""
+    def drain(self) -> None:
+        """End as if the peer had sent its end of file now, unless the connection is ending already."""
         if self._stream.can_receive:
             self._tell_end()
 
-    def cut(self, reason: DisconnectReason, error: BaseException | None = None) -> None:
-        """Abort for ``reason``."""
+    def abort_for(self, reason: DisconnectReason, error: BaseException | None = None) -> None:
+        """End the connection at once, for ``reason``."""
         if self._stream.abort(reason, error):
             self._out.clear()
             self._state_changed()
             if self._transport is not None:
                 self._transport.abort()
 
-    def crashed(self, error: BaseException) -> None:
-        """End this connection because of an exception in the code that serves it, with one log record."""
+    def handler_failed(self, error: BaseException) -> None:
+        """End the connection because the code that serves it raised ``error``, with one log record."""
         if self.on_error is not None:
             self.on_error(error)
         logger.error("%s: serving the connection failed; it is closed", self.peer or "connection", exc_info=error)
-        self.cut(DisconnectReason.HANDLER_FAILED, error)
+        self.abort_for(DisconnectReason.HANDLER_FAILED, error)
 
     def without_own(self, error: BaseException) -> BaseException | None:
         """Return what is left of ``error`` without what this connection raised because it has ended; None: nothing."""
@@ -241,7 +241,7 @@ class StreamProtocol(ConfiguredProtocol):
             try:
                 frames = stream.feed_eof()
             except Exception as error:
-                self.crashed(error)
+                self.handler_failed(error)
             else:
                 self._state_changed()
                 if frames:
@@ -375,7 +375,7 @@ class StreamProtocol(ConfiguredProtocol):
             self._socket.close()
 
     def _stalled(self) -> None:
-        self.cut(DisconnectReason.TIMED_OUT)
+        self.abort_for(DisconnectReason.TIMED_OUT)
 
     def _idle_expired(self) -> None:
         self._close(DisconnectReason.IDLE_TIMEOUT)
@@ -384,4 +384,4 @@ class StreamProtocol(ConfiguredProtocol):
         """End the connection of the callback that let this out, unless it is to end the program."""
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise error
-        self.crashed(error)  # CancelledError too: the result of a cancelled future raises it
+        self.handler_failed(error)  # CancelledError too: the result of a cancelled future raises it

@@ -119,7 +119,7 @@ class FramedProtocol(StreamProtocol):
         try:
             frames = stream.feed(data)
         except Exception as error:  # of a codec of the application's own
-            self.crashed(error)
+            self.handler_failed(error)
             return
         if len(frames) > self._at_once:
             self._deliver_in_portions(frames)

@@ -71,7 +71,7 @@ class QueueingProtocol(StreamProtocol):
         try:
             frames = stream.feed(data)
         except Exception as error:  # of a codec of the application's own
-            self.crashed(error)
+            self.handler_failed(error)
             return
         if frames:
             if self.later or len(self.frames) + len(frames) > FRAMES_AT_ONCE:

@@ -314,10 +314,10 @@ class Server:
         try:
             await self._acceptor.close()
             await self._let_finish()
-            aborted = await self._cut_all()
+            aborted = await self._abort_all()
         except BaseException:  # cancelled: there is no more time
             for session in list(self._sessions):
-                session.cut()
+                session.abort()
             raise
         await self._all_ended(CANCEL_GRACE)
         if stubborn := sum(not session.handled for session in self._sessions):
@@ -338,7 +338,7 @@ class Server:
                     stats = protocol.stats
                     passed = stats.bytes_in + stats.bytes_out
                     if seen.get(session) == passed:
-                        protocol.finish()
+                        protocol.drain()
                     seen[session] = passed
                 await asyncio.sleep(0)
                 if self._deadline <= self._loop.time():
@@ -346,14 +346,14 @@ class Server:
             left = self._deadline - self._loop.time()
             await self._all_ended(min(left, max(QUIET, LOOK_PAUSE * len(sessions))))
 
-    async def _cut_all(self) -> int:
+    async def _abort_all(self) -> int:
         """Abort what has not ended, a portion in each iteration of the loop; return how many those were."""
         sessions = list(self._sessions)
         aborted = 0
         for start in range(0, len(sessions), PORTION):
             for session in sessions[start : start + PORTION]:
                 if session in self._sessions:  # it may have ended meanwhile
-                    session.cut()
+                    session.abort()
                     aborted += 1
             await asyncio.sleep(0)
         return aborted

@@ -126,10 +126,10 @@ class Session:
         """Tell whether ``task`` is the one that runs the handler."""
         return task is not None and task is self._task
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         """Abort the connection and cancel the handler: the server's time to drain is over."""
         if self.protocol is not None:
-            self.protocol.cut(DisconnectReason.DRAIN_DEADLINE)
+            self.protocol.abort_for(DisconnectReason.DRAIN_DEADLINE)
         if self._task is not None:
             self._task.cancel()
 
@@ -143,7 +143,7 @@ class Session:
         """Note that the connection has been made."""
         self.protocol = protocol
         if self._service.idle_timeout is not None:
-            protocol.limit_idle(self._service.idle_timeout)
+            protocol.set_idle_timeout(self._service.idle_timeout)
 
     def connection_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Note that the connection has ended."""
@@ -206,7 +206,7 @@ class Session:
                 conn.abort()
                 raise
             # Something that the handler waited for was cancelled. The handler is not, and has failed.
-            conn.protocol.crashed(error)
+            conn.protocol.handler_failed(error)
         except (Exception, BaseExceptionGroup) as error:
             self._handler_raised(error, conn)
         await conn.close()
@@ -228,9 +228,9 @@ class Session:
                 _place(rest),
                 exc_info=rest if logger.isEnabledFor(logging.DEBUG) else None,
             )
-            conn.protocol.cut(DisconnectReason.HANDLER_TIMEOUT)
+            conn.protocol.abort_for(DisconnectReason.HANDLER_TIMEOUT)
         else:
-            conn.protocol.crashed(rest)
+            conn.protocol.handler_failed(rest)
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
@@ -238,7 +238,7 @@ class Session:
                 self.protocol.abort()
         elif error := task.exception():
             if self.protocol is not None:
-                self.protocol.crashed(error)
+                self.protocol.handler_failed(error)
             else:
                 logger.error("%s: serving the connection failed", self._peer, exc_info=error)
         self._finished()

@@ -268,7 +268,7 @@ async def test_send_eof_after_the_end_is_harmless() -> None:
 
 async def test_an_idle_timeout_is_reported_as_such() -> None:
     async with connection(LENGTH) as (conn, _):
-        conn.limit_idle(0.02)
+        conn.set_idle_timeout(0.02)
         with pytest.raises(pe.Disconnected) as caught:
             async with asyncio.timeout(5):
                 await conn.receive()
