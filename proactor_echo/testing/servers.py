@@ -187,7 +187,9 @@ def _watched(handler: Handler, errors: list[Exception]) -> Handler:
         try:
             await handler(conn)
         except Exception as error:
-            if isinstance(failure := conn.without_own(error), Exception):  # else the client has ended the connection
+            if isinstance(
+                failure := conn.without_end_errors(error), Exception
+            ):  # else the client has ended the connection
                 errors.append(failure)
             raise
 

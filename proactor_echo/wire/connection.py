@@ -16,8 +16,8 @@ Its methods are of four kinds:
    :attr:`~FramedStream.buffered`, :attr:`~FramedStream.stats`. Those that are asked for every message are plain
    attributes, for reading only. (The counters may be added to, by whoever passes frames on without looking at them.)
 4. **Errors**: :meth:`~FramedStream.cannot_send`, :meth:`~FramedStream.lost_error`,
-   :meth:`~FramedStream.end_of_stream`, :meth:`~FramedStream.sign`, :meth:`~FramedStream.without_own`. Every exception
-   that is raised because the connection has ended knows whose it is, so a program with several connections can tell.
+   :meth:`~FramedStream.end_of_stream`, :meth:`~FramedStream.sign`, :meth:`~FramedStream.without_end_errors`. Every
+   exception that is raised because the connection has ended knows its connection, so a program with several can tell.
 
 **The first cause.** What follows from an end is not the reason for it: a reset after our abort, an error while closing.
 So the first cause stays, with one exception. A wish to close that could not be carried out in good order gives way to
@@ -288,14 +288,14 @@ class FramedStream:
         error.ending = self
         return error
 
-    def without_own(self, error: BaseException) -> BaseException | None:
-        """Return what is left of ``error`` when what :meth:`sign` has marked is taken out; None when that is all.
+    def without_end_errors(self, error: BaseException) -> BaseException | None:
+        """Return ``error`` without the errors that :meth:`sign` has marked; None if none is left.
 
         Out of a group, as :class:`asyncio.TaskGroup` raises it, only the marked errors are taken, however deep.
         """
         if isinstance(error, BaseExceptionGroup):
-            return error.split(lambda each: self._is_own(each))[1]  # noqa: PLW0108 - split() refuses a bound method
-        return None if self._is_own(error) else error
+            return error.split(lambda each: self._is_end_error(each))[1]  # noqa: PLW0108 - split() refuses a bound method
+        return None if self._is_end_error(error) else error
 
     # -- below: how the pieces above do it -----------------------------------------------------------------------
 
@@ -319,7 +319,7 @@ class FramedStream:
             return classify(error)
         return _END_OF_FILE if self._peer_ended else _LOCAL_CLOSE
 
-    def _is_own(self, error: BaseException) -> bool:
+    def _is_end_error(self, error: BaseException) -> bool:
         return isinstance(error, ProactorEchoError) and error.ending is self
 
 

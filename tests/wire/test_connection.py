@@ -176,7 +176,7 @@ def encode(frame: bytes, stream: FramedStream, reference: Reference) -> None:
             stream.encode(frame)
         ended = reference.ended or reference.cause not in (None, Reason.LOCAL_CLOSE)
         assert isinstance(caught.value, pe.Disconnected) is ended
-        assert (stream.without_own(caught.value) is None) is ended
+        assert (stream.without_end_errors(caught.value) is None) is ended
     elif len(frame) > LIMIT:
         with pytest.raises(FrameTooLong):
             stream.encode_many([b"short enough", frame])
@@ -220,9 +220,9 @@ def test_an_error_knows_whose_it_is_in_a_group_too() -> None:
         stream.lost(ConnectionResetError(104, "reset"))
     ours, theirs = one.cannot_send(), other.cannot_send()
     group = BaseExceptionGroup("of tasks", [BaseExceptionGroup("inside", [ours]), one.end_of_stream()])
-    assert one.without_own(group) is None
-    assert one.without_own(theirs) is theirs
-    left = one.without_own(BaseExceptionGroup("both", [ours, theirs]))
+    assert one.without_end_errors(group) is None
+    assert one.without_end_errors(theirs) is theirs
+    left = one.without_end_errors(BaseExceptionGroup("both", [ours, theirs]))
     assert isinstance(left, BaseExceptionGroup)
     assert left.exceptions == (theirs,)
 

@@ -54,7 +54,7 @@ async def connect_tcp(
     sock = await _connected_socket(host, port, options, open_timeout, happy_eyeballs_delay, local_address)
     try:
         loop = asyncio.get_running_loop()
-        conn.protocol.own(None, sock if is_proactor(loop) else None)
+        conn.protocol.attach(None, sock if is_proactor(loop) else None)
         await loop.create_connection(lambda: conn.protocol, sock=sock)
         if conn.disconnect is None:
             options.apply_stream(sock)  # not before: asyncio's own loops and ours set TCP_NODELAY there

@@ -285,9 +285,9 @@ class Connection:
         """Whether nothing is owed either way and somebody is waiting for the next frame."""
         return self._protocol.idle
 
-    def without_own(self, error: BaseException) -> BaseException | None:
-        """Return what is left of ``error`` without what this connection raised because it has ended; None: nothing."""
-        return self._stream.without_own(error)
+    def without_end_errors(self, error: BaseException) -> BaseException | None:
+        """Return ``error`` without what this connection raised because it has ended; None if nothing is left."""
+        return self._stream.without_end_errors(error)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.peer or 'unconnected'} {self.state.value}>"

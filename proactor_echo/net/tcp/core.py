@@ -19,7 +19,7 @@ from typing import cast
 from proactor_echo.arguments import check_seconds
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
 from proactor_echo.net.tcp.configured import ConfiguredProtocol
-from proactor_echo.net.tcp.observers import Owner, next_wake, wake
+from proactor_echo.net.tcp.observers import ConnectionObserver, next_wake, wake
 from proactor_echo.net.tcp.started import Started, nothing_to_wait_for
 from proactor_echo.net.tcp.stream import SocketStream, logger
 from proactor_echo.net.tcp.timers import IdleTimer, StallTimer
@@ -44,7 +44,7 @@ class StreamProtocol(ConfiguredProtocol):
     _tls = False
     _resetting = False
     _end_told = False
-    _owner: Owner | None = None
+    _observer: ConnectionObserver | None = None
     _socket: socket.socket | None = None
     _closer: StallTimer | None = None
     _closers: list[asyncio.Future[None]] | None = None
@@ -163,12 +163,14 @@ class StreamProtocol(ConfiguredProtocol):
 
     # -- for whoever made the protocol, before and while it is connected -----------------------------------------
 
-    def own(self, owner: Owner | None, sock: socket.socket | None = None, address: Address | None = None) -> None:
-        """Tell ``owner`` about the connection's beginning and end; close ``sock`` when it has ended.
+    def attach(
+        self, observer: ConnectionObserver | None, sock: socket.socket | None = None, address: Address | None = None
+    ) -> None:
+        """Report the connection's beginning and end to ``observer``; close ``sock`` when it has ended.
 
         ``address`` is the peer's as it was accepted: a socket that was reset since does not know it any more.
         """
-        self._owner = owner
+        self._observer = observer
         self._socket = sock
         self._stream.peer = address
 
@@ -197,9 +199,9 @@ class StreamProtocol(ConfiguredProtocol):
         logger.error("%s: serving the connection failed; it is closed", self.peer or "connection", exc_info=error)
         self.abort_for(DisconnectReason.HANDLER_FAILED, error)
 
-    def without_own(self, error: BaseException) -> BaseException | None:
-        """Return what is left of ``error`` without what this connection raised because it has ended; None: nothing."""
-        return self._stream.without_own(error)
+    def without_end_errors(self, error: BaseException) -> BaseException | None:
+        """Return ``error`` without what this connection raised because it has ended; None if nothing is left."""
+        return self._stream.without_end_errors(error)
 
     @property
     def get_buffer(self) -> Callable[[int], bytearray]:
@@ -226,8 +228,8 @@ class StreamProtocol(ConfiguredProtocol):
         if stream.is_closing:
             self._transport.abort()  # closed before it was there
             return
-        if self._owner is not None:
-            self._owner.connection_opened(self)
+        if self._observer is not None:
+            self._observer.connection_opened(self)
         try:
             self._begin()
         except BaseException as error:
@@ -275,9 +277,9 @@ class StreamProtocol(ConfiguredProtocol):
             self._raised(error)
         if self._closers is not None:
             wake(self._closers)
-        owner, self._owner = self._owner, None  # which knows us too
-        if owner is not None:
-            owner.connection_closed(self, disconnect)
+        observer, self._observer = self._observer, None  # which knows us too
+        if observer is not None:
+            observer.connection_closed(self, disconnect)
 
     def pause_writing(self) -> None:
         """Stop reading from a peer that does not read (called by the transport)."""

@@ -1,4 +1,4 @@
-"""Those who are told when something about a connection changes: its owner, and whoever waits."""
+"""What observes a connection: an object that gets its beginning and end, and futures that wait for a change."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from proactor_echo.errors import Disconnect
 if TYPE_CHECKING:
     from proactor_echo.net.tcp.core import StreamProtocol
 
-__all__ = ["Owner", "next_wake", "wake"]
+__all__ = ["ConnectionObserver", "next_wake", "wake"]
 
 
-class Owner(Protocol):
-    """What a server that owns connections is told."""
+class ConnectionObserver(Protocol):
+    """Gets the beginning and the end of a connection."""
 
     def connection_opened(self, protocol: StreamProtocol) -> None:
-        """Count a connection in."""
+        """Handle that a connection has been made."""
 
     def connection_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
-        """Count it out."""
+        """Handle that it has ended."""
 
 
 async def next_wake(waiters: list[asyncio.Future[None]]) -> None:
@@ -34,7 +34,7 @@ async def next_wake(waiters: list[asyncio.Future[None]]) -> None:
 
 
 def wake(waiters: list[asyncio.Future[None]]) -> None:
-    """Let everybody go on who waits."""
+    """Wake every task that waits in :func:`next_wake`."""
     for waiter in waiters:
         if not waiter.done():
             waiter.set_result(None)

@@ -23,15 +23,15 @@ from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.sockets.addresses import Address, format_address
 from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
 
-__all__ = ["Handler", "Session", "SessionOwner"]
+__all__ = ["Handler", "ServerObserver", "Session"]
 
 logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
 Handler = Callable[[Connection], Awaitable[object]]
 
 
-class SessionOwner(Protocol):
-    """What a server is told by its sessions."""
+class ServerObserver(Protocol):
+    """Gets what ends on a connection that a server serves."""
 
     def connection_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Note that the connection of a session has ended; its handler may go on."""
@@ -76,7 +76,7 @@ class Session:
 
     __slots__ = (
         "_address",
-        "_owner",
+        "_observer",
         "_service",
         "_socket",
         "_task",
@@ -86,7 +86,7 @@ class Session:
         "protocol",
     )
 
-    def __init__(self, owner: SessionOwner, service: Service, sock: socket.socket, address: Address) -> None:
+    def __init__(self, observer: ServerObserver, service: Service, sock: socket.socket, address: Address) -> None:
         #: The connection as the server's user has it, and its protocol once it has been made.
         self.connection: FramedProtocol | Connection | None = None
         self.protocol: StreamProtocol | None = None
@@ -94,7 +94,7 @@ class Session:
         self.handled: bool = False
         #: Whether there is no connection because the client did not get through the TLS handshake.
         self.handshake_failed: bool = False
-        self._owner = owner
+        self._observer = observer
         self._service = service
         self._socket = sock
         self._address = address
@@ -149,9 +149,9 @@ class Session:
         """Note that the connection has ended."""
         if self.protocol is None:
             return  # it was closed before it was made; that it was refused is noted at the end of the task
-        self._owner.connection_closed(protocol, disconnect)
+        self._observer.connection_closed(protocol, disconnect)
         if self.handled:
-            self._owner.session_ended(self)
+            self._observer.session_ended(self)
 
     # -- the task ------------------------------------------------------------------------------------------------
 
@@ -187,7 +187,7 @@ class Session:
             service.options.apply_stream(self._socket)
         self.connection = made = service.factory()
         protocol = made.protocol if isinstance(made, Connection) else made
-        protocol.own(self, sock, self._address)
+        protocol.attach(self, sock, self._address)
         return protocol
 
     def _not_made(self, error: Exception) -> None:
@@ -218,7 +218,7 @@ class Session:
         ran out is often the peer's doing too, so a silent client must not be able to fill the log with tracebacks; but
         it may as well be the handler's database that is silent, so it is said, in one line. Anything else is a failure.
         """
-        rest = conn.without_own(error)
+        rest = conn.without_end_errors(error)
         if rest is None:
             return
         if _is_timeout(rest):
@@ -252,7 +252,7 @@ class Session:
             self._socket.close()
         elif protocol.disconnect is None:
             return
-        self._owner.session_ended(self)
+        self._observer.session_ended(self)
 
 
 def _cancelled_from_outside() -> bool:

@@ -138,7 +138,7 @@ class ProxiedConnection:
     async def _connect(self) -> None:
         loop = asyncio.get_running_loop()
         client = Connection()
-        client.protocol.own(None, self._socket if is_proactor(loop) else None)
+        client.protocol.attach(None, self._socket if is_proactor(loop) else None)
         await loop.connect_accepted_socket(lambda: client.protocol, self._socket)
         self._sides.append(client)
         server = await connect_tcp(*self._upstream)

@@ -54,7 +54,7 @@ async def test_an_owned_connection_closes_its_socket_that_is_reset_while_it_clos
     sock, client = await failing_shutdown_pair()
     loop = asyncio.get_running_loop()
     protocol = RecordingProtocol()
-    protocol.own(None, sock)
+    protocol.attach(None, sock)
     await loop.create_connection(lambda: protocol, sock=sock)
     getattr(protocol, how)()
     await eventually(lambda: protocol.disconnect)

@@ -64,7 +64,7 @@ async def test_frames_before_a_reset_are_received_and_then_the_reset_ever_after(
                 await conn.receive()
             assert caught.value.reason is Reason.PEER_RESET
             assert caught.value.number
-            assert conn.without_own(caught.value) is None
+            assert conn.without_end_errors(caught.value) is None
         with pytest.raises(pe.Disconnected):
             async for _ in conn:
                 pass
@@ -95,7 +95,7 @@ async def test_frames_before_a_framing_error_are_received_and_then_the_error_eve
             with pytest.raises(kind) as caught:
                 await conn.receive()
             assert caught.value.frames == []  # or whoever looks there would have them twice
-            assert conn.without_own(caught.value) is None
+            assert conn.without_end_errors(caught.value) is None
         await conn.send(b"what was that?")
         await conn.close()
         assert await ended_for(conn) is Reason.FRAMING
@@ -169,7 +169,7 @@ async def test_sending_afterwards_is_an_error_that_says_why(ending: str) -> None
         for _ in range(2):
             with pytest.raises((pe.ProtocolStateError, pe.Disconnected), match=words) as caught:
                 await conn.send(b"more")
-            assert (conn.without_own(caught.value) is None) is (ending != "send_eof")
+            assert (conn.without_end_errors(caught.value) is None) is (ending != "send_eof")
             with pytest.raises((pe.ProtocolStateError, pe.Disconnected), match=words):
                 conn.send_frames([b"more"])
 
