@@ -3,6 +3,7 @@
 import ast
 import graphlib
 import re
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -150,6 +151,11 @@ def test_a_circle_of_imports_is_shown() -> None:
 
 def test_the_root_has_few_modules() -> None:
     assert len(list(PACKAGE.glob("*.py"))) <= 8, "a module that others belong with goes into a package with them"
+
+
+def test_the_median_file_is_short() -> None:
+    lines = [len(path.read_text(encoding="utf-8").splitlines()) for path in PACKAGE.rglob("*.py")]
+    assert statistics.median(filter(None, lines)) < 200
 
 
 def test_no_file_is_long() -> None:

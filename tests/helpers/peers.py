@@ -163,3 +163,8 @@ async def echoes(address: tuple[Any, ...], message: bytes = b"ping") -> bool:
     async with await RawClient.connect(address) as client:
         await client.send(message)
         return await client.receive_exactly(len(message)) == message
+
+
+async def never_ends(conn: object) -> None:
+    """Handle a connection for ever."""
+    await asyncio.get_running_loop().create_future()

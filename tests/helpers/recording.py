@@ -96,6 +96,26 @@ class BufferedRecorder(Recorder, asyncio.BufferedProtocol):
         self.data_received(bytes(self.buffer[:nbytes]))
 
 
+class Echo(Recorder):
+    """Sends back what it receives."""
+
+    def data_received(self, data: bytes) -> None:
+        self.transport.write(data)
+
+
+async def listen(factory: Any = Echo, **options: Any) -> tuple[asyncio.Server, Any]:
+    """Serve with the running loop's create_server; return the address too."""
+    server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0, **options)
+    return server, server.sockets[0].getsockname()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Run the loop until something is true that no event tells of."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0)
+
+
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
     """Two ends of one TCP connection, both non-blocking."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

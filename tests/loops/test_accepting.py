@@ -15,23 +15,10 @@ from typing import Any
 
 import pytest
 from helpers.network import FailingListener
-from helpers.recording import Bench, Recorder, reset
+from helpers.recording import Bench, Echo, Recorder, listen, reset
 from helpers.tls import client_context, server_context
 
 from proactor_echo.sockets import accept_errors
-
-
-class Echo(asyncio.Protocol):
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport: Any = transport
-
-    def data_received(self, data: bytes) -> None:
-        self.transport.write(data)
-
-
-async def listen(factory: Any = Echo, **options: Any) -> tuple[asyncio.Server, Any]:
-    server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0, **options)
-    return server, server.sockets[0].getsockname()
 
 
 async def serve(listener: socket.socket) -> tuple[asyncio.Server, Any]:

@@ -19,7 +19,7 @@ import time
 from typing import Any
 
 import pytest
-from helpers.recording import Bench, Recorder, connection, let_go, tcp_pair
+from helpers.recording import Bench, Echo, Recorder, connection, let_go, tcp_pair
 
 from proactor_echo import loops
 from proactor_echo.loops import private
@@ -56,10 +56,6 @@ def test_run_in_a_running_loop_is_refused_with_a_sentence_and_no_warning() -> No
 
 def test_a_timer_is_on_time_while_connections_and_a_flood_are_busy(ours: Bench) -> None:
     """Work in one iteration is bounded: 20 echoing connections and a UDP flood delay a timer by little."""
-
-    class Echo(Recorder):
-        def data_received(self, data: bytes) -> None:
-            self.transport.write(data)
 
     class Flooded(asyncio.DatagramProtocol):
         count = 0

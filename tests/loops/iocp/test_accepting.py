@@ -13,21 +13,11 @@ import pytest
 if sys.platform != "win32":
     pytest.skip("the completion engine is for Windows", allow_module_level=True)
 
-from helpers.recording import Bench, Recorder, reset
+from helpers.recording import Bench, Echo, listen, reset
 from helpers.windows_rows import bench, on_each, run, within
 
 from proactor_echo.loops.iocp import accept as iocp_accept
 from proactor_echo.loops.iocp import operations as overlapped
-
-
-class Echo(Recorder):
-    def data_received(self, data: bytes) -> None:
-        self.transport.write(data)
-
-
-async def listen(factory: Any = Echo, **options: Any) -> tuple[asyncio.Server, Any]:
-    server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0, **options)
-    return server, server.sockets[0].getsockname()
 
 
 async def is_echoed(address: Any, data: bytes = b"hello") -> bool:

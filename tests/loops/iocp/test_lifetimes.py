@@ -7,7 +7,6 @@ import contextlib
 import gc
 import sys
 import weakref
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -18,7 +17,7 @@ if sys.platform != "win32":
 import tracemalloc  # PyPy has none
 
 from helpers.peers import iterations
-from helpers.recording import Bench, BufferedRecorder, Recorder, connection, reset, tcp_pair
+from helpers.recording import Bench, BufferedRecorder, Recorder, connection, reset, tcp_pair, until
 from helpers.windows_handles import handle_count
 from helpers.windows_rows import run
 
@@ -28,12 +27,6 @@ from proactor_echo.loops.iocp import buffers, winapi
 
 async def nothing_pending(loop: Any) -> None:
     await until(lambda: not loop._proactor.pending)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 async def abort_many(count: int, at_once: int = 100) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,16 +12,10 @@ if sys.platform != "win32":
     pytest.skip("the completion engine is for Windows", allow_module_level=True)
 
 from helpers.peers import iterations
-from helpers.recording import Bench, Recorder, connection, tcp_pair
+from helpers.recording import Bench, Recorder, connection, tcp_pair, until
 from helpers.windows_rows import run
 
 from proactor_echo.loops.iocp.lifetimes import Operation, State
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(5):
-        while not condition():
-            await asyncio.sleep(0)
 
 
 def registered(operation: Operation) -> bool:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from helpers.peers import TICK, RawClient, connected, eventually, settled
+from helpers.peers import TICK, RawClient, connected, eventually, never_ends, settled
 
 import proactor_echo as pe
 
@@ -15,10 +15,6 @@ FORMS: list[Any] = [
     pytest.param({"handler": pe.echo}, id="handler"),
     pytest.param({"protocol_factory": pe.EchoProtocol}, id="protocol"),
 ]
-
-
-async def never_ends(conn: pe.Connection) -> None:
-    await asyncio.get_running_loop().create_future()
 
 
 @pytest.mark.parametrize("form", [*FORMS, pytest.param({"handler": never_ends}, id="never-ends")])

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
-from helpers.peers import TICK, Pattern, connected, eventually, settled
+from helpers.peers import TICK, Pattern, connected, eventually, never_ends, settled
 from helpers.stock import reset_by_peer
 
 import proactor_echo as pe
@@ -13,10 +13,6 @@ FORMS: list[Any] = [
     pytest.param({"handler": pe.echo}, id="handler"),
     pytest.param({"protocol_factory": pe.EchoProtocol}, id="protocol"),
 ]
-
-
-async def never_ends(conn: pe.Connection) -> None:
-    await asyncio.get_running_loop().create_future()
 
 
 @pytest.mark.parametrize("form", FORMS)
