@@ -12,7 +12,7 @@ from proactor_echo.arguments import check_address
 from proactor_echo.net.tcp.client import connect_tcp
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.protocol import FramedProtocol
-from proactor_echo.net.tcp.session import Handler
+from proactor_echo.net.tcp.served import Handler
 from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.rfc862 import EchoDatagramProtocol
 from proactor_echo.sockets.addresses import Address

@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
 
 from proactor_echo.net.stats import DatagramStats, ServerStats
 from proactor_echo.net.tcp.protocol import FramedProtocol
-from proactor_echo.net.tcp.session import Handler
+from proactor_echo.net.tcp.served import Handler
 from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.rfc862 import EchoDatagramProtocol
 from proactor_echo.sockets.addresses import Address

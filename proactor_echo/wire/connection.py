@@ -99,18 +99,18 @@ class FramedStream:
     def __init__(self, codec: Codec, peer: object = None) -> None:
         self.codec: Codec = codec
         self.peer: object = peer
+        #: Where the connection is in its life.
         self.state: ConnectionState = ConnectionState.OPENING
-        """Where the connection is in its life."""
+        #: Whether the peer may still send: OPEN and OUR_EOF.
         self.can_receive: bool = False
-        """Whether the peer may still send: OPEN and OUR_EOF."""
+        #: Whether we may still send: OPEN and PEER_EOF.
         self.can_send: bool = False
-        """Whether we may still send: OPEN and PEER_EOF."""
+        #: Whether it was closed or aborted here, or is lost: nobody handles frames any more.
         self.is_closing: bool = False
-        """Whether it was closed or aborted here, or is lost: nobody handles frames any more."""
+        #: What is wrong with the bytes of the peer, if something is: nothing is decoded after it.
         self.failure: FramingError | None = None
-        """What is wrong with the bytes of the peer, if something is: nothing is decoded after it."""
+        #: Why the connection ended; None while it has not.
         self.disconnect: Disconnect | None = None
-        """Why the connection ended; None while it has not."""
         self.bytes_in: int = 0
         self.bytes_out: int = 0
         self.frames_in: int = 0
@@ -323,8 +323,8 @@ class FramedStream:
         return isinstance(error, ProactorEchoError) and error.ending is self
 
 
+#: What each event makes of each state, and whether the peer and we may still send then.
 _NEXT: Final = {cause: (after, after in MAY_RECEIVE, after in MAY_SEND) for cause, after in TRANSITIONS.items()}
-"""What each event makes of each state, and whether the peer and we may still send then."""
 
 _END_OF_FILE, _LOCAL_CLOSE = (
     Disconnect(reason, None, str(reason)) for reason in (DisconnectReason.END_OF_FILE, DisconnectReason.LOCAL_CLOSE)
@@ -360,5 +360,5 @@ class _Fed(Decoder):
             raise
 
 
+#: That of every connection without a codec of its own, and of those which are not open yet.
 _RAW_DECODER: Final = RawCodec().decoder()
-"""That of every connection without a codec of its own, and of those which are not open yet."""

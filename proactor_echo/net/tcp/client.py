@@ -35,9 +35,9 @@ async def connect_tcp(
     Addresses are tried in turn, IPv6 and IPv4 alternating; the next one starts when one has failed, or has not
     answered for ``happy_eyeballs_delay`` seconds. The first that answers wins and the others are dropped.
 
-    ``open_timeout``          seconds for all of it, names included; ``None`` waits for the system's own limit.
-    ``happy_eyeballs_delay``  seconds of head start; ``None`` tries one address after the other.
-    ``local_address``         ``(host, port)`` to connect from.
+    :param open_timeout: seconds for all of it, names included; ``None`` waits for the system's own limit.
+    :param happy_eyeballs_delay: seconds of head start; ``None`` tries one address after the other.
+    :param local_address: ``(host, port)`` to connect from.
     The rest is as for :func:`serve_tcp`.
 
     Raises :class:`ConnectFailed` with one sentence; its ``errors`` has what each address answered, in the order in

@@ -28,7 +28,7 @@ from proactor_echo.net.tcp.accept import BaseAcceptPipeline, NativeAcceptPipelin
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.core import StreamProtocol
 from proactor_echo.net.tcp.protocol import FramedProtocol
-from proactor_echo.net.tcp.session import Handler, Service, Session
+from proactor_echo.net.tcp.served import Handler, ServedConnection, Service
 from proactor_echo.sockets.addresses import Address, format_address, port_of
 from proactor_echo.sockets.binding import adopt_listeners, listen_tcp
 from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
@@ -38,12 +38,12 @@ __all__ = ["Server", "serve_tcp"]
 
 logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
-#: Seconds without traffic after which a closing server takes a connection with nothing owed for finished.
-QUIET = 0.02
-#: Connections that a closing server looks at, or aborts, before it lets the loop go on: about 2 ms of work.
+#: Seconds without traffic after which a closing server ends a connection without pending output: it has finished.
+QUIET_TIME = 0.02
+#: Connections that a closing server checks, or aborts, in one iteration of the loop: about 2 ms of work.
 PORTION = 100
-#: Seconds between two looks for each connection there is, so that looking takes a small part of the time.
-LOOK_PAUSE = 1e-5
+#: Seconds between two checks for each connection there is, so that checking takes a small part of the time.
+CHECK_PAUSE = 1e-5
 #: Seconds that a cancelled handler may take to clean up before the server stops waiting for it.
 CANCEL_GRACE = 1.0
 
@@ -69,22 +69,23 @@ async def serve_tcp(
 ) -> Server:
     """Listen on TCP and serve every connection; return the running :class:`Server`.
 
-    ``handler``           a coroutine function that gets a :class:`Connection`, which is closed when it returns.
-    ``protocol_factory``  instead of a handler: makes a :class:`FramedProtocol` for each connection.
-    ``host``, ``port``    a name, several, or ``None`` for every interface; every address a name has is bound to one
-                          port, and port 0 takes a free one.
-    ``codec``             how bytes become frames; default: the pieces in which they arrive.
-    ``ssl``               a server's context: every connection begins with a TLS handshake.
-    ``options``           :class:`SocketOptions` for the listeners and every connection.
-    ``sockets``           listening sockets made elsewhere, instead of host and port; the server closes them.
-    ``backlog``           connections the system may hold that are not accepted yet.
-    ``accepts``           AcceptEx outstanding per listener on a proactor loop.
-    ``max_connections``   connections served at once; more wait in the backlog. ``None``: no limit.
-    ``idle_timeout``      seconds without traffic after which a connection is ended. ``None``: never.
-    ``write_limit``       ``(high, low)`` bytes of unsent output between which a sender waits.
-    ``read_limit``        bytes of received frames waiting for the handler at which reading pauses.
-    ``close_timeout``     seconds a closing connection may make no progress before the rest is dropped.
-    ``drain``             seconds that leaving ``async with`` gives connections to finish.
+    :param handler: a coroutine function that gets a :class:`Connection`, which is closed when it returns.
+    :param protocol_factory: instead of a handler: makes a :class:`FramedProtocol` for each connection.
+    :param host: a name, several, or ``None`` for every interface; every address a name has is bound to one port, and
+        port 0 takes a free one.
+    :param port: the port on every address; 0 takes a free one.
+    :param codec: how bytes become frames; default: the pieces in which they arrive.
+    :param ssl: a server's context: every connection begins with a TLS handshake.
+    :param options: :class:`SocketOptions` for the listeners and every connection.
+    :param sockets: listening sockets made elsewhere, instead of host and port; the server closes them.
+    :param backlog: connections the system may hold that are not accepted yet.
+    :param accepts: outstanding AcceptEx for each listener, on a proactor loop.
+    :param max_connections: connections served at once; more wait in the backlog. ``None``: no limit.
+    :param idle_timeout: seconds without traffic after which a connection is ended. ``None``: never.
+    :param write_limit: ``(high, low)`` bytes of unsent output between which a sender waits.
+    :param read_limit: bytes of received frames waiting for the handler at which reading pauses.
+    :param close_timeout: seconds a closing connection may make no progress before the rest is dropped.
+    :param drain: seconds that leaving ``async with`` gives connections to finish.
 
     Raises :class:`BindError` with one sentence when it cannot listen, TypeError or ValueError for a wrong argument.
     """
@@ -165,7 +166,7 @@ class Server:
         self._service = service
         self._drain = drain
         self._loop = asyncio.get_running_loop()
-        self._sessions: set[Session] = set()
+        self._served: set[ServedConnection] = set()
         self._total = ServerStats()
         self._closing: asyncio.Task[DrainReport] | None = None
         self._deadline = 0.0
@@ -196,7 +197,7 @@ class Server:
     @property
     def connections(self) -> set[FramedProtocol | Connection]:
         """The connections being served now; a copy. With a handler they are :class:`Connection` objects."""
-        return {session.connection for session in self._sessions if session.open and session.connection}
+        return {served.connection for served in self._served if served.open and served.connection}
 
     @property
     def stats(self) -> ServerStats:
@@ -214,17 +215,17 @@ class Server:
     async def close(self, drain: float | None = None) -> DrainReport:
         """Stop accepting, let connections finish for ``drain`` seconds, abort the rest; report how many of each.
 
-        A connection has finished when nothing is owed either way and it has been silent for a moment; handlers then
-        come to the end of their ``async for`` as if the peer had ended. ``drain=0`` aborts at once. ``None`` takes the
-        value given to :func:`serve_tcp`. A second call while the first is under way may shorten it, and returns the
-        same report; cancelling a call shortens it to nothing.
+        A connection has finished when everything is handled and sent and no data has arrived for 20 ms; the
+        ``async for`` of its handler then ends as if the peer had sent end of file. ``drain=0`` aborts at once. ``None``
+        takes the value given to :func:`serve_tcp`. A second call while the first is under way may shorten it, and
+        returns the same report; cancelling a call makes it abort at once.
 
-        Raises :class:`ProtocolStateError` in a handler of this server, which would wait for its own end: start
-        ``close()`` in a task of its own there.
+        Raises :class:`ProtocolStateError` in a handler of this server, which would wait for its own end: use
+        ``asyncio.create_task(server.close())`` there.
         """
         check_seconds("drain", drain, zero=True, optional=True)
         task = asyncio.current_task()
-        if any(session.runs(task) for session in self._sessions):
+        if any(served.runs(task) for served in self._served):
             raise ProtocolStateError("a handler cannot wait for its own server to close; give close() its own task")
         now = self._loop.time()
         self._end_by(now + (self._drain if drain is None else drain))
@@ -234,7 +235,7 @@ class Server:
         try:
             return await asyncio.shield(self._closing)
         except asyncio.CancelledError:
-            # Whoever waited has no more time: do not leave the rest running behind its back.
+            # The caller has no more time: end at once, and do not leave anything running.
             self._end_by(self._loop.time())
             await asyncio.wait([self._closing])
             raise
@@ -262,16 +263,16 @@ class Server:
             refused=self._refused,
         )
 
-    # -- told by the acceptor and the sessions -------------------------------------------------------------------
+    # -- called by the accept pipeline and the connections -------------------------------------------------------
 
     def _accepted(self, sock: socket.socket, address: Address) -> None:
         self._total.accepted += 1
-        session = Session(self, self._service, sock, address)
-        self._sessions.add(session)
+        served = ServedConnection(self, self._service, sock, address)
+        self._served.add(served)
         try:
-            session.start()
-        except BaseException:  # the acceptor closes the socket, and frees the place
-            self._forget(session)
+            served.start()
+        except BaseException:  # the accept pipeline closes the socket, and frees the slot
+            self._forget(served)
             raise
 
     def _accept_failed(self, error: BaseException) -> None:
@@ -289,19 +290,19 @@ class Server:
         if reason is DisconnectReason.HANDLER_FAILED:
             total.failed += 1
 
-    def session_ended(self, session: Session) -> None:
-        """Free its place."""
-        if session.handshake_failed:
+    def serving_ended(self, served: ServedConnection) -> None:
+        """Free its slot."""
+        if served.handshake_failed:
             self._total.disconnects[DisconnectReason.TLS_HANDSHAKE] += 1
-        elif session.protocol is None:
+        elif served.protocol is None:
             self._total.refused += 1
-        self._forget(session)
+        self._forget(served)
         if self._limited:
             self._acceptor.leave()
 
-    def _forget(self, session: Session) -> None:
-        self._sessions.discard(session)
-        if self._closing is not None and not self._sessions:
+    def _forget(self, served: ServedConnection) -> None:
+        self._served.discard(served)
+        if self._closing is not None and not self._served:
             self._empty.set()
 
     # -- closing -------------------------------------------------------------------------------------------------
@@ -310,57 +311,57 @@ class Server:
         self._deadline = deadline if self._closing is None else min(self._deadline, deadline)
 
     async def _close(self, started: float) -> DrainReport:
-        before = len(self._sessions)
+        before = len(self._served)
         try:
             await self._acceptor.close()
             await self._let_finish()
             aborted = await self._abort_all()
         except BaseException:  # cancelled: there is no more time
-            for session in list(self._sessions):
-                session.abort()
+            for served in list(self._served):
+                served.abort()
             raise
         await self._all_ended(CANCEL_GRACE)
-        if stubborn := sum(not session.handled for session in self._sessions):
-            logger.warning("%d handlers did not end when cancelled; the server closed without them", stubborn)
+        if running := sum(not served.handled for served in self._served):
+            logger.warning("%d handlers did not end when cancelled; the server closed without them", running)
         return DrainReport(before - aborted, aborted, self._loop.time() - started)
 
     async def _let_finish(self) -> None:
-        """Until the deadline, end the connections that owe nothing and where nothing passed between two looks."""
-        seen: dict[Session, int] = {}  # the bytes that had passed at the last look, where nothing was owed
-        while self._sessions and self._deadline > self._loop.time():
-            sessions = list(self._sessions)
-            for start in range(0, len(sessions), PORTION):
-                for session in sessions[start : start + PORTION]:
-                    protocol = session.protocol
+        """Until the deadline, end the connections without pending output where no data passed between two checks."""
+        passed_before: dict[ServedConnection, int] = {}  # bytes at the last check, of idle connections
+        while self._served and self._deadline > self._loop.time():
+            connections = list(self._served)
+            for start in range(0, len(connections), PORTION):
+                for served in connections[start : start + PORTION]:
+                    protocol = served.protocol
                     if protocol is None or protocol.disconnect is not None or not protocol.idle:
-                        seen.pop(session, None)
+                        passed_before.pop(served, None)
                         continue
                     stats = protocol.stats
                     passed = stats.bytes_in + stats.bytes_out
-                    if seen.get(session) == passed:
+                    if passed_before.get(served) == passed:
                         protocol.drain()
-                    seen[session] = passed
+                    passed_before[served] = passed
                 await asyncio.sleep(0)
                 if self._deadline <= self._loop.time():
                     return
             left = self._deadline - self._loop.time()
-            await self._all_ended(min(left, max(QUIET, LOOK_PAUSE * len(sessions))))
+            await self._all_ended(min(left, max(QUIET_TIME, CHECK_PAUSE * len(connections))))
 
     async def _abort_all(self) -> int:
-        """Abort what has not ended, a portion in each iteration of the loop; return how many those were."""
-        sessions = list(self._sessions)
+        """Abort the connections that have not ended, a portion in each iteration; return how many those were."""
+        connections = list(self._served)
         aborted = 0
-        for start in range(0, len(sessions), PORTION):
-            for session in sessions[start : start + PORTION]:
-                if session in self._sessions:  # it may have ended meanwhile
-                    session.abort()
+        for start in range(0, len(connections), PORTION):
+            for served in connections[start : start + PORTION]:
+                if served in self._served:  # it may have ended meanwhile
+                    served.abort()
                     aborted += 1
             await asyncio.sleep(0)
         return aborted
 
     async def _all_ended(self, within: float) -> None:
-        """Wait until no session is left, for ``within`` seconds at most."""
-        if self._sessions:
+        """Wait until no connection is served, for ``within`` seconds at most."""
+        if self._served:
             self._empty.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within):

@@ -149,16 +149,16 @@ async def test_a_listener_that_is_wrong_is_tried_after_ever_longer_pauses(
 async def test_a_connection_whose_serving_cannot_begin_takes_no_place(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from proactor_echo.net.tcp.session import Session
+    from proactor_echo.net.tcp.served import ServedConnection
 
-    start, failures = Session.start, iter([MemoryError("injected"), OddError("injected")])
+    start, failures = ServedConnection.start, iter([MemoryError("injected"), OddError("injected")])
 
-    def failing_start(self: Session) -> None:
+    def failing_start(self: ServedConnection) -> None:
         for error in failures:
             raise error
         start(self)
 
-    monkeypatch.setattr(Session, "start", failing_start)
+    monkeypatch.setattr(ServedConnection, "start", failing_start)
     async with await pe.serve_tcp(pe.echo, max_connections=1, accepts=1) as server:
         for _ in range(2):
             async with await RawClient.connect(server.addresses[0]) as client:

@@ -129,7 +129,7 @@ async def test_idle_busy_and_stuck_ones_are_told_apart() -> None:
 async def test_a_client_that_goes_on_talking_is_answered_until_it_stops(
     form: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("proactor_echo.net.tcp.server.QUIET", 0.1)
+    monkeypatch.setattr("proactor_echo.net.tcp.server.QUIET_TIME", 0.1)
     server = await pe.serve_tcp(**form)
     async with connected(server) as (client,):
         closing = asyncio.create_task(server.close(drain=10))
@@ -144,7 +144,7 @@ async def test_a_client_that_goes_on_talking_is_answered_until_it_stops(
 
 
 async def test_others_that_leave_do_not_make_a_client_look_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proactor_echo.net.tcp.server.QUIET", 10.0)
+    monkeypatch.setattr("proactor_echo.net.tcp.server.QUIET_TIME", 10.0)
     server = await pe.serve_tcp(pe.echo)
     async with connected(server) as (client,), connected(server, 20) as others:
         closing = asyncio.create_task(server.close(drain=20))

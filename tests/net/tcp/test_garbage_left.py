@@ -117,7 +117,7 @@ async def test_failures_leave_nothing_to_the_garbage_collector(
 ) -> None:
     # pytest keeps the records of the log, and with them the tracebacks.
     monkeypatch.setattr("proactor_echo.net.tcp.stream.logger.disabled", True)
-    monkeypatch.setattr("proactor_echo.net.tcp.session.logger.disabled", True)
+    monkeypatch.setattr("proactor_echo.net.tcp.served.logger.disabled", True)
     async with await pe.serve_tcp(**form) as server:
         gc.collect()
         for _ in range(3):

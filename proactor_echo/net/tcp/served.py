@@ -1,7 +1,7 @@
-"""One connection of a server, from its accepted socket until it and its handler have ended.
+"""One connection that a server serves, from its accepted socket until it and its handler have ended.
 
-A session has two halves that end in any order: the connection, which the protocol reports, and the task which sets it
-up and runs the handler. Its place among ``max_connections`` is free when both have ended, so that handlers which go on
+It has two halves that end in any order: the connection, whose end the protocol reports, and the task which sets it up
+and runs the handler. Its slot among ``max_connections`` is free when both have ended, so that handlers which go on
 working for clients that have left cannot pile up.
 """
 
@@ -23,7 +23,7 @@ from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.sockets.addresses import Address, format_address
 from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
 
-__all__ = ["Handler", "ServerObserver", "Session"]
+__all__ = ["Handler", "ServedConnection", "ServerObserver"]
 
 logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
@@ -34,14 +34,14 @@ class ServerObserver(Protocol):
     """Gets what ends on a connection that a server serves."""
 
     def connection_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
-        """Note that the connection of a session has ended; its handler may go on."""
+        """Handle that the connection has ended; its handler may go on."""
 
-    def session_ended(self, session: Session) -> None:
-        """Note that connection and handler have ended."""
+    def serving_ended(self, served: ServedConnection) -> None:
+        """Handle that connection and handler have ended."""
 
 
 class Service:
-    """What all sessions of a server have in common, chosen once, when the server is made.
+    """What all connections of a server have in common, chosen once, when the server is made.
 
     There are two ways to the same connection:
 
@@ -71,7 +71,7 @@ class Service:
         self.idle_timeout = idle_timeout
 
 
-class Session:
+class ServedConnection:
     """Serve the connection of ``sock`` as ``service`` says, with the handler if there is one."""
 
     __slots__ = (
@@ -137,7 +137,7 @@ class Session:
     def _peer(self) -> str:
         return format_address(self._address) if self._address else "connection"
 
-    # -- told by the protocol ------------------------------------------------------------------------------------
+    # -- called by the protocol ----------------------------------------------------------------------------------
 
     def connection_opened(self, protocol: StreamProtocol) -> None:
         """Note that the connection has been made."""
@@ -151,7 +151,7 @@ class Session:
             return  # it was closed before it was made; that it was refused is noted at the end of the task
         self._observer.connection_closed(protocol, disconnect)
         if self.handled:
-            self._observer.session_ended(self)
+            self._observer.serving_ended(self)
 
     # -- the task ------------------------------------------------------------------------------------------------
 
@@ -212,11 +212,12 @@ class Session:
         await conn.close()
 
     def _handler_raised(self, error: BaseException, conn: Connection) -> None:
-        """Judge what left the handler.
+        """Handle an exception of the handler.
 
-        What ``conn`` raised because it has ended is the peer's doing, and connection_lost() says why. A time limit that
-        ran out is often the peer's doing too, so a silent client must not be able to fill the log with tracebacks; but
-        it may as well be the handler's database that is silent, so it is said, in one line. Anything else is a failure.
+        Errors that ``conn`` raised because it has ended are no failure of the handler: connection_lost() logs why it
+        ended. Nor is a TimeoutError in most cases: the client sent nothing, and must not be able to fill the log with
+        tracebacks. But it may also be the handler's database that does not answer, so it is logged in one line.
+        Anything else is a failure.
         """
         rest = conn.without_end_errors(error)
         if rest is None:
@@ -252,7 +253,7 @@ class Session:
             self._socket.close()
         elif protocol.disconnect is None:
             return
-        self._observer.session_ended(self)
+        self._observer.serving_ended(self)
 
 
 def _cancelled_from_outside() -> bool:
@@ -267,7 +268,7 @@ def _is_timeout(error: BaseException) -> bool:
 
 
 def _place(error: BaseException) -> str:
-    """Say which line of the handler ``error`` left."""
+    """Return the line of the handler that ``error`` came from."""
     trace = error.__traceback__
     if trace is None or trace.tb_next is None:  # the first one is ours
         return ""
@@ -276,7 +277,7 @@ def _place(error: BaseException) -> str:
 
 
 def _why_no_tls(error: Exception) -> str:
-    """Say what OpenSSL, asyncio or the system has against a handshake: ``wrong version number``."""
+    """Return why a handshake failed, in OpenSSL's, asyncio's or the system's words: ``wrong version number``."""
     if isinstance(error, tls.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
     if isinstance(error, OSError) and error.errno is None and str(error):
