@@ -2,7 +2,7 @@
 
     python tests/tools/cpython/run.py                         # this Python, every module
     python tests/tools/cpython/run.py --python python3.12     # that one (may be given several times)
-    python tests/tools/cpython/run.py --wine 3.12             # Windows Python under Wine, built by tests/windows
+    python tests/tools/cpython/run.py --wine 3.12             # Windows Python under Wine, built by tests/tools/windows
     python tests/tools/cpython/run.py test_streams test_ssl   # some modules only
 
 The ``test`` package of each Python is used as it is; where there is none, that is said and nothing fails.

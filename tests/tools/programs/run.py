@@ -87,11 +87,16 @@ def main() -> int:
     return 0 if all(fine) else 1
 
 
+def module_of(name: str) -> str:
+    """Return the module that drives a program."""
+    return f"tools.programs.third_party.with_{name}"
+
+
 def drive(name: str, setting: Setting, service: str | None, debug: bool) -> bool:
     """Run one program's parts, print its line; False when one failed."""
     print(f"{name:12}", end=" ", flush=True)
     try:
-        program: Any = importlib.import_module(f"loops.third_party.with_{name}")
+        program: Any = importlib.import_module(module_of(name))
     except ModuleNotFoundError as missing:
         print(f"not installed ({missing.name})", flush=True)
         return True

@@ -1,6 +1,6 @@
 """PostgreSQL and Redis, started for the run in a temporary folder on 127.0.0.1 and stopped after it.
 
-By itself, `python tests/tools/programs/third_party/servers.py` starts both, prints the options that tell `programs.py`
+By itself, `python tests/tools/programs/third_party/servers.py` starts both, prints the options that tell `run.py`
 of them, and stops them when its standard input ends: for a Windows Python under Wine, which cannot start them.
 """
 

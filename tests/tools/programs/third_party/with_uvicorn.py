@@ -42,7 +42,7 @@ async def command(setting: Setting) -> None:
     root = Path(__file__).resolve().parents[4]
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "uvicorn", "--loop", setting.factory, "--port", str(port)),
-        *("--no-access-log", "loops.third_party.asgi:app"),
+        *("--no-access-log", f"{asgi.__name__}:app"),
         stderr=asyncio.subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join((str(root), str(root / "tests")))},
     )
