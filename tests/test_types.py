@@ -9,7 +9,7 @@ import proactor_echo
 PACKAGE = Path(proactor_echo.__file__).parent
 
 #: What others declare so: asyncio, click, and Coroutine, which passes on what it is given.
-THEIRS = {"get_extra_info", "main", "invoke", "send", "throw", "new_poller"}
+THEIRS = {"get_extra_info", "main", "invoke", "send", "throw"}
 
 
 def public_functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops.datagram import DatagramTransport
 from proactor_echo.loops.iocp import winapi
-from proactor_echo.loops.iocp.lifetimes import IDLE, PENDING, CompletionTransport, Operation
+from proactor_echo.loops.iocp.lifetimes import IDLE, PENDING, CompletionTransport, Operation, State
 from proactor_echo.loops.iocp.operations import RepeatedReceive, Send, error_from, failure
 from proactor_echo.loops.sockaddr import unpack_address
 
@@ -97,7 +97,7 @@ class DatagramReceive(RepeatedReceive):
 
     def done(self, count: int) -> None:
         """Completion: one datagram, perhaps empty, or an error that an earlier send is answered with (ICMP)."""
-        self.state = IDLE
+        self.state: State = IDLE
         transport, self._transport = self._transport, None
         if transport is None:
             return

@@ -23,7 +23,7 @@ from ctypes import wintypes
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops.iocp import winapi
-from proactor_echo.loops.iocp.lifetimes import IDLE, PENDING, Operation
+from proactor_echo.loops.iocp.lifetimes import IDLE, PENDING, Operation, State
 from proactor_echo.loops.iocp.private import overlapped
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ class Send(Operation):
 
     def discard(self) -> None:
         """Do not report the result."""
-        self.state = IDLE
+        self.state: State = IDLE
         self._finished = None
 
     def _request_cancel(self) -> None:
@@ -232,7 +232,7 @@ class Accept(Operation):
 
     def discard(self) -> None:
         """Close the connection that arrived, without a report."""
-        self.state = IDLE
+        self.state: State = IDLE
         self._finished = None
         self.conn.close()
 

@@ -15,7 +15,7 @@ import ctypes
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops.iocp import winapi
-from proactor_echo.loops.iocp.lifetimes import IDLE, PENDING, CompletionTransport, Operation
+from proactor_echo.loops.iocp.lifetimes import IDLE, PENDING, CompletionTransport, Operation, State
 from proactor_echo.loops.iocp.operations import RepeatedReceive, Send, error_from, failure
 from proactor_echo.loops.stream import StreamTransport
 
@@ -117,7 +117,7 @@ class Receive(RepeatedReceive):
 
     def done(self, count: int) -> None:
         """Completion: deliver what arrived, then receive again if the protocol still reads."""
-        self.state = IDLE
+        self.state: State = IDLE
         transport, self._transport = self._transport, None
         if transport is None or transport._cancelled:
             self.discard()

@@ -8,7 +8,7 @@ same through the public API of any selector (kqueue on macOS and BSD, poll elsew
 from __future__ import annotations
 
 import selectors
-from typing import Any
+from typing import Any, ClassVar
 
 from proactor_echo.loops.engine import Failed, Handler, Invoke, Poller
 
@@ -16,8 +16,8 @@ from proactor_echo.loops.engine import Failed, Handler, Invoke, Poller
 class SelectorHandlers(Poller):
     """Handlers over any class of the selectors module; to be mixed in before it."""
 
-    READ = selectors.EVENT_READ
-    WRITE = selectors.EVENT_WRITE
+    READ: ClassVar[int] = selectors.EVENT_READ
+    WRITE: ClassVar[int] = selectors.EVENT_WRITE
 
     def watch(self, fd: int, events: int, handler: Handler) -> None:
         """Call `handler` whenever `fd` is ready for one of `events`; replaces what was watched for it."""

@@ -24,8 +24,8 @@ class QueueingProtocol(StreamProtocol):
     collector.
     """
 
-    read_paused = False
-    ended = False  # nothing comes behind the frames in the queue
+    read_paused: bool = False
+    ended: bool = False  # nothing comes behind the frames in the queue
     broken: Disconnect | None = None
     failure: FramingError | None = None
     later: deque[bytes] | None = None  # behind `frames`, while there are such: an empty one takes 600 bytes
@@ -34,7 +34,7 @@ class QueueingProtocol(StreamProtocol):
     def __init__(self, read_limit: int) -> None:
         super().__init__()
         self.frames: deque[bytes] = deque()  # to be received in this iteration of the loop
-        self.queued = 0  # bytes in the queue, as they were on the wire
+        self.queued: int = 0  # bytes in the queue, as they were on the wire
         self._counted = 0  # how many of the stream's bytes are in `queued`, or were
         self.writers: list[asyncio.Future[None]] = []
         self.watchers: list[asyncio.Future[None]] = []

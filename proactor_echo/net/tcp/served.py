@@ -63,12 +63,12 @@ class Service:
         options: SocketOptions,
         idle_timeout: float | None,
     ) -> None:
-        self.open_accepted = open_accepted
-        self.factory = factory
-        self.handler = handler
-        self.ssl = ssl
-        self.options = options
-        self.idle_timeout = idle_timeout
+        self.open_accepted: Callable[[StreamProtocol, socket.socket, Address], object] | None = open_accepted
+        self.factory: Callable[[], FramedProtocol | Connection] = factory
+        self.handler: Handler | None = handler
+        self.ssl: tls.SSLContext | None = ssl
+        self.options: SocketOptions = options
+        self.idle_timeout: float | None = idle_timeout
 
 
 class ServedConnection:

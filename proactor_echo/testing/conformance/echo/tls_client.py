@@ -56,8 +56,8 @@ class _Layer:
     """A TLS object, and the two memories between it and the socket."""
 
     def __init__(self, context: ssl.SSLContext, server_hostname: str) -> None:
-        self.incoming = ssl.MemoryBIO()
-        self.outgoing = ssl.MemoryBIO()
+        self.incoming: ssl.MemoryBIO = ssl.MemoryBIO()
+        self.outgoing: ssl.MemoryBIO = ssl.MemoryBIO()
         self.object: ssl.SSLObject = context.wrap_bio(self.incoming, self.outgoing, server_hostname=server_hostname)
 
 
