@@ -1,9 +1,11 @@
 """The command line, ``proactor-echo``: read the options, start what they ask for, print."""
 
 import contextlib
+import functools
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
+from typing import Unpack
 
 import click
 
@@ -14,10 +16,11 @@ from proactor_echo.cli.commands import CommandGroup, ServerCommand
 from proactor_echo.cli.demo import run_demo
 from proactor_echo.cli.framing import FRAMINGS, LONGEST_FRAME, make_codec
 from proactor_echo.cli.hexdump import DumpingEchoDatagramProtocol, DumpingEchoProtocol
-from proactor_echo.cli.options import address_options, loop_option, output_options
+from proactor_echo.cli.options import address_options, loop_option, output_options, tls_options
 from proactor_echo.cli.output import logging_to_stderr, print_line
 from proactor_echo.cli.serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
 from proactor_echo.cli.stop_signals import StopSignals
+from proactor_echo.cli.tls import TlsOptions, check_tls_options, make_tls, reload_certificates, served_context
 from proactor_echo.cli.types import ByteSize, KeepAliveTimes, LimitOrOff, Seconds
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM
 from proactor_echo.net.tcp.server import serve_tcp
@@ -111,6 +114,7 @@ def main() -> None:
     show_default=True,
     help="How long connections may take to finish when the server is stopped.",
 )
+@tls_options
 @loop_option
 @output_options
 def tcp(
@@ -132,19 +136,22 @@ def tcp(
     stats: bool,
     verbose: bool,
     quiet: bool,
+    **tls_given: Unpack[TlsOptions],
 ) -> None:
     """Echo over TCP, byte for byte or frame for frame.
 
     A client that ends its side still gets the whole echo. Ctrl+C,
     Ctrl+Break, SIGTERM and SIGHUP stop the server gracefully, a second one
-    at once.
+    at once. With TLS, SIGHUP loads the certificate again.
 
     \b
     Examples:
       proactor-echo tcp --host 0.0.0.0 --host :: -p 7
       proactor-echo tcp --framing length --max-frame-length 64k
       proactor-echo tcp -p 0 --keepalive 30,5,4 --idle-timeout 300 --stats
+      proactor-echo tcp --tls-cert fullchain.pem --tls-key privkey.pem
     """  # noqa: D301
+    speaks_tls = check_tls_options(tls_given)
     try:
         codec = make_codec(framing, max_frame_length)
     except ValueError as error:
@@ -155,19 +162,29 @@ def tcp(
         nodelay=not no_nodelay, keepalive=keepalive, exclusive=not no_exclusive, ipv6_only=ipv6_only
     )
     with _serving(verbose, quiet) as output:
+        tls = make_tls(tls_given) if speaks_tls else None
         starting = serve_tcp(
             protocol_factory=(lambda: DumpingEchoProtocol(output.err_line)) if hex_dump else EchoProtocol,
             host=_hosts(hosts, ipv6_only),
             port=port,
             codec=codec,
+            ssl=None if tls is None else served_context(tls),
             options=options,
             backlog=backlog,
             accepts=accepts,
             max_connections=max_connections,
             idle_timeout=idle_timeout,
         )
-        signals = StopSignals(ignore_afterwards=True)
-        run(serve_tcp_until_stopped(starting, output=output, signals=signals, drain=drain, stats=stats), loop)
+        hung_up = None if tls is None else functools.partial(reload_certificates, tls)
+        serving = serve_tcp_until_stopped(
+            starting,
+            protocol="tcp" if tls is None else "tls",
+            output=output,
+            signals=StopSignals(ignore_afterwards=True, hung_up=hung_up),
+            drain=drain,
+            stats=stats,
+        )
+        run(serving, loop)
 
 
 @main.command(cls=ServerCommand)

@@ -7,7 +7,7 @@ import click
 
 from proactor_echo.cli.commands import HostName
 
-__all__ = ["address_options", "loop_option", "output_options"]
+__all__ = ["address_options", "loop_option", "output_options", "tls_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -20,6 +20,11 @@ def address_options(command: Command) -> Command:
 def output_options(command: Command) -> Command:
     """Add the options that say what to print: ``hex_dump``, ``stats``, ``verbose``, ``quiet``."""
     return _add(command, _OUTPUT)
+
+
+def tls_options(command: Command) -> Command:
+    """Add the options that say how to speak TLS: those of :class:`~proactor_echo.cli.tls.TlsOptions`."""
+    return _add(command, _TLS)
 
 
 def loop_option(command: Command) -> Command:
@@ -64,6 +69,26 @@ _LOOP = (
         show_default=True,
         help="Run on the event loop of this package, or on asyncio's own.",
     ),
+)
+
+_TLS = (
+    click.option("--tls-cert", metavar="FILE", help="Speak TLS, with the certificate and its chain in this PEM file."),
+    click.option("--tls-key", metavar="FILE", help="PEM file of its private key, unless that is in --tls-cert too."),
+    click.option("--tls-key-password-file", metavar="FILE", help="File whose first line is the key's password."),
+    click.option("--tls-client-ca", metavar="FILE", help="PEM file of the authorities that sign client certificates."),
+    click.option(
+        "--tls-verify",
+        type=click.Choice(["none", "optional", "required"]),
+        help="Whether clients must show a certificate.  [default: required with --tls-client-ca, else none]",
+    ),
+    click.option(
+        "--tls-min",
+        type=click.Choice(["1.2", "1.3"]),
+        default="1.2",
+        show_default=True,
+        help="Lowest version of TLS.",
+    ),
+    click.option("--tls-keylog", metavar="FILE", help="Add every connection's secrets to this file, for Wireshark."),
 )
 
 _OUTPUT = (

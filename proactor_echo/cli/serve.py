@@ -29,7 +29,13 @@ def run(work: Coroutine[Any, Any, T], loop: LoopName = "own") -> T:
 
 
 async def serve_tcp_until_stopped(
-    starting: Awaitable[Server], *, output: Output, signals: StopSignals, drain: float, stats: bool
+    starting: Awaitable[Server],
+    *,
+    protocol: Literal["tcp", "tls"] = "tcp",
+    output: Output,
+    signals: StopSignals,
+    drain: float,
+    stats: bool,
 ) -> None:
     """Start a TCP server, serve until a stop signal, drain for at most ``drain`` seconds; a second signal ends that.
 
@@ -38,7 +44,7 @@ async def serve_tcp_until_stopped(
     """
     with signals:
         async with await starting as server:
-            addresses = _announce(output, "tcp", server.addresses)
+            addresses = _announce(output, protocol, server.addresses)
             signal = await signals.next()
             open_now = len(server.connections)
             if open_now and drain:
@@ -50,7 +56,7 @@ async def serve_tcp_until_stopped(
             output.line(f"stopped: {report}")
             if stats:
                 ended = {"finished": report.finished, "aborted": report.aborted, "seconds": round(report.seconds, 3)}
-                _print_stats(output, "tcp", addresses, server.stats.as_dict() | {"drain": ended})
+                _print_stats(output, protocol, addresses, server.stats.as_dict() | {"drain": ended})
 
 
 async def serve_udp_until_stopped(

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
@@ -34,14 +34,16 @@ class StopSignals:
     would cancel the main task and so cut every connection off. With ``ignore_afterwards`` the signals are ignored from
     then on instead: for a process that is about to end, and wants to end with its own status.
 
-    SIGHUP is left alone where it is ignored, since that is how ``nohup`` starts a program.
+    SIGHUP is left alone where it is ignored, since that is how ``nohup`` starts a program. With ``hung_up`` it is no
+    stop signal: that function is called in the loop instead, as daemons read their configuration again.
 
     Enter it in a coroutine, in the main thread: only there does Python let signal handlers be set. Otherwise entering
     raises ValueError.
     """
 
-    def __init__(self, *, ignore_afterwards: bool = False) -> None:
+    def __init__(self, *, ignore_afterwards: bool = False, hung_up: Callable[[], object] | None = None) -> None:
         self._ignore_afterwards = ignore_afterwards
+        self._hung_up = hung_up
         self._arrived: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._before: dict[signal.Signals, Any] = {}
         self._wakeup = contextlib.ExitStack()
@@ -53,7 +55,7 @@ class StopSignals:
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
-            if number.name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN:
+            if number.name == "SIGHUP" and self._hung_up is None and signal.getsignal(number) is signal.SIG_IGN:
                 continue
             self._before[number] = signal.signal(number, self._handle)
         self._wakeup.enter_context(_waking(self._loop))
@@ -72,7 +74,10 @@ class StopSignals:
         self._wakeup.close()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._loop.call_soon_threadsafe(self._arrived.put_nowait, signal.Signals(number))
+        if self._hung_up is not None and signal.Signals(number).name == "SIGHUP":
+            self._loop.call_soon_threadsafe(self._hung_up)
+        else:
+            self._loop.call_soon_threadsafe(self._arrived.put_nowait, signal.Signals(number))
 
 
 @contextlib.contextmanager

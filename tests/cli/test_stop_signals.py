@@ -3,10 +3,13 @@
 import asyncio
 import signal
 import sys
+from typing import Any
 
 import pytest
 
 from proactor_echo.cli.stop_signals import STOP_SIGNALS, StopSignals
+
+SIGHUP: Any = getattr(signal, "SIGHUP", None)
 
 all_signals = pytest.mark.parametrize("number", STOP_SIGNALS, ids=lambda number: number.name)
 
@@ -109,12 +112,12 @@ async def test_afterwards_they_can_be_ignored_instead(number: signal.Signals) ->
 async def test_sighup_stays_ignored_under_nohup() -> None:
     if sys.platform == "win32":
         pytest.skip("there is none on Windows")
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    before = signal.signal(SIGHUP, signal.SIG_IGN)
     try:
         with StopSignals():
-            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            assert signal.getsignal(SIGHUP) is signal.SIG_IGN
     finally:
-        signal.signal(signal.SIGHUP, before)
+        signal.signal(SIGHUP, before)
 
 
 async def test_the_interpreter_s_wakeup_descriptor_comes_back() -> None:
@@ -125,3 +128,19 @@ async def test_the_interpreter_s_wakeup_descriptor_comes_back() -> None:
     after = signal.set_wakeup_fd(-1)
     signal.set_wakeup_fd(after, warn_on_full_buffer=False)
     assert after == before
+
+
+@pytest.mark.skipif(SIGHUP is None, reason="Windows has no SIGHUP")
+@pytest.mark.parametrize("before", [signal.SIG_DFL, signal.SIG_IGN], ids=["alone", "under nohup"])
+async def test_with_a_function_for_it_a_hang_up_calls_that_and_stops_nothing(before: signal.Handlers) -> None:
+    called = asyncio.Event()
+    old = signal.signal(SIGHUP, before)
+    try:
+        with StopSignals(hung_up=called.set) as signals:
+            signal.raise_signal(SIGHUP)
+            await called.wait()
+            signal.raise_signal(signal.SIGTERM)
+            assert await signals.next() is signal.SIGTERM
+        assert signal.getsignal(SIGHUP) is before
+    finally:
+        signal.signal(SIGHUP, old)
