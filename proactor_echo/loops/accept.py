@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from proactor_echo.loops.stream import StreamTransport
+
     # A connection, already non-blocking, and the peer's address. If it raises it has not taken the connection.
     Deliver = Callable[[socket.socket, Any], object]
     Report = Callable[[BaseException, float], None]  # an accept that failed; seconds until the next, 0.0 is at once
@@ -140,21 +142,10 @@ class Acceptor(AcceptEngine, AcceptCompletions):
 class ServerConnections:
     """What ``loop.create_server`` does with a connection: a protocol and a transport, in a context of their own."""
 
-    def __init__(
-        self,
-        loop: Any,
-        factory: Callable[[], asyncio.BaseProtocol],
-        tls: Any,
-        server: Any,
-        handshake_timeout: float | None,
-        shutdown_timeout: float | None,
-    ) -> None:
+    def __init__(self, loop: Any, factory: Callable[[], asyncio.BaseProtocol], server: Any) -> None:
         self._loop = loop
         self._factory = factory
-        self._tls = tls
         self._server = server
-        self._handshake_timeout = handshake_timeout
-        self._shutdown_timeout = shutdown_timeout
         self._told = False  # of the pause, since the last connection
 
     def deliver(self, conn: socket.socket, peer: Any) -> None:
@@ -169,20 +160,7 @@ class ServerConnections:
         try:
             if private.WINDOWS:  # elsewhere it has the listener's
                 set_nodelay(conn)
-            protocol = self._factory()
-            if self._tls:
-                protocol = private.SSLProtocol(
-                    self._loop,
-                    protocol,
-                    self._tls,
-                    None,
-                    True,
-                    ssl_handshake_timeout=self._handshake_timeout,
-                    ssl_shutdown_timeout=self._shutdown_timeout,
-                )
-            transport = self._loop._stream_class(
-                self._loop, conn, protocol, server=self._server, context=context, peer=peer
-            )
+            transport = self.make_transport(self._factory(), conn, peer, context)
         except BaseException as exc:
             conn.close()
             if isinstance(exc, SystemExit | KeyboardInterrupt):
@@ -192,6 +170,15 @@ class ServerConnections:
             )
         else:
             transport._open()
+
+    def make_transport(
+        self, protocol: asyncio.BaseProtocol, conn: socket.socket, peer: Any, context: Context
+    ) -> StreamTransport:
+        """Make the connection's transport."""
+        transport: StreamTransport = self._loop._stream_class(
+            self._loop, conn, protocol, server=self._server, context=context, peer=peer
+        )
+        return transport
 
     def report(self, exc: BaseException, pause: float) -> None:
         """Say that accepting is paused, once until there is a connection again."""

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
 from proactor_echo.loops.accept import ServerConnections, set_nodelay
-from proactor_echo.loops.scheduling import SchedulingLoop
 from proactor_echo.loops.stream_writing import contained
+from proactor_echo.loops.tls_loop import TlsLoop, TlsServerConnections, asyncio_settings, handshakes_of
+from proactor_echo.loops.tls_stream import make_tls_stream
 
 if TYPE_CHECKING:
     import socket
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from proactor_echo.loops.accept import Acceptor
     from proactor_echo.loops.datagram import DatagramTransport
     from proactor_echo.loops.stream import StreamTransport
+    from proactor_echo.loops.tls_settings import TlsSettings
 
 
 class LoopState:
@@ -56,10 +58,9 @@ def _with_end(run_once: Callable[[Any], None]) -> Callable[[Any], None]:
     return run_and_end
 
 
-class BaseLoop(SchedulingLoop, metaclass=KeepsIterationEnd):
+class BaseLoop(TlsLoop, metaclass=KeepsIterationEnd):
     """The stock loop of the platform with our transports. An engine's loop subclasses it and names its classes."""
 
-    _stream_class: type[StreamTransport]
     _datagram_class: type[DatagramTransport]
     _acceptor_class: type[Acceptor]
 
@@ -142,13 +143,26 @@ class BaseLoop(SchedulingLoop, metaclass=KeepsIterationEnd):
         acceptor.start()
         return acceptor
 
-    def open_accepted(self, protocol: asyncio.BaseProtocol, sock: socket.socket, peer: Any = None) -> StreamTransport:
+    def open_accepted(
+        self,
+        protocol: asyncio.BaseProtocol,
+        sock: socket.socket,
+        peer: Any = None,
+        tls: TlsSettings | None = None,
+    ) -> StreamTransport:
         """Give an accepted, non-blocking socket a transport: ``connect_accepted_socket`` without a coroutine.
 
         ``protocol.connection_made`` has been called when it returns, in a context copied from this one. `peer` is the
         address that ``accept`` returned, which saves looking it up. The caller sets the socket options.
+
+        With `tls` the handshake comes first, and ``connection_made`` is called when it is done. If it fails,
+        ``protocol.handshake_failed(error)`` is called instead, once the socket is to be closed; for a protocol without
+        that method a line is logged. With the settings of a client it is for a connected socket.
         """
-        transport = self._stream_class(self, sock, protocol, peer=peer)
+        if tls is None:
+            transport = self._stream_class(self, sock, protocol, peer=peer)
+        else:
+            transport = make_tls_stream(self, sock, protocol, tls, peer=peer)
         transport._context.run(transport._open)
         return transport
 
@@ -173,16 +187,21 @@ class BaseLoop(SchedulingLoop, metaclass=KeepsIterationEnd):
         context: Context | None = None,
         **_later: Any,
     ) -> None:
-        connections = ServerConnections(
-            self, protocol_factory, sslcontext, server, ssl_handshake_timeout, ssl_shutdown_timeout
-        )
+        if sslcontext:
+            settings = asyncio_settings(sslcontext, True, None, ssl_handshake_timeout, ssl_shutdown_timeout)
+            settings.handshakes = handshakes = handshakes_of(server)
+            connections: ServerConnections = TlsServerConnections(self, protocol_factory, server, settings)
+        else:
+            connections = ServerConnections(self, protocol_factory, server)
         if not private.WINDOWS:
             set_nodelay(sock)  # inherited by every connection it accepts
         if context is None:  # from Python 3.15 on a server has its own
             context = copy_context()
-        self._state.acceptors[sock.fileno()] = context.run(
+        self._state.acceptors[sock.fileno()] = acceptor = context.run(
             self.accept_connections, sock, connections.deliver, connections.report
         )
+        if sslcontext:
+            handshakes.acceptors.append(acceptor)
 
     def _stop_serving(self, sock: socket.socket) -> None:
         acceptor = self._state.acceptors.pop(sock.fileno(), None)
@@ -212,35 +231,6 @@ class BaseLoop(SchedulingLoop, metaclass=KeepsIterationEnd):
         set_nodelay(sock)
         transport._open_soon(waiter)
         return transport
-
-    def _make_ssl_transport(
-        self,
-        rawsock: socket.socket,
-        protocol: asyncio.BaseProtocol,
-        sslcontext: Any,
-        waiter: asyncio.Future[None] | None = None,
-        *,
-        server_side: bool = False,
-        server_hostname: str | None = None,
-        extra: dict[str, Any] | None = None,
-        server: Any = None,
-        ssl_handshake_timeout: float | None = None,
-        ssl_shutdown_timeout: float | None = None,
-        context: Context | None = None,
-        **_later: Any,
-    ) -> Any:
-        tls = private.SSLProtocol(
-            self,
-            protocol,
-            sslcontext,
-            waiter,
-            server_side,
-            server_hostname,
-            ssl_handshake_timeout=ssl_handshake_timeout,
-            ssl_shutdown_timeout=ssl_shutdown_timeout,
-        )
-        self._make_socket_transport(rawsock, tls, extra=extra, server=server, context=context)
-        return tls._app_transport
 
     def _make_datagram_transport(
         self,

@@ -28,7 +28,7 @@ Names that asyncio looks up on *our* transports are part of the same bargain, in
 ``_force_close``          ``sslproto.SSLProtocol``
 ``_make_empty_waiter``    ``_sendfile_native`` of both stock loops
 ``_reset_empty_waiter``   the same
-``_start_tls_compatible``  ``loop.start_tls``
+``_start_tls_compatible``  ``loop.start_tls``, for TLS in TLS
 ``_sendfile_compatible``  ``loop.sendfile``
 ========================  ==================================================================================
 """
@@ -40,7 +40,7 @@ import inspect
 import selectors
 import socket
 import sys
-from asyncio import base_events, constants, sslproto, transports, trsock
+from asyncio import base_events, constants, transports, trsock
 from typing import TYPE_CHECKING, Any
 
 WINDOWS = sys.platform == "win32"
@@ -100,9 +100,9 @@ else:
     EpollSelector = getattr(selectors, "EpollSelector", None)
 
 Server = asyncio.Server
-SSLProtocol: Any = getattr(sslproto, "SSLProtocol", None)
 TransportSocket: Any = getattr(trsock, "TransportSocket", None)
 SENDFILE_TRY_NATIVE: Any = getattr(getattr(constants, "_SendfileMode", None), "TRY_NATIVE", None)
+SENDFILE_FALLBACK: Any = getattr(getattr(constants, "_SendfileMode", None), "FALLBACK", None)
 
 # Python 3.13 made Server keep its transports: _attach(transport) instead of _attach() (gh-79033).
 _SERVER_TAKES_TRANSPORT = "transport" in getattr(inspect.signature(getattr(Server, "_attach", print)), "parameters", ())
@@ -133,7 +133,6 @@ def missing() -> list[str]:
     """List the private names this Python lacks, dotted; none on a Python this package was read against."""
     wanted: list[tuple[Any, str]] = [
         (transports, "_FlowControlMixin"),
-        (sslproto, "SSLProtocol"),
         (trsock, "TransportSocket"),
         (constants, "_SendfileMode"),
         (base_events, "Server"),
@@ -161,6 +160,23 @@ def attach(server: Any, transport: Any) -> None:
         server._attach(transport)
     else:
         server._attach()
+
+
+def stream_buffer(protocol: Any) -> bytearray:
+    """Return what is received and not yet read of asyncio's streams; empty for any other protocol."""
+    reader = getattr(protocol, "_stream_reader", None) if isinstance(protocol, asyncio.StreamReaderProtocol) else None
+    buffer: bytearray = getattr(reader, "_buffer", None) or bytearray()
+    return buffer
+
+
+def keep_streams_open(protocol: Any) -> None:
+    """Have asyncio's streams go on after the peer's end over TLS, as they do over TCP.
+
+    They have the connection closed there for the one reason that asyncio's TLS warns when it is to stay open. An answer
+    that takes a moment would be lost.
+    """
+    if isinstance(protocol, asyncio.StreamReaderProtocol):
+        protocol._over_ssl = False  # type: ignore[attr-defined]
 
 
 def detach(server: Any, transport: Any) -> None:

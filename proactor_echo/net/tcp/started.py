@@ -1,4 +1,4 @@
-"""Started: the result of a call that has begun something, which may be awaited."""
+"""Started: what a call has begun already, for whoever wants to wait for its end."""
 
 from __future__ import annotations
 

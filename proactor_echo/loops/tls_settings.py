@@ -1,0 +1,97 @@
+"""What a TLS connection is made with, and how many handshakes a server has under way at once."""
+
+from __future__ import annotations
+
+import ssl
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+HANDSHAKE_TIMEOUT = 10.0  # seconds; asyncio's own is 60
+HANDSHAKES = (
+    256  # at once for a server; each takes some 30 KiB, and a client can make it last as long as the time limit
+)
+
+
+@dataclass(slots=True)
+class TlsSettings:
+    """How connections do TLS: one for all of a server's, or for the one of a client.
+
+    ``context``            read when a connection begins, so that another one is for new connections.
+    ``server_side``        which end this is.
+    ``server_hostname``    a client's: the name to ask for, and to find in the certificate.
+    ``session``            a client's: to be resumed.
+    ``handshake_timeout``  seconds for a handshake.
+    ``shutdown_timeout``   seconds to wait for the peer's close_notify when closing. 0: not at all, ours is sent anyhow.
+    ``allow_truncation``   take an end of TCP without close_notify for an end of file. ``None``: as the loop says.
+    ``handshakes``         those of a server, counted and limited; ``None``: neither.
+    """
+
+    context: ssl.SSLContext
+    server_side: bool = True
+    server_hostname: str | None = None
+    session: ssl.SSLSession | None = None
+    handshake_timeout: float = HANDSHAKE_TIMEOUT
+    shutdown_timeout: float = 0.0
+    allow_truncation: bool | None = None
+    handshakes: Handshakes | None = None
+
+
+class _Starts(Protocol):
+    """A connection that can begin its handshake."""
+
+    def begin_handshake(self) -> None:
+        """Begin it."""
+
+
+class Handshakes:
+    """The handshakes of a server: at most ``limit`` at once, and counted.
+
+    ``full()`` is called when the last place is taken, so that more clients wait in the backlog, and ``room()`` when
+    there is one again. Connections that were accepted in between wait here, and their time limit has not begun.
+    """
+
+    def __init__(
+        self,
+        limit: int = HANDSHAKES,
+        *,
+        full: Callable[[], object] = lambda: None,
+        room: Callable[[], object] = lambda: None,
+    ) -> None:
+        #: Under way now.
+        self.active: int = 0
+        #: Done so far.
+        self.completed: int = 0
+        #: Failed so far, for whatever reason.
+        self.failed: int = 0
+        self._limit = limit
+        self._full = full
+        self._room = room
+        self._waiting: deque[Any] = deque()
+
+    def begin(self, connection: _Starts) -> None:
+        """Begin the handshake of `connection` as soon as there is a place."""
+        if self.active >= self._limit:
+            self._waiting.append(connection)
+            return
+        self.active += 1
+        if self.active == self._limit:
+            self._full()
+        connection.begin_handshake()
+
+    def end(self, connection: _Starts, *, completed: bool) -> None:
+        """Note the end of a handshake, which may not have begun, and begin the next one that waits."""
+        if completed:
+            self.completed += 1
+        else:
+            self.failed += 1
+            if connection in self._waiting:
+                self._waiting.remove(connection)
+                return
+        if self._waiting:
+            self._waiting.popleft().begin_handshake()
+            return
+        self.active -= 1
+        if self.active == self._limit - 1:
+            self._room()
