@@ -25,7 +25,7 @@ class IdleTimer:
         self._expired = expired
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
-        self._handle = self._loop.call_later(timeout, self._look)
+        self._handle = self._loop.call_later(timeout, self._check)
 
     def touch(self) -> None:
         """Note that the connection is alive."""
@@ -35,19 +35,19 @@ class IdleTimer:
         """Never expire."""
         self._handle.cancel()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         due = self._last + self._timeout
         if due <= self._loop.time():
             # Timers that are due run after what the poll before them has found.
-            self._handle = self._loop.call_later(0, self._last_look)
+            self._handle = self._loop.call_later(0, self._check_again)
         else:
-            self._handle = self._loop.call_at(due, self._look)
+            self._handle = self._loop.call_at(due, self._check)
 
-    def _last_look(self) -> None:
+    def _check_again(self) -> None:
         if self._last + self._timeout <= self._loop.time():
             self._expired()
         else:
-            self._look()
+            self._check()
 
 
 class StallTimer:
@@ -61,16 +61,16 @@ class StallTimer:
         self._stalled = stalled
         self._left = remaining()
         self._loop = asyncio.get_running_loop()
-        self._handle = self._loop.call_later(timeout, self._look)
+        self._handle = self._loop.call_later(timeout, self._check)
 
     def cancel(self) -> None:
         """Never fire."""
         self._handle.cancel()
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         left = self._remaining()
         if left >= self._left:
             self._stalled()
         else:
             self._left = left
-            self._handle = self._loop.call_later(self._timeout, self._look)
+            self._handle = self._loop.call_later(self._timeout, self._check)
