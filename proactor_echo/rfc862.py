@@ -23,14 +23,14 @@ __all__ = ["EchoDatagramProtocol", "EchoProtocol", "echo"]
 
 
 class EchoProtocol(FramedProtocol):
-    """Send every frame back. After the peer's end of file, everything still owed is sent, then our own end."""
+    """Send every frame back. After the peer's end of file the pending output is sent, then our own end of file."""
 
     _sends_all_back = True
     _portion = _at_once = 1024  # sending back many in one step costs less for each than a callback
 
     def __init_subclass__(cls, **options: object) -> None:
         super().__init_subclass__(**options)
-        # A subclass that wants to see or send the frames itself must not be passed over.
+        # A subclass that overrides receiving or sending frames must get them.
         cls._sends_all_back = (cls.frames_received, cls.send_frames) == (
             EchoProtocol.frames_received,
             EchoProtocol.send_frames,
@@ -45,13 +45,13 @@ class EchoProtocol(FramedProtocol):
 
     @property
     def stats(self) -> ConnectionStats:
-        """What passed so far."""
+        """The counters of the connection."""
         stats = ConnectionStats()
         self.add_stats_to(stats)
         return stats
 
     def add_stats_to(self, total: ConnectionStats) -> None:
-        """Add what passed so far to the counters of a server."""
+        """Add the counters of the connection to those of a server."""
         total.add(self._stream)
         total.bytes_in += self._echoed_bytes
         total.bytes_out += self._echoed_bytes
@@ -67,12 +67,12 @@ class EchoProtocol(FramedProtocol):
     def _state_changed(self) -> None:
         self._verbatim = self._canonical and self._stream.state is ConnectionState.OPEN
 
-    def _rest_waits(self, waits: bool) -> None:
-        super()._rest_waits(waits)
+    def _set_waiting(self, waits: bool) -> None:
+        super()._set_waiting(waits)
         self._verbatim = not waits and self._canonical and self._stream.state is ConnectionState.OPEN
 
     def data_received(self, data: bytes) -> None:
-        """Answer whole frames with the bytes they came in, which spares cutting them out and encoding them."""
+        """Answer whole frames with the bytes they came in, which saves decoding and encoding them."""
         if not self._verbatim:
             super().data_received(data)
             return
@@ -113,7 +113,7 @@ class EchoDatagramProtocol(DatagramHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport, and take batches where it does."""
         super().connection_made(transport)
-        # A subclass that wants to see the datagrams one by one must not be passed over.
+        # A subclass that overrides a method gets the datagrams one by one.
         as_it_is = all(getattr(type(self), name) is getattr(EchoDatagramProtocol, name) for name in _ONE_BY_ONE)
         if as_it_is and self.max_datagram == MAX_DATAGRAM and isinstance(transport, BatchTransport):
             self._batches = transport

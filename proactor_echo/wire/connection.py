@@ -1,27 +1,26 @@
-"""What a connection of frames is, apart from any socket, clock and event loop: :class:`FramedStream`.
+"""A connection of frames without socket, clock and event loop (sans-I/O): :class:`FramedStream`.
 
-It holds everything that is known about one connection: the decoder and the encoder, the state out of
-:mod:`proactor_echo.wire.lifecycle`, the first cause of its end, and the counters. It does no I/O. Whoever owns a
-transport tells it what has happened, writes the bytes that it returns, and asks it what may be done.
+It has the whole state of one connection: the decoder and the encoder, the state of :mod:`proactor_echo.wire.lifecycle`,
+the first cause of its end, and the counters. It does no I/O. The owner of a transport reports to it what has happened,
+writes the bytes that it returns, and asks it what may be done.
 
 Its methods are of four kinds:
 
-1. **What has happened below**, told by the owner of the transport in the order of events:
+1. **What has happened on the transport**, reported by its owner in the order of events:
    :meth:`~FramedStream.connected`, :meth:`~FramedStream.feed`, :meth:`~FramedStream.feed_eof`,
    :meth:`~FramedStream.lost`.
 2. **What the application wants**: :meth:`~FramedStream.encode`, :meth:`~FramedStream.encode_many`,
-   :meth:`~FramedStream.send_eof`, :meth:`~FramedStream.close`, :meth:`~FramedStream.abort`, :meth:`~FramedStream.note`.
-   They change the state or return bytes; to carry it out is for the owner of the transport.
+   :meth:`~FramedStream.send_eof`, :meth:`~FramedStream.close`, :meth:`~FramedStream.abort`,
+   :meth:`~FramedStream.set_reason`. They change the state or return bytes; the owner of the transport does the rest.
 3. **Questions**: ``state``, ``can_receive``, ``can_send``, ``is_closing``, ``failure``, ``disconnect``,
    :attr:`~FramedStream.buffered`, :attr:`~FramedStream.stats`. Those that are asked for every message are plain
-   attributes, for reading only. (The counters may be added to, by whoever passes frames on without looking at them.)
+   attributes, for reading only. (An owner that passes frames on without decoding them may add to the counters.)
 4. **Errors**: :meth:`~FramedStream.cannot_send`, :meth:`~FramedStream.lost_error`,
    :meth:`~FramedStream.end_of_stream`, :meth:`~FramedStream.sign`, :meth:`~FramedStream.without_end_errors`. Every
    exception that is raised because the connection has ended knows its connection, so a program with several can tell.
 
 **The first cause.** What follows from an end is not the reason for it: a reset after our abort, an error while closing.
-So the first cause stays, with one exception. A wish to close that could not be carried out in good order gives way to
-what was in the way.
+So the first cause counts, with one exception: if a close fails or is cut short, the reason for that counts.
 """
 
 import copy
@@ -74,14 +73,14 @@ class FramedStream:
     """One connection of frames, without its socket.
 
     :param codec: how bytes become frames. Another may be set until :meth:`connected`.
-    :param peer: the other side; errors call it what :meth:`peer_name` says.
+    :param peer: the other side; errors name it as :meth:`peer_name` does.
     """
 
     __slots__ = (
         "_decoder",
         "_peer_ended",
         "_reason",
-        "_words",
+        "_text",
         "bytes_in",
         "bytes_out",
         "can_receive",
@@ -99,15 +98,15 @@ class FramedStream:
     def __init__(self, codec: Codec, peer: object = None) -> None:
         self.codec: Codec = codec
         self.peer: object = peer
-        #: Where the connection is in its life.
+        #: The state of the connection.
         self.state: ConnectionState = ConnectionState.OPENING
         #: Whether the peer may still send: OPEN and OUR_EOF.
         self.can_receive: bool = False
         #: Whether we may still send: OPEN and PEER_EOF.
         self.can_send: bool = False
-        #: Whether it was closed or aborted here, or is lost: nobody handles frames any more.
+        #: Whether it was closed or aborted here, or is lost: frames are no longer handled.
         self.is_closing: bool = False
-        #: What is wrong with the bytes of the peer, if something is: nothing is decoded after it.
+        #: The framing error in the bytes of the peer, if there was one: nothing is decoded after it.
         self.failure: FramingError | None = None
         #: Why the connection ended; None while it has not.
         self.disconnect: Disconnect | None = None
@@ -117,10 +116,10 @@ class FramedStream:
         self.frames_out: int = 0
         self._decoder: Decoder = _RAW_DECODER
         self._peer_ended = False
-        # Of the cause only the words are kept. The error itself leads, by its traceback, to the frames of whoever
-        # raised it and so to the connection: a cycle, which would keep all that has been received from being freed.
+        # Of the cause only the text is kept. The error itself refers, by its traceback, to the frames of the code that
+        # raised it and so to the connection: a cycle, which would keep everything received from being freed.
         self._reason: DisconnectReason | None = None
-        self._words = ""
+        self._text = ""
 
     def __repr__(self) -> str:
         return f"<FramedStream {self.peer_name() or 'unconnected'} {self.state}>"
@@ -128,21 +127,21 @@ class FramedStream:
     # -- 1. what has happened below ------------------------------------------------------------------------------
 
     def connected(self) -> None:
-        """Open the connection. What the codec's ``decoder()`` raises goes to the caller, and the state has changed."""
-        self._happened(Event.CONNECTED)
+        """Open the connection. If the codec's ``decoder()`` raises, the state has changed all the same."""
+        self._apply(Event.CONNECTED)
         if type(self.codec) is RawCodec:
             return  # whose decoder holds nothing, so one does for all connections
         decoder = self.codec.decoder()
         kind = type(decoder)
         usual = kind.feed is Decoder.feed and kind.eof is Decoder.eof
-        self._decoder = decoder if usual else _Fed(decoder)
+        self._decoder = decoder if usual else _FeedDecoder(decoder)
 
     def feed(self, data: BytesLike) -> list[bytes]:
-        """Take the bytes that have come; return the frames that are complete with them, which may be none.
+        """Decode the bytes that arrived; return the frames that are complete with them, which may be none.
 
-        Bytes that come when nothing may come are ignored. When the codec does not allow them, :attr:`failure` is set
-        and the frames before it are returned: handling those, and then ending the connection, is for the caller. What
-        else a codec of the application's own raises goes to the caller.
+        Bytes that arrive when nothing may arrive are ignored. If the codec does not allow them, :attr:`failure` is set
+        and the frames before them are returned: the caller handles those, and then ends the connection. Any other
+        exception of a codec is raised.
         """
         frames: list[bytes] = []
         if not self.can_receive or self.failure is not None:
@@ -158,7 +157,7 @@ class FramedStream:
         return frames
 
     def feed_eof(self) -> list[bytes]:
-        """Take the peer's end of file; return the frames that are complete by that. A second one changes nothing.
+        """Handle the peer's end of file; return the frames that are complete by that. A second one changes nothing.
 
         :attr:`failure` is set when it came inside a frame; what else is raised is as for :meth:`feed`.
         """
@@ -166,7 +165,7 @@ class FramedStream:
         if not self.can_receive:
             return frames
         self._peer_ended = True
-        self._happened(Event.PEER_EOF)
+        self._apply(Event.PEER_EOF)
         if self.failure is None:
             try:
                 self._decoder.decode_end(frames)
@@ -176,10 +175,10 @@ class FramedStream:
         return frames
 
     def lost(self, error: BaseException | None = None) -> Disconnect:
-        """Close the connection, which has ended with ``error`` or in good order; return why, by the first cause."""
-        self._happened(Event.LOST)
+        """Set the state to CLOSED: the connection has ended, with ``error`` or without. Return the first cause."""
+        self._apply(Event.LOST)
         self.is_closing = True
-        self.disconnect = disconnect = self._judged(error)
+        self.disconnect = disconnect = self._final_disconnect(error)
         return disconnect
 
     # -- 2. what the application wants ---------------------------------------------------------------------------
@@ -205,7 +204,7 @@ class FramedStream:
         return encoded
 
     def send_eof(self) -> bool:
-        """Send no more. Return whether an end of file is to be sent for it: not when sending was over before.
+        """End sending. Return whether an end of file is to be sent: not when sending had ended before.
 
         Raises :class:`~proactor_echo.errors.ProtocolStateError` while the connection is opening.
         """
@@ -213,40 +212,40 @@ class FramedStream:
             raise ProtocolStateError("cannot send an end of file: the connection is opening")
         if not self.can_send:
             return False
-        self._happened(Event.SEND_EOF)
+        self._apply(Event.SEND_EOF)
         return True
 
     def close(
         self, reason: DisconnectReason = DisconnectReason.LOCAL_CLOSE, error: BaseException | None = None
     ) -> bool:
-        """End the connection in good order. Return whether that is new: not when it was closing or closed before."""
+        """Close the connection. Return whether that is new: not when it was closing or closed before."""
         if self._reason is None:
-            self.note(reason, error)
+            self.set_reason(reason, error)
         if self.is_closing:
             return False
         self.is_closing = True
-        self._happened(Event.CLOSE)
+        self._apply(Event.CLOSE)
         return True
 
     def abort(self, reason: DisconnectReason, error: BaseException | None = None) -> bool:
-        """End the connection at once. Return whether that is new: not when it had ended before."""
-        self.note(reason, error, forced=True)
+        """Abort the connection. Return whether that is new: not when it had ended before."""
+        self.set_reason(reason, error, forced=True)
         if self.state is ConnectionState.CLOSED:
             return False
         self.is_closing = True
-        self._happened(Event.ABORT)
+        self._apply(Event.ABORT)
         return True
 
-    def note(self, reason: DisconnectReason, error: BaseException | None = None, *, forced: bool = False) -> None:
-        """Note that the connection is about to end for ``reason``; ``forced`` when not all that is unsent will be."""
+    def set_reason(self, reason: DisconnectReason, error: BaseException | None = None, *, forced: bool = False) -> None:
+        """Set why the connection is going to end, unless that is set. ``forced``: pending output will be dropped."""
         if self._reason is None or (forced and self._reason is DisconnectReason.LOCAL_CLOSE):
             self._reason = reason
-            self._words = f"{reason}: {escaped(str(error))}" if error is not None else str(reason)
+            self._text = f"{reason}: {escaped(str(error))}" if error is not None else str(reason)
 
     # -- 3. questions --------------------------------------------------------------------------------------------
 
     def peer_name(self) -> str:
-        """Return the peer as text; for a subclass that knows better than ``str()``."""
+        """Return the peer as text; a subclass may override it."""
         return str(self.peer or "")
 
     @property
@@ -256,7 +255,7 @@ class FramedStream:
 
     @property
     def decoder(self) -> Decoder:
-        """What finds the frames; for whoever passes them on as they came: see :meth:`Decoder.skim`."""
+        """The decoder; for an owner that passes frames on as they came: see :meth:`Decoder.skim`."""
         return self._decoder
 
     @property
@@ -267,20 +266,20 @@ class FramedStream:
     # -- 4. errors -----------------------------------------------------------------------------------------------
 
     def cannot_send(self) -> ProactorEchoError:
-        """Return the exception for whoever wants to send when nothing may be sent."""
+        """Return the exception for sending when nothing may be sent."""
         if self.disconnect is not None or self._reason not in (None, DisconnectReason.LOCAL_CLOSE):
-            return self.lost_error(self.disconnect or self._judged(None))
+            return self.lost_error(self.disconnect or self._final_disconnect(None))
         if self.state is ConnectionState.OUR_EOF:
             return ProtocolStateError("cannot send after send_eof(), which told the peer that nothing more comes")
         return ProtocolStateError(f"cannot send: the connection is {self.state}")
 
     def lost_error(self, disconnect: Disconnect) -> Disconnected:
-        """Return the exception for whoever still wants to use the connection, which ended like this."""
+        """Return the exception for using a connection that has ended like this."""
         text = f"{self.peer_name()}: {disconnect.text}"
         return self.sign(Disconnected(text, reason=disconnect.reason, number=disconnect.number))
 
     def end_of_stream(self) -> EndOfStream:
-        """Return the exception for whoever wants a frame after the last one."""
+        """Return the exception for receiving after the last frame."""
         return self.sign(EndOfStream(f"{self.peer_name()}: no more frames"))
 
     def sign(self, error: E) -> E:
@@ -299,22 +298,22 @@ class FramedStream:
 
     # -- below: how the pieces above do it -----------------------------------------------------------------------
 
-    def _happened(self, event: Event) -> None:
+    def _apply(self, event: Event) -> None:
         found = _NEXT.get((self.state, event))
         if found is None:
-            next_state(self.state, event)  # says what is wrong
+            next_state(self.state, event)  # raises
         else:
             self.state, self.can_receive, self.can_send = found
 
     def _failed(self, error: FramingError) -> None:
-        self._decoder._fail(error, [])  # it holds nothing any more; the frames before the error are the caller's
-        self.failure = copy.copy(error)  # which has no traceback, and so leads nowhere
+        self._decoder._fail(error, [])  # frees its buffer; the frames before the error are the caller's
+        self.failure = copy.copy(error)  # without a traceback, which would refer to us
 
-    def _judged(self, error: BaseException | None) -> Disconnect:
-        """Judge by what was noted and by what the transport says."""
+    def _final_disconnect(self, error: BaseException | None) -> Disconnect:
+        """Return why the connection ended: the first cause, else the error of the transport."""
         reason = self._reason
         if reason is not None and reason is not DisconnectReason.LOCAL_CLOSE:
-            return Disconnect(reason, None, self._words)
+            return Disconnect(reason, None, self._text)
         if error is not None:
             return classify(error)
         return _END_OF_FILE if self._peer_ended else _LOCAL_CLOSE
@@ -323,7 +322,7 @@ class FramedStream:
         return isinstance(error, ProactorEchoError) and error.ending is self
 
 
-#: What each event makes of each state, and whether the peer and we may still send then.
+#: The next state for each pair of state and event, and whether it can receive and can send.
 _NEXT: Final = {cause: (after, after in MAY_RECEIVE, after in MAY_SEND) for cause, after in TRANSITIONS.items()}
 
 _END_OF_FILE, _LOCAL_CLOSE = (
@@ -331,8 +330,8 @@ _END_OF_FILE, _LOCAL_CLOSE = (
 )
 
 
-class _Fed(Decoder):
-    """A decoder of the application's own that has a ``feed()`` or ``eof()`` of its own too."""
+class _FeedDecoder(Decoder):
+    """A decoder of the application that overrides ``feed()`` or ``eof()``."""
 
     def __init__(self, decoder: Decoder) -> None:
         super().__init__()
@@ -360,5 +359,5 @@ class _Fed(Decoder):
             raise
 
 
-#: That of every connection without a codec of its own, and of those which are not open yet.
+#: The decoder of every connection without a codec, and of those which are not open yet.
 _RAW_DECODER: Final = RawCodec().decoder()

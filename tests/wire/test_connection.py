@@ -119,7 +119,7 @@ def test_any_order_of_events_leaves_what_the_table_says(seed: int) -> None:
 def event(rng: random.Random, reference: Reference) -> str:
     if reference.may(Event.CONNECTED) and rng.random() < 0.8:
         return "connected"
-    return rng.choice(["feed"] * 6 + ["encode"] * 3 + ["eof", "send_eof", "note", "close", "abort", "lost"])
+    return rng.choice(["feed"] * 6 + ["encode"] * 3 + ["eof", "send_eof", "set_reason", "close", "abort", "lost"])
 
 
 def happens(what: str, rng: random.Random, stream: FramedStream, reference: Reference) -> None:
@@ -138,9 +138,9 @@ def happens(what: str, rng: random.Random, stream: FramedStream, reference: Refe
             reference.end()
         case "send_eof":
             send_eof(stream, reference)
-        case "note":
+        case "set_reason":
             reference.causes.append((Reason.FRAMING, False))
-            stream.note(Reason.FRAMING, ValueError("as the peer wrote it: \n"))
+            stream.set_reason(Reason.FRAMING, ValueError("as the peer wrote it: \n"))
         case "close":
             reason = rng.choice([Reason.LOCAL_CLOSE, Reason.IDLE_TIMEOUT])
             reference.causes.append((reason, False))

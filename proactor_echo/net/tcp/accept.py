@@ -1,7 +1,7 @@
-"""The accept pipeline of a server: connections taken from listening sockets, whatever goes wrong.
+"""The accept pipeline of a server: accepting connections on listening sockets, and going on after every error.
 
-:class:`BaseAcceptPipeline` is what a server asks of one, and what does not depend on how connections are accepted. It
-owns the slots of ``max_connections``. :class:`NativeAcceptPipeline` accepts on our own event loops, which have the
+:class:`BaseAcceptPipeline` is the interface for a server, with the part that does not depend on how connections are
+accepted: the slots of ``max_connections``. :class:`NativeAcceptPipeline` accepts on our own event loops, which have
 accepting built in: no tasks, only callbacks. On any other loop it is
 :class:`~proactor_echo.net.stock.accept.StockAcceptPipeline`.
 
@@ -32,9 +32,9 @@ logger: logging.Logger = logging.getLogger("proactor_echo.net")
 class BaseAcceptPipeline(abc.ABC):
     """Accept from ``listeners`` and call ``connected(sock, address)`` for each connection.
 
-    At most ``max_connections`` are handed over at once: call :meth:`leave` when one of them has ended. ``failed`` is
-    called for each accept error, ``refused`` for each connection that arrived too late to be handed over. ``accepts``
-    bounds the accepts of a listener that wait with the kernel, where there are such.
+    At most ``max_connections`` are served at once: call :meth:`leave` when one of them has ended. ``failed`` is called
+    for each accept error, ``refused`` for each connection that arrived too late to be served. ``accepts`` bounds the
+    outstanding accepts of a listener, on a proactor loop.
     """
 
     def __init__(
@@ -70,20 +70,20 @@ class BaseAcceptPipeline(abc.ABC):
         """Accept again: there is a slot."""
 
     def leave(self) -> None:
-        """Give back the slot of a connection that has ended."""
+        """Free the slot of a connection that has ended."""
         if self._slots is None:
             return
         self._slots += 1
         if self._closing:
             return
         while self._waiting and self._slots:
-            if not self._hand_over(*self._waiting.popleft()):
+            if not self._serve(*self._waiting.popleft()):
                 self._slots += 1
         if self._slots == 1:
             self._resume()
 
     def stop(self) -> None:
-        """Accept no more, from this moment on; what has arrived and has no slot is refused."""
+        """Stop accepting at once; a connection that waits for a slot is refused."""
         self._closing = True
         while self._waiting:
             self._waiting.popleft()[0].close()
@@ -96,18 +96,18 @@ class BaseAcceptPipeline(abc.ABC):
     # -- what the two ways of accepting report -------------------------------------------------------------------
 
     def _arrived(self, sock: socket.socket, address: Address) -> None:
-        """Hand a connection over, hold it until there is a slot, or refuse it, since the server is closing."""
+        """Serve a connection, hold it until there is a slot, or refuse it because the server is closing."""
         if self._closing:
             sock.close()
             self._refused()
         elif self._slots == 0:
             self._waiting.append((sock, address))
             self._pause()  # a listener may have come back from a pause of its own
-        elif not self._hand_over(sock, address):
+        elif not self._serve(sock, address):
             self.leave()
 
-    def _hand_over(self, sock: socket.socket, address: Address) -> bool:
-        """Take a slot and serve; whether that began. When not, that is logged and the socket closed."""
+    def _serve(self, sock: socket.socket, address: Address) -> bool:
+        """Take a slot and begin to serve; return whether that worked. If not, it is logged and the socket closed."""
         if self._slots is not None:
             self._slots -= 1
             if not self._slots:
@@ -137,7 +137,7 @@ class NativeAcceptPipeline(BaseAcceptPipeline):
         loop = native(asyncio.get_running_loop())
         assert loop is not None
         # Without a limit there is nothing to ask for; and nothing arrives at a pipeline of the loop that was closed.
-        arrived = self._hand_over if self._slots is None else self._arrived
+        arrived = self._serve if self._slots is None else self._arrived
         for listener in self._listeners:
             self._pipelines += (
                 loop.accept_connections(
@@ -146,7 +146,7 @@ class NativeAcceptPipeline(BaseAcceptPipeline):
             )
 
     def stop(self) -> None:
-        """Accept no more, from this moment on."""
+        """Stop accepting at once."""
         super().stop()
         for pipeline in self._pipelines:
             pipeline.close()

@@ -1,4 +1,4 @@
-"""What may be set for a connection before it is made."""
+"""The settings of a connection, which are set before it is made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ConfiguredProtocol(asyncio.Protocol):
     codec: Codec = RawCodec()
     write_limit: tuple[int, int] | None = None
 
-    #: Seconds for which a closing connection may hand nothing of what is owed to the system before the rest is dropped.
+    #: Seconds after which a closing connection drops its pending output, if the system takes none of it meanwhile.
     close_timeout: float = 10.0
 
     #: Called with each exception of the code that serves this connection, before it is logged: for a test, say.

@@ -38,8 +38,8 @@ from proactor_echo.wire.lifecycle import ConnectionState
 
 __all__ = ["Connection"]
 
-#: Bytes that a sender who never waits sends before they leave, and before it lets others run.
-_GATHER = 65536
+#: Bytes that a task may send without waiting before they are written, and before other tasks run.
+_FLUSH_SIZE = 65536
 
 
 class Connection:
@@ -74,7 +74,7 @@ class Connection:
 
         Raises :class:`EndOfStream` after the last frame once the peer (or we) ended the connection in an orderly way,
         :class:`Disconnected` when it broke, :class:`FramingError` when the bytes are no frames. Frames received
-        before the end are always handed over first. One task may receive at a time.
+        before the end are always returned first. One task may receive at a time.
         """
         while not self._frames:
             await self._more_frames()
@@ -124,13 +124,13 @@ class Connection:
     async def send(self, frame: BytesLike) -> None:
         """Send one frame, after waiting while the peer is slow.
 
-        Frames sent in one turn of the loop leave together. When it is cancelled, nothing of this frame was sent.
+        Frames sent in one iteration of the loop are written together. A cancelled call sends nothing of its frame.
 
         Raises :class:`FramingError` for a frame that the codec cannot carry, :class:`ProtocolStateError` after our
         own end of file, :class:`Disconnected` when the connection has ended.
         """
-        if self._sent_at_once >= _GATHER or self._protocol._write_paused:
-            await self._room()
+        if self._sent_at_once >= _FLUSH_SIZE or self._protocol._write_paused:
+            await self._wait_writable()
         stream = self._stream
         if not stream.can_send:
             raise stream.cannot_send()
@@ -148,8 +148,8 @@ class Connection:
         All of them are sent or, when it raises or is cancelled, none; it waits before the first, not in between. Raises
         as :meth:`send` does.
         """
-        if self._sent_at_once >= _GATHER or self._protocol._write_paused:
-            await self._room()
+        if self._sent_at_once >= _FLUSH_SIZE or self._protocol._write_paused:
+            await self._wait_writable()
         encoded = self._stream.encode_many(frames)
         if not self._out:
             self._call_at_iteration_end(self._protocol._flush)
@@ -173,11 +173,11 @@ class Connection:
         else:
             self._protocol._write(encoded)
 
-    async def _room(self) -> None:
-        """Wait while the peer is slow, and let others run after so many bytes."""
+    async def _wait_writable(self) -> None:
+        """Wait while the peer is slow, and let other tasks run after so many bytes."""
         protocol = self._protocol
         while True:
-            if self._sent_at_once >= _GATHER:
+            if self._sent_at_once >= _FLUSH_SIZE:
                 self._sent_at_once = 0
                 protocol._flush()
                 await asyncio.sleep(0)
@@ -198,10 +198,10 @@ class Connection:
         return self._protocol.send_eof()
 
     def close(self) -> Started[None]:
-        """Send what is owed, then end the connection. Doing it twice is harmless.
+        """Send the pending output, then end the connection. Doing it twice is harmless.
 
         Closing begins with the call; ``await`` waits until the connection has ended. That is bounded: when the system
-        takes nothing of what is owed for ``close_timeout`` seconds, because the peer does not, the rest is dropped.
+        takes no pending output for ``close_timeout`` seconds, because the peer does not read, the rest is dropped.
         """
         return self._protocol.close()
 
@@ -237,7 +237,7 @@ class Connection:
 
     @property
     def protocol(self) -> StreamProtocol:
-        """What a transport of any asyncio loop is given for this connection."""
+        """The protocol of this connection, for a transport of any asyncio loop."""
         return self._protocol
 
     @property
@@ -252,7 +252,7 @@ class Connection:
 
     @property
     def state(self) -> ConnectionState:
-        """Where the connection is in its life."""
+        """The state of the connection."""
         return self._stream.state
 
     @property
@@ -267,7 +267,7 @@ class Connection:
 
     @property
     def stats(self) -> ConnectionStats:
-        """What passed so far."""
+        """The counters of the connection."""
         return self._stream.stats
 
     @property
@@ -282,7 +282,7 @@ class Connection:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is owed either way and somebody is waiting for the next frame."""
+        """Whether there is no pending output, no frame in the queue, and a task waits for the next one."""
         return self._protocol.idle
 
     def without_end_errors(self, error: BaseException) -> BaseException | None:
@@ -294,5 +294,5 @@ class Connection:
 
     @property
     def get_buffer(self) -> object:
-        """Nothing: ``loop.start_tls()``, given the connection for a protocol, is refused as with its protocol."""
+        """Refuse ``loop.start_tls()``, if it is given the connection instead of its protocol."""
         return self._protocol.get_buffer

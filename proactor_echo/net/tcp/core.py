@@ -1,11 +1,12 @@
 """StreamProtocol: the I/O of one connection, on any asyncio event loop.
 
-What a connection *is* stands in its :class:`~proactor_echo.wire.connection.FramedStream`: state, decoder, counters, and
-the cause of its end. Here is what surrounds that: the transport, gathered output, two timers, the socket.
+The state of a connection, its decoder, its counters and the cause of its end are in its
+:class:`~proactor_echo.wire.connection.FramedStream`. Here is the I/O around that: the transport, pending output, two
+timers, the socket.
 
-Whoever ends a connection, and however, it comes to its end in one place, :meth:`StreamProtocol.connection_lost`, which
-leaves one :class:`~proactor_echo.errors.Disconnect`. What its callbacks raise stays here: it ends the connection, and
-never reaches the transport.
+However a connection ends, its end is handled in one place, :meth:`StreamProtocol.connection_lost`, which sets one
+:class:`~proactor_echo.errors.Disconnect`. An exception of a callback ends the connection, and never reaches the
+transport.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ __all__ = ["StreamProtocol"]
 
 
 class StreamProtocol(ConfiguredProtocol):
-    """One connection on a transport: opened, written to, half-closed, ended, and held up by a peer that does not read.
+    """One connection on a transport: opening, writing, half-close, closing, back pressure.
 
-    A subclass says in :meth:`data_received` and :meth:`_handle_last` what becomes of the frames, and what happens when
-    the peer sends what is no frame (:meth:`_framing_failed`).
+    A subclass handles the frames, in :meth:`data_received` and :meth:`_handle_last`, and bytes of the peer that are no
+    frame (:meth:`_framing_failed`).
     """
 
-    # What most connections never change is kept in the class: making a connection is work that is done often.
+    # Attributes that most connections never change are in the class: connections are made often.
     _transport: asyncio.Transport = cast("asyncio.Transport", None)
     _write_paused = False
     _tls = False
     _resetting = False
-    _end_told = False
+    _end_reported = False
     _observer: ConnectionObserver | None = None
     _socket: socket.socket | None = None
     _closer: StallTimer | None = None
@@ -52,7 +53,7 @@ class StreamProtocol(ConfiguredProtocol):
 
     def __init__(self) -> None:
         self._stream = SocketStream(self.codec)
-        self._out: list[bytes] = []  # encoded, and to be written in one
+        self._out: list[bytes] = []  # encoded frames that are written together
 
     # -- for subclasses ------------------------------------------------------------------------------------------
 
@@ -60,18 +61,18 @@ class StreamProtocol(ConfiguredProtocol):
         """Handle the new connection; sending works from here on."""
 
     def end_received(self) -> None:
-        """Handle the peer's end of file, after its last frame. The default sends what is owed, then ends too."""
+        """Handle the peer's end of file, after its last frame. By default the connection is closed."""
         self._close(DisconnectReason.LOCAL_CLOSE)
 
     def connection_closed(self, disconnect: Disconnect) -> None:
-        """Handle the end of the connection, called exactly once; ``disconnect`` tells why."""
+        """Handle the end of the connection, called exactly once; ``disconnect`` is the reason."""
 
     # -- ending --------------------------------------------------------------------------------------------------
 
     def send_eof(self) -> Started[None]:
         """Send our end of file after everything sent so far; receiving goes on. Doing it twice is harmless.
 
-        It is done when the call returns; it may be awaited all the same.
+        It is done when the call returns; the result may be awaited, and need not be.
         """
         stream, transport = self._stream, self._transport
         if stream.can_send:
@@ -81,7 +82,7 @@ class StreamProtocol(ConfiguredProtocol):
                 raise ProtocolStateError("this transport (TLS) cannot send an end of file and go on receiving")
             self._flush()
         if stream.send_eof():
-            # The stock transports let the shutdown() of a socket fail that the peer has just reset. Reading tells why.
+            # On a socket that the peer has just reset, shutdown() of stock transports fails. Reading gets the reason.
             with contextlib.suppress(OSError):
                 transport.write_eof()
             self._state_changed()
@@ -90,10 +91,10 @@ class StreamProtocol(ConfiguredProtocol):
         return Started(nothing_to_wait_for)
 
     def close(self) -> Started[None]:
-        """Send what is owed, then end the connection. Doing it twice is harmless.
+        """Send the pending output, then end the connection. Doing it twice is harmless.
 
         Closing begins with the call; ``await`` waits until the connection has ended. That is bounded: when the system
-        takes nothing of what is owed for ``close_timeout`` seconds, because the peer does not, the rest is dropped.
+        takes no pending output for ``close_timeout`` seconds, because the peer does not read, the rest is dropped.
         """
         self._close(DisconnectReason.LOCAL_CLOSE)
         return Started(self._until_closed)
@@ -122,7 +123,7 @@ class StreamProtocol(ConfiguredProtocol):
 
     @property
     def state(self) -> ConnectionState:
-        """Where the connection is in its life."""
+        """The state of the connection."""
         return self._stream.state
 
     @property
@@ -132,11 +133,11 @@ class StreamProtocol(ConfiguredProtocol):
 
     @property
     def stats(self) -> ConnectionStats:
-        """What passed so far."""
+        """The counters of the connection."""
         return self._stream.stats
 
     def add_stats_to(self, total: ConnectionStats) -> None:
-        """Add what passed so far to the counters of a server."""
+        """Add the counters of the connection to those of a server."""
         total.add(self._stream)
 
     @property
@@ -157,11 +158,11 @@ class StreamProtocol(ConfiguredProtocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is owed either way: no frame half received, nothing waiting to be sent."""
+        """Whether there is no pending output, and no part of a frame received."""
         transport = self._transport
         return transport is None or not (self._stream.buffered or self._out or transport.get_write_buffer_size())
 
-    # -- for whoever made the protocol, before and while it is connected -----------------------------------------
+    # -- for servers and clients ---------------------------------------------------------------------------------
 
     def attach(
         self, observer: ConnectionObserver | None, sock: socket.socket | None = None, address: Address | None = None
@@ -182,7 +183,7 @@ class StreamProtocol(ConfiguredProtocol):
     def drain(self) -> None:
         """End as if the peer had sent its end of file now, unless the connection is ending already."""
         if self._stream.can_receive:
-            self._tell_end()
+            self._report_end()
 
     def abort_for(self, reason: DisconnectReason, error: BaseException | None = None) -> None:
         """End the connection at once, for ``reason``."""
@@ -205,9 +206,9 @@ class StreamProtocol(ConfiguredProtocol):
 
     @property
     def get_buffer(self) -> Callable[[int], bytearray]:
-        """Nothing: ``loop.start_tls()`` is refused here, where it asks whether this is a BufferedProtocol.
+        """Refuse ``loop.start_tls()``, which looks here whether this is a BufferedProtocol.
 
-        It would put TLS below what is received, and leave this connection sending in clear text on its old transport.
+        It would decrypt what is received, and leave this connection sending in clear text on its old transport.
         """
         if self._stream.state is not ConnectionState.OPENING:
             raise ProtocolStateError(
@@ -236,7 +237,7 @@ class StreamProtocol(ConfiguredProtocol):
             self._raised(error)
 
     def eof_received(self) -> bool:
-        """Note the peer's end of file, once: a paused proactor transport of the standard library reports it twice."""
+        """Handle the peer's end of file once: a paused proactor transport of the standard library reports it twice."""
         stream = self._stream
         if stream.can_receive:
             both_ended = stream.state is ConnectionState.OUR_EOF
@@ -249,19 +250,19 @@ class StreamProtocol(ConfiguredProtocol):
                 if frames:
                     self._handle_last(frames)
                 if stream.failure is None:
-                    self._tell_end()
+                    self._report_end()
                 else:
                     self._framing_failed()
             if both_ended:
                 self._close(DisconnectReason.LOCAL_CLOSE)
-        # Keeping the transport open is ours to decide; TLS cannot be half closed and asyncio warns when asked to.
+        # True keeps the transport open. TLS cannot be half-closed, and asyncio warns when asked to.
         return not self._tls
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the connection's life (called by the transport, once)."""
+        """Handle the end of the connection (called by the transport, once)."""
         if self._idle is not None:
             self._idle.cancel()
-            self._idle = None  # it knows us: a cycle would be left to the garbage collector
+            self._idle = None  # it refers to us: a cycle would be left to the garbage collector
         if self._closer is not None:
             self._closer.cancel()
             self._closer = None
@@ -277,7 +278,7 @@ class StreamProtocol(ConfiguredProtocol):
             self._raised(error)
         if self._closers is not None:
             wake(self._closers)
-        observer, self._observer = self._observer, None  # which knows us too
+        observer, self._observer = self._observer, None  # which refers to us too
         if observer is not None:
             observer.connection_closed(self, disconnect)
 
@@ -287,14 +288,14 @@ class StreamProtocol(ConfiguredProtocol):
         self._pause_reading()
 
     def resume_writing(self) -> None:
-        """Read on (called by the transport)."""
+        """Resume reading (called by the transport)."""
         self._write_paused = False
         self._resume_reading()
 
     # -- what a subclass adds ------------------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        """Get ready for the first bytes; what this raises ends the connection."""
+        """Open the connection; an exception in it ends the connection."""
         self._stream.codec = self.codec
         self._stream.connected()
         self._state_changed()
@@ -307,31 +308,31 @@ class StreamProtocol(ConfiguredProtocol):
         raise NotImplementedError
 
     def _framing_failed(self) -> None:
-        """Handle that the peer sent what is no frame: the stream's ``failure``. What came before it was handled."""
+        """Handle bytes that are no frame, the stream's ``failure``. The frames before them were handled."""
         raise NotImplementedError
 
     def _state_changed(self) -> None:
-        """Tell whoever waits for a change of the state; the callback form has nobody."""
+        """Wake tasks that wait for a change of the state; the callback form has none."""
 
     # -- below: how the pieces above do it -----------------------------------------------------------------------
 
     async def _until_closed(self) -> None:
         await self.wait_closed()
 
-    def _tell_end(self) -> None:
-        if not self._end_told:
-            self._end_told = True
+    def _report_end(self) -> None:
+        if not self._end_reported:
+            self._end_reported = True
             try:
                 self.end_received()
             except BaseException as error:
                 self._raised(error)
 
     def _flush(self) -> None:
-        """Write what was gathered."""
+        """Write the frames that are to be written together."""
         out = self._out
         if out:
             data = b"".join(out)
-            out.clear()  # the list stays: a Connection has it too
+            out.clear()  # and not a new list: a Connection refers to it too
             self._stream.bytes_out += len(data)
             if self._idle is not None:
                 self._idle.touch()
@@ -363,7 +364,7 @@ class StreamProtocol(ConfiguredProtocol):
         self._state_changed()
         if transport is not None and not transport.is_closing():
             transport.close()
-            # A TLS peer has to say goodbye as well, for which asyncio would wait 30 seconds.
+            # A TLS peer has to send its close_notify too, for which asyncio would wait 30 seconds.
             if self._tls or transport.get_write_buffer_size():
                 self._closer = StallTimer(self.close_timeout, transport.get_write_buffer_size, self._stalled)
 
@@ -383,7 +384,7 @@ class StreamProtocol(ConfiguredProtocol):
         self._close(DisconnectReason.IDLE_TIMEOUT)
 
     def _raised(self, error: BaseException) -> None:
-        """End the connection of the callback that let this out, unless it is to end the program."""
+        """End the connection because a callback raised ``error``, unless that is to end the program."""
         if isinstance(error, KeyboardInterrupt | SystemExit):
             raise error
         self.handler_failed(error)  # CancelledError too: the result of a cancelled future raises it

@@ -1,19 +1,17 @@
 """FramedProtocol: frames instead of bytes, in callbacks, on any asyncio event loop.
 
-The life of one message: the transport calls :meth:`FramedProtocol.data_received` with the bytes of one read; the
-codec's decoder turns them into frames; :meth:`frames_received` hands them on; what the application sends while it is
-there is gathered and leaves in **one** ``transport.write`` when it returns. Outside that call a frame is written at
-once.
+The way of one message: the transport calls :meth:`FramedProtocol.data_received` with the bytes of one read. The codec's
+decoder turns them into frames, and :meth:`frames_received` gets these. What the application sends during that call is
+written in **one** ``transport.write`` when it returns. Outside that call a frame is written at once.
 
-Back pressure needs nothing from the application: when the peer does not read, asyncio calls ``pause_writing`` and the
-protocol stops reading from that peer, so what is owed to it is bounded by the transport's high-water mark and one
-read.
+Back pressure is automatic: when the peer does not read, asyncio calls ``pause_writing`` and the protocol stops reading
+from that peer. So the pending output is bounded by the transport's high-water mark and the answers to one read.
 
-One read may hold tens of thousands of tiny frames. They are handed on in portions of :data:`FRAMES_AT_ONCE`, one in
-each iteration of the loop, so that other connections get their turn. Reading is paused meanwhile, and what came after
+One read may hold tens of thousands of tiny frames. They are delivered in portions of :data:`FRAMES_AT_ONCE`, one in
+each iteration of the loop, so that other connections are not delayed. Reading is paused meanwhile, and what came after
 the frames (an end of file, a framing error, the loss of the connection) waits until they have been delivered.
 
-How a connection begins and ends is in :mod:`proactor_echo.net.tcp.core`, what it is in
+How a connection begins and ends is in :mod:`proactor_echo.net.tcp.core`, its state in
 :mod:`proactor_echo.wire.connection`.
 """
 
@@ -47,20 +45,22 @@ class FramedProtocol(StreamProtocol):
 
         await loop.create_server(Shout, "127.0.0.1", 9000)
 
-    ``codec`` may be set on the class or given to the constructor; the default hands over the bytes of each read.
-    ``write_limit`` is ``(high, low)`` in bytes for the transport's write buffer, ``None`` for asyncio's own.
+    :param codec: how bytes become frames; may be set on the class instead. The default delivers the bytes of each read.
+    :param write_limit: ``(high, low)`` in bytes for the transport's write buffer, ``None`` for asyncio's own.
+
     An exception in one of the callbacks below ends this connection with one log record, and nothing else.
     """
 
-    _gathering = False
+    _batching = False
 
-    # While a rest of a read waits, and not otherwise: its frames, what comes after them, and the callback for the next.
+    # Only while frames of a read remain to be delivered: these frames, what is to be done after them, and the callback
+    # for the next portion.
     _portion = FRAMES_AT_ONCE
     _at_once = _portion  # 0 then, so that asking for the length of what came is enough
-    _rest: deque[bytes] | None = None
-    _after_rest: list[Callable[[], object]]
+    _remaining: deque[bytes] | None = None
+    _after_remaining: list[Callable[[], object]]
     _next_portion: asyncio.Handle | None = None
-    _broken_off = False  # the connection was lost while a rest waited
+    _lost_early = False  # the connection was lost while frames remained
 
     def __init__(self, codec: Codec | None = None, *, write_limit: tuple[int, int] | None = None) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class FramedProtocol(StreamProtocol):
         own end of file, :class:`Disconnected` when the connection has ended.
         """
         encoded = self._stream.encode(frame)
-        if self._gathering or self._out:
+        if self._batching or self._out:
             self._out.append(encoded)
         else:
             self._write(encoded)
@@ -106,13 +106,13 @@ class FramedProtocol(StreamProtocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is owed either way: no frame half received or waiting, nothing waiting to be sent."""
-        return not self._rest and super().idle
+        """Whether there is no pending output, no part of a frame received, and no frame to be delivered."""
+        return not self._remaining and super().idle
 
     # -- asyncio.Protocol: called by the transport ---------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
-        """Decode the bytes of one read and hand the frames on (called by the transport)."""
+        """Decode the bytes of one read and deliver the frames (called by the transport)."""
         if self._idle is not None:
             self._idle.touch()
         stream = self._stream
@@ -124,110 +124,110 @@ class FramedProtocol(StreamProtocol):
         if len(frames) > self._at_once:
             self._deliver_in_portions(frames)
         elif frames:
-            self._hand_over(frames)
+            self._deliver(frames)
         if stream.failure is not None:
             self._framing_failed()
 
     def eof_received(self) -> bool:
-        """Note the peer's end of file (called by the transport)."""
-        if self._rest is None:
+        """Handle the peer's end of file (called by the transport)."""
+        if self._remaining is None:
             return super().eof_received()
-        self._after_rest.append(super().eof_received)
+        self._after_remaining.append(super().eof_received)
         return not self._tls
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the connection's life (called by the transport, once)."""
-        if self._rest is not None and exc is not None and self._stream.can_receive:
-            self._broken_off = True
-            self._after_rest.append(functools.partial(super().connection_lost, exc))
+        """Handle the end of the connection (called by the transport, once)."""
+        if self._remaining is not None and exc is not None and self._stream.can_receive:
+            self._lost_early = True
+            self._after_remaining.append(functools.partial(super().connection_lost, exc))
             self._close_socket()
-            self._plan_portion()
+            self._schedule_portion()
             return
-        if self._rest is not None:  # closed here: what was not delivered is dropped
-            self._rest = None
-            self._after_rest.clear()
+        if self._remaining is not None:  # closed here: what was not delivered is dropped
+            self._remaining = None
+            self._after_remaining.clear()
         super().connection_lost(exc)
 
     def resume_writing(self) -> None:
         """Go on (called by the transport)."""
-        if self._rest is None:
+        if self._remaining is None:
             super().resume_writing()
         else:
             self._write_paused = False
-            self._plan_portion()
+            self._schedule_portion()
 
     # -- below: how the pieces above do it -----------------------------------------------------------------------
 
     def _handle_last(self, frames: list[bytes]) -> None:
-        self._hand_over(frames)
+        self._deliver(frames)
 
-    def _hand_over(self, frames: list[bytes]) -> None:
-        self._gathering = True
+    def _deliver(self, frames: list[bytes]) -> None:
+        self._batching = True
         try:
             self.frames_received(frames)
         except BaseException as error:
             self._raised(error)
-        self._gathering = False
-        if self._broken_off:
-            self._out.clear()  # there is nobody who could get it
+        self._batching = False
+        if self._lost_early:
+            self._out.clear()  # the connection is lost
         elif self._out:
             self._flush()
 
     def _framing_failed(self) -> None:
-        """End the connection because of what the peer sent; what is owed to it still goes out."""
-        if self._rest is None:
+        """Close the connection because of what the peer sent; the pending output is still sent."""
+        if self._remaining is None:
             self._close(DisconnectReason.FRAMING, self._stream.failure)
         else:
-            self._after_rest.append(self._framing_failed)
+            self._after_remaining.append(self._framing_failed)
 
     def _close(self, reason: DisconnectReason, error: BaseException | None = None) -> None:
-        if self._broken_off and self._rest is not None:  # closed by a frame that came before the loss was told
-            self._broken_off = False
-            self._rest.clear()
+        if self._lost_early and self._remaining is not None:  # a frame closed it before the loss is reported
+            self._lost_early = False
+            self._remaining.clear()
         super()._close(reason, error)
 
     # -- a read of many frames -----------------------------------------------------------------------------------
 
     def _deliver_in_portions(self, frames: list[bytes]) -> None:
-        if self._rest is not None:  # the transport had read on already
-            self._rest.extend(frames)
+        if self._remaining is not None:  # the transport had read on already
+            self._remaining.extend(frames)
             return
-        self._rest = deque(frames)
-        self._after_rest = []
+        self._remaining = deque(frames)
+        self._after_remaining = []
         self._pause_reading()
-        self._rest_waits(True)
+        self._set_waiting(True)
         self._deliver_portion()
 
-    def _rest_waits(self, waits: bool) -> None:
-        """Note that all that comes has to wait from now on, or has no longer to."""
+    def _set_waiting(self, waits: bool) -> None:
+        """Note whether what arrives from now on has to wait for frames that remain."""
         self._at_once = 0 if waits else self._portion
 
-    def _plan_portion(self) -> None:
+    def _schedule_portion(self) -> None:
         if self._next_portion is None:
             self._next_portion = asyncio.get_running_loop().call_soon(self._deliver_portion)
 
     def _deliver_portion(self) -> None:
         self._next_portion = None
-        rest = self._rest
+        rest = self._remaining
         if rest is None:
             return
         if self._stream.can_receive:
-            if not self._broken_off and (self._write_paused or self._transport.is_closing()):
+            if not self._lost_early and (self._write_paused or self._transport.is_closing()):
                 return  # resume_writing() or connection_lost() goes on
             if self._idle is not None:
                 self._idle.touch()
             portion = [rest.popleft() for _ in range(min(len(rest), self._portion))]
-            self._hand_over(portion)
+            self._deliver(portion)
             if rest and self._stream.can_receive:
-                self._plan_portion()
+                self._schedule_portion()
                 return
         # All are delivered, or the connection is closing and the others are dropped.
-        self._rest = None
-        self._rest_waits(False)
-        if not self._after_rest:
+        self._remaining = None
+        self._set_waiting(False)
+        if not self._after_remaining:
             if not self._write_paused:
                 self._resume_reading()
             return
-        after, self._after_rest = self._after_rest, []
+        after, self._after_remaining = self._after_remaining, []
         for each in after:
             each()

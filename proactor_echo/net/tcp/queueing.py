@@ -18,10 +18,10 @@ PER_FRAME = 48
 
 
 class QueueingProtocol(StreamProtocol):
-    """What is below a :class:`~proactor_echo.net.tcp.connection.Connection`: it queues what comes, and wakes who waits.
+    """The protocol of a :class:`~proactor_echo.net.tcp.connection.Connection`: it queues frames, and wakes waiters.
 
-    It does not know the connection, only what that looks at: the two would be a cycle, and left to the garbage
-    collector.
+    It does not refer to the connection, only to objects that both share: the two would be a cycle, and left to the
+    garbage collector.
     """
 
     read_paused: bool = False
@@ -41,7 +41,7 @@ class QueueingProtocol(StreamProtocol):
         self._read_limit = read_limit
 
     def refill(self) -> None:
-        """Bring the next frames within the reach of the receiver."""
+        """Move the next frames into ``frames``, from which the receiver takes them."""
         frames, later = self.frames, self.later
         while later and len(frames) < FRAMES_AT_ONCE:
             frames.append(later.popleft())
@@ -49,7 +49,7 @@ class QueueingProtocol(StreamProtocol):
             self.later = None
 
     def end_error(self) -> ProactorEchoError:
-        """Return what is raised for whoever wants a frame after the last one."""
+        """Return the exception for receiving after the last frame."""
         stream = self._stream
         if self.failure is not None:
             return stream.sign(copy.copy(self.failure))
@@ -57,7 +57,7 @@ class QueueingProtocol(StreamProtocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is owed either way and somebody is waiting for the next frame."""
+        """Whether there is no pending output, no frame in the queue, and a task waits for the next one."""
         waits = self.reader is not None and not self.reader.done()
         return waits and not self.frames and not self.later and super().idle
 
@@ -102,11 +102,11 @@ class QueueingProtocol(StreamProtocol):
         wake(self.writers)
 
     def end_received(self) -> None:
-        """Let the receiver come to the end; the handler decides what is still sent."""
+        """End receiving after the frames in the queue; the handler decides what is still sent."""
         self._end()
 
     def connection_closed(self, disconnect: Disconnect) -> None:
-        """Wake whoever waits for a frame."""
+        """End receiving, and wake a task that waits for a frame."""
         self._end(None if disconnect.reason in _ORDERLY else disconnect)
 
     def _handle_last(self, frames: list[bytes]) -> None:
@@ -114,9 +114,9 @@ class QueueingProtocol(StreamProtocol):
         self._wake_reader()
 
     def _framing_failed(self) -> None:
-        """Hand the error to the receiver, after the frames before it, and read no more."""
+        """Have the receiver get the error, after the frames before it, and stop reading."""
         failure = self._stream.failure
-        self._stream.note(DisconnectReason.FRAMING, failure)
+        self._stream.set_reason(DisconnectReason.FRAMING, failure)
         if not self.ended:
             self.failure = failure
         self.read_paused = True
@@ -144,7 +144,7 @@ class QueueingProtocol(StreamProtocol):
             self.refill()
 
     def _end(self, broken: Disconnect | None = None) -> None:
-        """Let receiving come to its end after the frames in the queue; what ended it first stays the reason."""
+        """End receiving after the frames in the queue; the first reason counts."""
         if not self.ended:
             self.ended = True
             self.broken = broken

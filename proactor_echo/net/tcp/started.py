@@ -1,4 +1,4 @@
-"""Started: what a call has begun already, for whoever wants to wait for its end."""
+"""Started: the result of a call that has begun something, which may be awaited."""
 
 from __future__ import annotations
 

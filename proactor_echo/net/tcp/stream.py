@@ -23,7 +23,7 @@ class SocketStream(FramedStream):
         return format_address(self.peer) if self.peer else ""
 
     def log_end(self) -> None:
-        """Say why the connection ended: a hostile peer costs one line, a normal end none unless asked for."""
+        """Log why the connection ended: one line for an error of the peer, a normal end at level DEBUG only."""
         disconnect = self.disconnect
         if disconnect is not None:
             level = _LEVELS.get(disconnect.reason, logging.INFO)

@@ -1,4 +1,4 @@
-"""Two timers of a connection: it may not be silent too long, and its closing may not stall."""
+"""Two timers of a connection: the idle timeout, and a timeout for closing that makes no progress."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["IdleTimer", "StallTimer"]
 class IdleTimer:
     """Call ``expired`` once ``timeout`` seconds pass without :meth:`touch`.
 
-    Touching only notes the time; the one timer that is armed looks at the note when it fires and arms itself for what
-    is left. So a busy connection costs no timer traffic.
+    Touching only stores the time. The one timer that is armed compares when it fires, and arms itself for the time that
+    is left. So a busy connection makes no timers.
 
-    Time may have passed without the process: it was stopped, and what arrived meanwhile is not read yet. (A poll that
-    is interrupted beyond its time limit returns without having looked.) So the loop polls once more before the end.
+    The process may have been stopped for a while, and data that arrived meanwhile is not read yet. (A poll that is
+    interrupted beyond its time limit returns without result.) So the loop polls once more before the timer expires.
     """
 
     __slots__ = ("_expired", "_handle", "_last", "_loop", "_timeout")
@@ -28,7 +28,7 @@ class IdleTimer:
         self._handle = self._loop.call_later(timeout, self._check)
 
     def touch(self) -> None:
-        """Note that the connection is alive."""
+        """Store that data passed now."""
         self._last = self._loop.time()
 
     def cancel(self) -> None:
