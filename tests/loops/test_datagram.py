@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import pytest
+from helpers.datagrams import EchoEndpoint, Endpoint, bind, close
 from helpers.peers import WINE
 from helpers.recording import Bench
 
@@ -15,61 +16,12 @@ from proactor_echo import loops
 from proactor_echo.loops import private
 
 
-class Endpoint(asyncio.DatagramProtocol):
-    def __init__(self) -> None:
-        self.received: asyncio.Queue[tuple[bytes, Any]] = asyncio.Queue()
-        self.errors: asyncio.Queue[Exception] = asyncio.Queue()
-        self.calls: list[str] = []
-        self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-        self.transport: Any = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        self.received.put_nowait((data, addr))
-
-    def error_received(self, exc: Exception) -> None:
-        self.errors.put_nowait(exc)
-
-    def pause_writing(self) -> None:
-        self.calls.append("pause")
-
-    def resume_writing(self) -> None:
-        self.calls.append("resume")
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.lost.set_result(exc)
-
-    @property
-    def address(self) -> Any:
-        return self.transport.get_extra_info("sockname")
-
-
-class Echo(Endpoint):
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        self.transport.sendto(data, addr)
-
-
-async def bind(factory: Any = Endpoint, host: str = "127.0.0.1", **options: Any) -> Any:
-    if not options:
-        options["local_addr"] = (host, 0)
-    _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(factory, **options)
-    return protocol
-
-
-async def close(*endpoints: Any) -> None:
-    for endpoint in endpoints:
-        endpoint.transport.close()
-        assert await endpoint.lost is None
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_every_size_is_echoed_once_in_order(ours: Bench, host: str) -> None:
     sizes = [0, 1, 0, 1472, 65507, 9000, 2]
 
     async def main() -> None:
-        server, client = await bind(Echo, host), await bind(host=host)
+        server, client = await bind(EchoEndpoint, host), await bind(host=host)
         for size in sizes:
             client.transport.sendto(b"d" * size, server.address)
         for size in sizes:
@@ -84,7 +36,7 @@ def test_every_size_is_echoed_once_in_order(ours: Bench, host: str) -> None:
 
 def test_a_connected_endpoint_needs_no_address(ours: Bench) -> None:
     async def main() -> None:
-        server = await bind(Echo)
+        server = await bind(EchoEndpoint)
         client = await bind(remote_addr=server.address)
         for i in range(100):
             client.transport.sendto(b"%d" % i)
@@ -112,7 +64,7 @@ def test_one_burst_reaches_many_addresses(ours: Bench) -> None:
 
 def test_a_host_name_is_resolved_as_the_socket_module_does(ours: Bench) -> None:
     async def main() -> None:
-        server, client = await bind(Echo), await bind()
+        server, client = await bind(EchoEndpoint), await bind()
         for host in ("localhost", "127.0.0.1", "localhost"):
             client.transport.sendto(host.encode(), (host, server.address[1]))
         assert [(await client.received.get())[0] for _ in range(3)] == [b"localhost", b"127.0.0.1", b"localhost"]
@@ -124,14 +76,14 @@ def test_a_host_name_is_resolved_as_the_socket_module_does(ours: Bench) -> None:
 @pytest.mark.skipif(WINE, reason="after an ICMP error Wine completes no other receive that is pending")
 def test_a_vanished_peer_is_an_error_and_the_endpoint_goes_on(ours: Bench) -> None:
     async def main() -> None:
-        server = await bind(Echo)
+        server = await bind(EchoEndpoint)
         gone = await bind()
         address = gone.address
         await close(gone)
         client = await bind(remote_addr=address)
         client.transport.sendto(b"anybody?")
         assert isinstance(await client.errors.get(), ConnectionError)
-        back = await bind(Echo, local_addr=address)
+        back = await bind(EchoEndpoint, local_addr=address)
         client.transport.sendto(b"again")
         while client.received.empty():  # an error of the first may take one datagram with it
             client.transport.sendto(b"again")
@@ -144,7 +96,7 @@ def test_a_vanished_peer_is_an_error_and_the_endpoint_goes_on(ours: Bench) -> No
 
 def test_an_error_of_one_datagram_does_not_stop_the_next(ours: Bench) -> None:
     async def main() -> None:
-        server, client = await bind(Echo), await bind()
+        server, client = await bind(EchoEndpoint), await bind()
         client.transport.sendto(b"before", server.address)
         client.transport.sendto(b"x" * 70_000, server.address)
         client.transport.sendto(b"after", server.address)
@@ -212,7 +164,7 @@ def test_unix_datagrams_work_too(ours: Bench, tmp_path: Any) -> None:
     unix = socket.AF_UNIX
 
     async def main() -> None:
-        server = await bind(Echo, local_addr=str(tmp_path / "server"), family=unix)
+        server = await bind(EchoEndpoint, local_addr=str(tmp_path / "server"), family=unix)
         client = await bind(local_addr=str(tmp_path / "client"), family=unix)
         for size in (0, 10, 100_000):
             client.transport.sendto(b"u" * size, str(tmp_path / "server"))

@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 import pytest
+from helpers.datagrams import Endpoint, Full, bind, close
 from helpers.faults import ERRORS, Fault, FaultyCalls, FaultySocket
 from helpers.recording import Bench
-from loops.test_datagram import Endpoint, bind, close
 
 from proactor_echo.loops import datagram, private
 
@@ -203,8 +203,6 @@ def test_a_callback_that_raises_is_reported_and_costs_an_endpoint_at_most(ours: 
 @each_error
 @pytest.mark.parametrize("name", ["pause_writing", "resume_writing"])
 def test_flow_control_that_raises_is_reported_and_the_datagrams_leave(ours: Bench, name: str, error: str) -> None:
-    from loops.test_datagram_sending import Full
-
     fault = Fault(name, ERRORS[error])
     fault.armed = True
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from helpers.datagrams import Endpoint, Full, bind, close
 from helpers.recording import Bench
-from loops.test_datagram import Endpoint, bind, close
 
 from proactor_echo.loops import private
 
@@ -140,27 +140,6 @@ def test_an_endpoint_that_is_aborted_by_its_own_error_ends_once(ours: Bench, man
 
     ours.run(main())
     assert ours.errors == []
-
-
-class Full:
-    """A socket whose system has no room for datagrams until it is told so; everything else is the socket's own."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self.sock = sock
-        self.writable = False
-
-    def send(self, data: bytes) -> int:
-        if not self.writable:
-            raise BlockingIOError
-        return self.sock.send(data)
-
-    def sendto(self, data: bytes, address: Any) -> int:
-        if not self.writable:
-            raise BlockingIOError
-        return self.sock.sendto(data, address)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.sock, name)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there the kernel has the datagram and waits for room itself")

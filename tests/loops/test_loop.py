@@ -23,6 +23,7 @@ from helpers.recording import Bench, Echo, Recorder, connection, let_go, tcp_pai
 
 from proactor_echo import loops
 from proactor_echo.loops import private
+from proactor_echo.testing.conformance import check_transport
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="the readiness engine is for POSIX")
 
@@ -190,10 +191,6 @@ def test_a_socket_gets_only_one_transport(ours: Bench) -> None:
 @pytest.mark.parametrize("name", ["PollSelector", "SelectSelector", "EpollSelector", "KqueueSelector"])
 def test_every_selector_can_carry_the_transports(name: str) -> None:
     """The path that macOS takes, on whatever this system has."""
-    from loops.test_datagram import test_every_size_is_echoed_once_in_order
-    from loops.test_stream import test_half_close_keeps_the_other_direction_open
-    from loops.test_writing import test_a_slow_peer_pauses_and_resumes_the_protocol
-
     from proactor_echo.loops.readiness.loop import EventLoop
     from proactor_echo.loops.readiness.poller import SelectorHandlers
 
@@ -201,10 +198,15 @@ def test_every_selector_can_carry_the_transports(name: str) -> None:
     if base is None:
         pytest.skip(f"this system has no {name}")
     poller = type("Poller", (SelectorHandlers, base), {})
-    bench = Bench(lambda: EventLoop(poller()))
-    test_half_close_keeps_the_other_direction_open(bench)
-    test_a_slow_peer_pauses_and_resumes_the_protocol(bench)
-    test_every_size_is_echoed_once_in_order(bench, "127.0.0.1")
+    requirements = (
+        "eof received that returns true leaves writing open",
+        "writing is paused when the buffer is full and resumed when it is not",
+        "a large write arrives whole",
+        "a datagram is sent whole to its address",
+        "the largest datagram comes and goes",
+    )
+    report = check_transport(lambda: EventLoop(poller()), only=requirements)
+    assert report.passed, report
 
 
 @posix

@@ -93,19 +93,6 @@ def test_the_stock_loop_reports_the_end_of_file_twice(stock: Bench, paused_befor
     assert stock.run(main()) > 1
 
 
-def test_half_close_keeps_the_other_direction_open(ours: Bench) -> None:
-    async def main() -> bytes:
-        async with connection() as (protocol, peer):
-            protocol.keep_open = True
-            peer.shutdown(socket.SHUT_WR)
-            await protocol.ended.wait()
-            protocol.transport.write(b"still here")
-            protocol.transport.write_eof()
-            return await read_all(peer)
-
-    assert ours.run(main()) == b"still here"
-
-
 def test_a_protocol_that_pauses_in_its_callback_gets_no_more(ours: Bench) -> None:
     class OneAtATime(Recorder):
         def data_received(self, data: bytes) -> None:
