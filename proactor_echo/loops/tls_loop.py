@@ -62,7 +62,7 @@ class TlsLoop(SchedulingLoop):
         server_hostname: str | None = None,
         ssl_handshake_timeout: float | None = None,
         ssl_shutdown_timeout: float | None = None,
-    ) -> Any:
+    ) -> asyncio.Transport | None:
         """Go on with TLS on a connection, and return its transport: the same object, or another for TLS in TLS."""
         if not self._is_plain(transport) or not isinstance(sslcontext, ssl.SSLContext):
             return await super().start_tls(
@@ -87,7 +87,8 @@ class TlsLoop(SchedulingLoop):
         except BaseException:
             transport.close()
             raise
-        return transport
+        secured: asyncio.Transport = transport
+        return secured
 
     def _is_plain(self, transport: Any) -> bool:
         return isinstance(transport, self._stream_class) and not isinstance(transport, TlsStream)
