@@ -93,15 +93,15 @@ class TlsFilter:
         server_hostname: str | None = None,
         session: ssl.SSLSession | None = None,
     ) -> None:
-        self.state = TlsState.HANDSHAKING
+        self.state: TlsState = TlsState.HANDSHAKING
         #: Whether something has happened besides data.
-        self.news = False
+        self.news: bool = False
         #: Why the state is FAILED.
         self.error: BaseException | None = None
         #: What the ssl module calls SSLObject; a server has it from the first message of the peer on.
         self.ssl_object: ssl.SSLObject | None = None
         #: Bytes of plaintext that wait for the end of the handshake.
-        self.early_size = 0
+        self.early_size: int = 0
         self._context = context
         self._arguments = (server_side, server_hostname, session)
         self._began = False  # the first byte from the peer has been looked at

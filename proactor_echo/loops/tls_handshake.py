@@ -26,8 +26,8 @@ class Handshake:
     __slots__ = ("_counted", "settings", "timer", "upgrade", "waiter")
 
     def __init__(self, settings: TlsSettings, *, upgrade: bool = False) -> None:
-        self.settings = settings
-        self.upgrade = upgrade  # the protocol has its connection already
+        self.settings: TlsSettings = settings
+        self.upgrade: bool = upgrade  # the protocol has its connection already
         self.timer: asyncio.TimerHandle | None = None
         self.waiter: asyncio.Future[None] | None = None
         self._counted = False
