@@ -17,7 +17,6 @@ from proactor_echo.net.tcp.protocol import FRAMES_AT_ONCE, FramedProtocol
 from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.sockets.addresses import Address
 from proactor_echo.wire import RawCodec
-from proactor_echo.wire.lifecycle import ConnectionState
 
 __all__ = ["EchoDatagramProtocol", "EchoProtocol", "echo"]
 
@@ -37,8 +36,7 @@ class EchoProtocol(FramedProtocol):
         )
         cls._portion = cls._at_once = EchoProtocol._portion if cls._sends_all_back else FRAMES_AT_ONCE
 
-    _canonical = False
-    _verbatim = False  # whether the bytes of whole frames are their own answer
+    _verbatim = False  # whether the bytes of whole frames are their own answer, while the connection is open
     _skim: Callable[[bytes], tuple[int, int]] | None = None  # counts the frames; None where any bytes are one
     _echoed_bytes = 0  # sent back verbatim, and not counted by the stream: half the work of counting each way
     _echoed_frames = 0
@@ -59,21 +57,19 @@ class EchoProtocol(FramedProtocol):
         total.frames_out += self._echoed_frames
 
     def _begin(self) -> None:
-        self._canonical = self.codec.canonical and self._sends_all_back
+        self._verbatim = self.codec.canonical and self._sends_all_back
         super()._begin()
         if type(self.codec) is not RawCodec:
             self._skim = self._stream.decoder.skim
 
-    def _state_changed(self) -> None:
-        self._verbatim = self._canonical and self._stream.state is ConnectionState.OPEN
-
     def _set_waiting(self, waits: bool) -> None:
         super()._set_waiting(waits)
-        self._verbatim = not waits and self._canonical and self._stream.state is ConnectionState.OPEN
+        self._verbatim = not waits and self.codec.canonical and self._sends_all_back
 
     def data_received(self, data: bytes) -> None:
         """Answer whole frames with the bytes they came in, which saves decoding and encoding them."""
-        if not self._verbatim:
+        stream = self._stream
+        if not (self._verbatim and stream.can_receive and stream.can_send):
             super().data_received(data)
             return
         count, skim = 1, self._skim

@@ -176,7 +176,8 @@ class StreamTransport(FlowControlledReader):
         finally:
             self._protocol = None
             self._failure = None  # its traceback leads to us: a cycle
-            self._fail_empty_waiter(exc)
+            if self._empty_waiter is not None:
+                self._fail_empty_waiter(exc)
             server, self._server = self._server, None
             if server is not None:
                 private.detach(server, self)
