@@ -1,8 +1,8 @@
 """Accepting: what both engines do with a connection that arrived, and with an accept that failed.
 
-Whatever happens, the listener lives (gh-93821, gh-156365): an error of one connection costs that connection, an error
-of the system or of the listener costs a pause (:mod:`proactor_echo.sockets.accept_errors`), logged once and not once a
-try. What a callback raises costs the connection it was given.
+A listener survives every error (gh-93821, gh-156365). An error of one connection ends that connection. After an error
+of the system or of the listener there is a pause (:mod:`proactor_echo.sockets.accept_errors`), which is logged once. An
+exception of a callback ends the connection that the callback got.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _IP_FAMILIES = {socket.AF_INET, getattr(socket, "AF_INET6", socket.AF_INET)}
 
 
 class Acceptor(AcceptEngine, AcceptCompletions):
-    """One listening socket being served. Abstract: an engine says how to accept (``_start_accepting``).
+    """Accepts on one listening socket. Abstract: an engine says how to accept (``_start_accepting``).
 
-    Whoever has one may stop and start it again: clients wait in the backlog meanwhile. A connection that had arrived
-    by then may still be delivered after :meth:`stop`, but not after :meth:`close`.
+    It may be stopped and started again: clients wait in the backlog meanwhile. A connection that had arrived by then
+    may still be delivered after :meth:`stop`, but not after :meth:`close`.
     """
 
     __slots__ = ("_closed", "_context", "_deliver", "_failures", "_loop", "_most", "_report", "_retry", "_sock")
@@ -48,25 +48,25 @@ class Acceptor(AcceptEngine, AcceptCompletions):
         self._sock = sock
         self._deliver = deliver
         self._report = report
-        self._most = most  # accepts to leave with the kernel, for an engine that does so
+        self._most = most  # outstanding accepts, at most, on Windows
         self._context = copy_context()
         self._failures = 0  # in a row, of the listener's own
         self._retry: asyncio.TimerHandle | None = None  # the end of a pause
         self._closed = False
 
     def start(self) -> None:
-        """Accept from now on, or again: a pause is over with it. Nothing once it was closed."""
+        """Start accepting, or start again: this ends a pause. Nothing after :meth:`close`."""
         self._end_pause()
         if not self._closed:
             self._start_accepting()
 
     def stop(self) -> None:
-        """Accept no more; the socket stays open."""
+        """Stop accepting; the socket stays open."""
         self._end_pause()
         self._stop_accepting()
 
     def close(self) -> None:
-        """Accept no more, ever: the server is closing."""
+        """Stop accepting for ever: the server is closing."""
         self._closed = True
         self.stop()
 
@@ -81,17 +81,17 @@ class Acceptor(AcceptEngine, AcceptCompletions):
             conn.close()
             if isinstance(exc, SystemExit | KeyboardInterrupt):
                 raise
-            self._tell("Error on taking an incoming connection", exc)
+            self._report_error("Error on taking an incoming connection", exc)
 
     def failed(self, exc: BaseException, *, submitting: bool = False) -> bool:
         """Engine: an accept failed. True: accept again at once. False: accepting is paused.
 
-        Several accepts that were out may fail together; the pause is for all of them.
+        Several outstanding accepts may fail together; there is one pause for all of them.
         """
         if self._closed:
             return False
         if self._retry is not None:
-            self._tell_of(exc, self._retry.when() - self._loop.time())
+            self._report_failure(exc, self._retry.when() - self._loop.time())
             return False
         pause = accept_errors.pause_after(exc, self._failures, submitting=submitting)
         if submitting or not accept_errors.is_of_one_connection(exc):
@@ -99,7 +99,7 @@ class Acceptor(AcceptEngine, AcceptCompletions):
         if pause:
             self._stop_accepting()
             self._retry = self._loop.call_later(pause, self._go_on)
-        self._tell_of(exc, pause)
+        self._report_failure(exc, pause)
         return not (pause or self._closed)
 
     # -- pausing -------------------------------------------------------------------------------------------------
@@ -107,12 +107,12 @@ class Acceptor(AcceptEngine, AcceptCompletions):
     def _go_on(self) -> None:
         self._retry = None
         if self._sock.fileno() == -1:
-            return  # closed without a word; there is nothing to accept from
+            return  # the socket was closed without close() of this object
         try:
             self.start()
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as exc:  # the system has no room to watch one more, say
+        except BaseException as exc:  # the system cannot watch one more descriptor, for example
             self.failed(exc, submitting=True)
             if self._retry is None:
                 self._retry = self._loop.call_later(accept_errors.FIRST_PAUSE, self._go_on)
@@ -122,20 +122,20 @@ class Acceptor(AcceptEngine, AcceptCompletions):
             self._retry.cancel()
             self._retry = None
 
-    def _tell_of(self, exc: BaseException, pause: float) -> None:
+    def _report_failure(self, exc: BaseException, pause: float) -> None:
         try:
             self._report(exc, pause)
         except (SystemExit, KeyboardInterrupt):
             raise
         except BaseException as failure:
-            self._tell("Error on reporting a failed accept", failure)
+            self._report_error("Error on reporting a failed accept", failure)
 
-    def _tell(self, message: str, exc: BaseException) -> None:
+    def _report_error(self, message: str, exc: BaseException) -> None:
         self._loop.call_exception_handler({"message": message, "exception": exc, "loop": self._loop})
 
     def _fatal_error(self, exc: BaseException, message: str) -> None:
-        """Loop: this let out what nobody expected. The listener lives."""
-        self._tell(message, exc)
+        """Loop: a callback of this object raised what nobody expected. The listener survives."""
+        self._report_error(message, exc)
         self.failed(exc, submitting=True)
 
 
@@ -146,11 +146,11 @@ class ServerConnections:
         self._loop = loop
         self._factory = factory
         self._server = server
-        self._told = False  # of the pause, since the last connection
+        self._pause_logged = False  # of the pause, since the last connection
 
     def deliver(self, conn: socket.socket, peer: Any) -> None:
         """Make the connection's transport and open it, or close the connection."""
-        self._told = False
+        self._pause_logged = False
         if self._loop.get_debug():
             logger.debug("%r got a new connection from %r: %r", self._server, peer, conn)
         context = copy_context()
@@ -181,9 +181,9 @@ class ServerConnections:
         return transport
 
     def report(self, exc: BaseException, pause: float) -> None:
-        """Say that accepting is paused, once until there is a connection again."""
-        if pause and not self._told:
-            self._told = True
+        """Report that accepting is paused, once until there is a connection again."""
+        if pause and not self._pause_logged:
+            self._pause_logged = True
             self._loop.call_exception_handler(
                 {"message": "socket.accept() fails; accepting is paused", "exception": exc, "loop": self._loop}
             )

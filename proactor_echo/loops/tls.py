@@ -5,12 +5,12 @@
     what was received --receive()--> [incoming BIO] --> OpenSSL --> plaintext
     plaintext ------send()---------> OpenSSL --> [outgoing BIO] --> what is to be sent
 
-It does less than ``asyncio.sslproto`` where that costs most. OpenSSL says that it has no more by an exception, which
-takes longer than a small record does; so the length in front of each record is looked at here, OpenSSL is given whole
-records, one by one, and each is read once. The rest of an incomplete one waits outside.
+It avoids what costs most in ``asyncio.sslproto``. OpenSSL reports that it has no more data by an exception, which takes
+longer than a small record. So the length in the header of each record is read here, OpenSSL gets whole records, one by
+one, and each is read once. The bytes of an incomplete record wait outside.
 
-A memory BIO never gives memory back. So it is filled by :data:`PIECE` at first, and by whole records once a connection
-has had :data:`MANY` large ones: what is idle after little traffic stays small, what moves much is not slowed down.
+A memory BIO never frees memory. So it is filled by :data:`PIECE` at first, and by whole records once a connection has
+had :data:`MANY` large ones: a connection with little traffic stays small, one with much is not slowed down.
 
 The states, and what ends each::
 
@@ -56,7 +56,7 @@ class TlsFilter:
     """One end of a TLS stream.
 
     Call :meth:`start`, then :meth:`receive` with what arrives and :meth:`send` with what is to be sent. When
-    :attr:`news` is true after that, set it to False, send what :meth:`take_output` has, and look at :attr:`state`.
+    :attr:`changed` is true after that, set it to False, send what :meth:`take_output` has, and look at :attr:`state`.
     """
 
     __slots__ = (
@@ -75,12 +75,12 @@ class TlsFilter:
         "_pending",
         "_plain",
         "_read",
-        "_rest",
+        "_remaining",
         "_take",
         "_write",
+        "changed",
         "early_size",
         "error",
-        "news",
         "ssl_object",
         "state",
     )
@@ -94,8 +94,8 @@ class TlsFilter:
         session: ssl.SSLSession | None = None,
     ) -> None:
         self.state: TlsState = TlsState.HANDSHAKING
-        #: Whether something has happened besides data.
-        self.news: bool = False
+        #: Whether something has changed besides data.
+        self.changed: bool = False
         #: Why the state is FAILED.
         self.error: BaseException | None = None
         #: What the ssl module calls SSLObject; a server has it from the first message of the peer on.
@@ -104,11 +104,11 @@ class TlsFilter:
         self.early_size: int = 0
         self._context = context
         self._arguments = (server_side, server_hostname, session)
-        self._began = False  # the first byte from the peer has been looked at
+        self._began = False  # the first byte of the peer has been checked
         self._early: list[bytes] = []
         self._out: list[bytes] = []
-        self._rest = b""  # of what was received: an incomplete record, and before anybody takes them, complete ones
-        self._plain = b""  # decrypted, and there was no room for it in the buffer given
+        self._remaining = b""  # received and not decrypted: complete records at first, then an incomplete one
+        self._plain = b""  # decrypted, and did not fit the buffer
         self._large_in = self._large_out = 0
         self._most_in = self._most_out = PIECE
         if not server_side:
@@ -137,12 +137,12 @@ class TlsFilter:
         try:
             self.ssl_object.do_handshake()
         except ssl.SSLWantReadError:
-            self.news = self.news or self._outgoing.pending > 0
+            self.changed = self.changed or self._outgoing.pending > 0
         except Exception as exc:  # besides OpenSSL's, what a callback for the server name raises, and ssl itself
             self._fail(exc)
         else:
             self.state = TlsState.OPEN
-            self.news = True
+            self.changed = True
             if self._early:
                 early, self._early, self.early_size = b"".join(self._early), [], 0
                 self._out += [self._take(), self.send(early)]
@@ -164,12 +164,12 @@ class TlsFilter:
     def receive(self, data: bytes) -> bytes:
         """Take what arrived; return the data of all records that are complete, empty when there is none.
 
-        What follows the last message of the handshake is left for the next call, which may come with nothing: whoever
-        gets the data has to hear of the connection first.
+        What follows the last message of the handshake is left for the next call, which may be with empty data:
+        connection_made comes first.
         """
-        if self._rest or self._plain:
-            data = self._rest + data
-            self._rest = b""
+        if self._remaining or self._plain:
+            data = self._remaining + data
+            self._remaining = b""
         elif (
             4 < len(data) <= self._most_in
             and data[0] == _APPLICATION_DATA
@@ -198,39 +198,39 @@ class TlsFilter:
             at = end
             if handshaking and self.state is TlsState.OPEN:
                 break
-        self._rest = data[at:] if self.can_receive else b""
+        self._remaining = data[at:] if self.can_receive else b""
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def receive_into(self, data: bytes, buffer: memoryview) -> int:
-        """Take what arrived; put the data into `buffer` and return how much. What has no room is left, see has_input.
+        """Take what arrived; put the data into `buffer` and return how much. The rest stays here: see has_input.
 
         `buffer` is one of bytes, and not empty.
         """
-        if self._rest:
-            data = self._rest + data
-            self._rest = b""
-        count, room = 0, len(buffer)
+        if self._remaining:
+            data = self._remaining + data
+            self._remaining = b""
+        count, free = 0, len(buffer)
         if self._plain:
-            count = min(room, len(self._plain))
+            count = min(free, len(self._plain))
             buffer[:count] = self._plain[:count]
             self._plain = self._plain[count:]
         at = 0
         view = memoryview(data)
-        while count < room and self.can_receive and (end := _end_of_record(data, at)):
+        while count < free and self.can_receive and (end := _end_of_record(data, at)):
             handshaking = self.state is TlsState.HANDSHAKING
             count += self._take_record(view[at:end], buffer[count:]) or 0
             at = end
             if handshaking and self.state is TlsState.OPEN:
                 break
-        if count == room and not self._plain and self.state is not TlsState.FAILED and self._pending():
+        if count == free and not self._plain and self.state is not TlsState.FAILED and self._pending():
             self._plain = self._read(RECORD)
-        self._rest = data[at:] if self.can_receive else b""
+        self._remaining = data[at:] if self.can_receive else b""
         return count
 
     @property
     def has_input(self) -> bool:
         """Whether there is something to take from what was received before."""
-        return bool(self._plain) or (self.can_receive and bool(_end_of_record(self._rest, 0)))
+        return bool(self._plain) or (self.can_receive and bool(_end_of_record(self._remaining, 0)))
 
     @property
     def can_receive(self) -> bool:
@@ -284,14 +284,14 @@ class TlsFilter:
         """Judge a record without data: a session ticket, a new key, an alert, or nothing that OpenSSL takes."""
         if isinstance(exc, ssl.SSLWantReadError):
             if self._outgoing.pending:
-                self.news = True
+                self.changed = True
         elif isinstance(exc, ssl.SSLZeroReturnError):  # instead of no data, when our close_notify was sent before
             self._peer_closed()
         else:
             self._fail(exc)
 
     def _peer_closed(self) -> None:
-        self.news = True
+        self.changed = True
         self.state = TlsState.PEER_CLOSED if self.state is TlsState.OPEN else TlsState.CLOSED
 
     # -- sending -------------------------------------------------------------------------------------------------
@@ -359,7 +359,7 @@ class TlsFilter:
     def _fail(self, exc: BaseException) -> None:
         before, self.state = self.state, TlsState.FAILED
         self.error = exc
-        self.news = True
+        self.changed = True
         self._early = []
         self.early_size = 0
         if before is TlsState.CLOSING:

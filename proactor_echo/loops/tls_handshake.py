@@ -1,6 +1,6 @@
-"""The handshake at the beginning of a TLS connection: its time limit, its place among others, and who hears of its end.
+"""The handshake at the beginning of a TLS connection: its timeout, the limit of a server, and what its end calls.
 
-Nobody but who limits it, and who waits for it, knows of a handshake that fails: the protocol has no connection yet.
+The failure of a handshake is reported to the limit and to a waiting task only: the protocol has no connection yet.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ logger: logging.Logger = logging.getLogger("asyncio")
 
 
 class Handshake:
-    """A handshake under way: its time limit, and who is told of its end."""
+    """A handshake under way: its timeout, and the future that waits for its end."""
 
     __slots__ = ("_counted", "settings", "timer", "upgrade", "waiter")
 
@@ -33,7 +33,7 @@ class Handshake:
         self._counted = False
 
     def begin(self, transport: HandshakingStream) -> None:
-        """Have `transport` begin it, when there is a place for one more."""
+        """Have `transport` begin it, as soon as there is a slot."""
         handshakes = self.settings.handshakes
         if handshakes is None:
             transport.begin_handshake()
@@ -42,7 +42,7 @@ class Handshake:
             handshakes.begin(transport)
 
     def ended(self, transport: HandshakingStream, error: BaseException | None) -> None:
-        """Stop the clock, and tell who limits and who waits."""
+        """Cancel the timeout, free the slot and wake the task that waits."""
         if self.timer is not None:
             self.timer.cancel()
         if self._counted and self.settings.handshakes is not None:
@@ -64,7 +64,7 @@ class HandshakingStream(StreamTransport):
     _tls: TlsFilter
     _settings: TlsSettings
     _handshake: Handshake | None = None
-    _slow = True  # what arrives may have to be more than decrypted and handed over
+    _slow = True  # whether data that arrives needs more than to be decrypted and delivered
     _into = False  # the protocol has a buffer of its own
     _leaving: asyncio.TimerHandle | None = None  # the time limit, while the peer's close_notify is waited for
 
@@ -89,7 +89,7 @@ class HandshakingStream(StreamTransport):
         seconds = handshake.settings.handshake_timeout
         handshake.timer = self._loop.call_later(seconds, self._handshake_expired, context=self._context)
         self._tls.start()
-        if self._tls.news:
+        if self._tls.changed:
             self._settle()
         if self._held is not None:
             self._deliver_held()
@@ -123,9 +123,9 @@ class HandshakingStream(StreamTransport):
         handshake.ended(self, error)
         if handshake.waiter is not None or handshake.upgrade:
             return
-        told = getattr(self._protocol, "handshake_failed", None)
-        if told is not None:
-            told(error)
+        handle_failure = getattr(self._protocol, "handshake_failed", None)
+        if handle_failure is not None:
+            handle_failure(error)
         else:
             peer = format_address(self._peer) if self._peer else "connection"
             logger.info("%s: TLS handshake failed: %s", peer, tls_cause(error))
@@ -144,5 +144,5 @@ class HandshakingStream(StreamTransport):
                 self._release(exc)
 
     def _settle(self) -> None:
-        """Do what the filter has news of."""
+        """Handle what has changed in the filter."""
         raise NotImplementedError

@@ -29,8 +29,8 @@ class TlsLoop(SchedulingLoop):
     _stream_class: type[StreamTransport]
 
     #: Whether the end of TCP without the peer's close_notify is an end of file for asyncio's protocols, as it is on the
-    #: stock loops. False, because anybody on the way can make it, and nobody can tell afterwards: it is then
-    #: ``connection_lost(ssl.SSLEOFError)``, an OSError like any other that breaks a connection.
+    #: stock loops. False, because anybody on the network path can cause it, and it cannot be detected afterwards: it is
+    #: then ``connection_lost(ssl.SSLEOFError)``, an OSError like others that break a connection.
     allow_tls_truncation: bool = False
 
     def begin_tls(
@@ -147,7 +147,7 @@ class ServerHandshakes(Handshakes):
     """Those of an asyncio server, on all of its listeners."""
 
     def __init__(self) -> None:
-        super().__init__(full=self._stop, room=self._start)
+        super().__init__(full=self._stop, freed=self._start)
         self.acceptors: list[Acceptor] = []
 
     def _stop(self) -> None:

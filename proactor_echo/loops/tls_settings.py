@@ -48,7 +48,7 @@ class _Starts(Protocol):
 class Handshakes:
     """The handshakes of a server: at most ``limit`` at once, and counted.
 
-    ``full()`` is called when the last place is taken, so that more clients wait in the backlog, and ``room()`` when
+    ``full()`` is called when the last slot is taken, so that more clients wait in the backlog, and ``freed()`` when
     there is one again. Connections that were accepted in between wait here, and their time limit has not begun.
     """
 
@@ -57,7 +57,7 @@ class Handshakes:
         limit: int = HANDSHAKES,
         *,
         full: Callable[[], object] = lambda: None,
-        room: Callable[[], object] = lambda: None,
+        freed: Callable[[], object] = lambda: None,
     ) -> None:
         #: Under way now.
         self.active: int = 0
@@ -67,11 +67,11 @@ class Handshakes:
         self.failed: int = 0
         self._limit = limit
         self._full = full
-        self._room = room
+        self._freed = freed
         self._waiting: deque[Any] = deque()
 
     def begin(self, connection: _Starts) -> None:
-        """Begin the handshake of `connection` as soon as there is a place."""
+        """Begin the handshake of `connection` as soon as there is a slot."""
         if self.active >= self._limit:
             self._waiting.append(connection)
             return
@@ -94,4 +94,4 @@ class Handshakes:
             return
         self.active -= 1
         if self.active == self._limit - 1:
-            self._room()
+            self._freed()

@@ -3,17 +3,17 @@
 :class:`TlsStream` is put in front of an engine's stream transport, so that buffering, limits, pausing and closing are
 those of :mod:`~proactor_echo.loops.stream`, once for the whole stack: what waits to be sent is ciphertext, and what is
 held back while reading is paused is too. A connection that begins in clear text becomes one of these where it is
-(:func:`secure`): what its engine has left with the kernel comes back to it all the same.
+(:func:`secure`): outstanding operations of its engine complete as before.
 
 The life of a connection, seen by its protocol::
 
     (handshake) connection_made  (data_received | buffer_updated)*  [eof_received]  connection_lost
     (handshake) [handshake_failed]
 
-``eof_received`` stands for the peer's close_notify, and what it returns says as over TCP whether to go on sending. The
-end of TCP alone is no end of file: anybody on the way can make it. It is ``connection_lost(ssl.SSLEOFError)``, unless
-truncation is allowed. When the transport is closed, close_notify is sent behind what was written and the peer's is not
-waited for, but when that was asked for (``ssl_shutdown_timeout``).
+``eof_received`` is the peer's close_notify; its result says, as over TCP, whether to go on sending. The end of TCP
+alone is no end of file, because anybody on the network path can cause it. It is ``connection_lost(ssl.SSLEOFError)``,
+unless truncation is allowed. When the transport is closed, close_notify is sent after the pending output; the peer's is
+waited for only if ``ssl_shutdown_timeout`` says so.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class TlsStream(HandshakingStream):
     # -- receiving -----------------------------------------------------------------------------------------------
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Hand what arrives from now on to `protocol`."""
+        """Deliver what arrives from now on to `protocol`."""
         super().set_protocol(protocol)
         self._into = self._buffered
         self._buffered = False  # the engine receives ciphertext, which is not for the protocol's buffer
@@ -82,11 +82,11 @@ class TlsStream(HandshakingStream):
                 raise
             except BaseException as exc:
                 self._callback_failed(exc, "data_received")
-        if tls.news:
+        if tls.changed:
             self._settle()
 
     def _deliver(self, data: bytes = b"") -> None:
-        """Hand over `data`, and what the filter was given before, as long as somebody reads."""
+        """Deliver `data`, and what the filter got before, as long as reading is not paused."""
         tls = self._tls
         while True:
             if self._leaving is not None:
@@ -97,7 +97,7 @@ class TlsStream(HandshakingStream):
                 plain = tls.receive(data)
                 if plain:
                     self._in_context("data_received", self._protocol.data_received, plain)
-            if tls.news:
+            if tls.changed:
                 self._settle()
             if self._paused or self._closing or not tls.has_input:
                 return
@@ -114,11 +114,11 @@ class TlsStream(HandshakingStream):
             protocol.buffer_updated(count)
 
     def _settle(self) -> None:
-        """Do what the filter has news of, unless data is still to be delivered before that."""
+        """Handle what has changed in the filter, unless data is still to be delivered before that."""
         tls = self._tls
         if self._paused and tls.has_input and tls.state is not TlsState.OPEN:
             return
-        tls.news = False
+        tls.changed = False
         out = tls.take_output()
         if out and not self._conn_lost and not self._eof:
             BufferedWriter.write(self, out)
@@ -173,7 +173,7 @@ class TlsStream(HandshakingStream):
 
     def resume_reading(self) -> None:
         """Undo :meth:`pause_reading`."""
-        if self._paused and not self._closing and self._held is None and (self._tls.has_input or self._tls.news):
+        if self._paused and not self._closing and self._held is None and (self._tls.has_input or self._tls.changed):
             self._loop._check_closed()
             self._paused = False
             self._loop.call_soon(self._deliver_held)
@@ -185,7 +185,7 @@ class TlsStream(HandshakingStream):
             return
         if self._tls.has_input:
             self._deliver()
-        if self._tls.news and not self._paused:
+        if self._tls.changed and not self._paused:
             self._settle()
         if self._paused or self._closing or self._ended:
             return
@@ -209,7 +209,7 @@ class TlsStream(HandshakingStream):
                 BufferedWriter.write(self, ciphertext)
             elif tls.early_size > self._high_water:
                 self._maybe_pause_protocol()
-            if tls.news:
+            if tls.changed:
                 self._settle()
 
     def get_write_buffer_size(self) -> int:

@@ -268,8 +268,8 @@ class Run:
 
     def look(self) -> None:
         assert self.ours.error is None
-        if self.ours.news:
-            self.ours.news = False
+        if self.ours.changed:
+            self.ours.changed = False
             self.to_peer += self.ours.take_output()
 
     def finish(self) -> None:

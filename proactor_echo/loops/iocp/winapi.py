@@ -1,7 +1,7 @@
 """The Windows functions and structures the completion engine calls, as ctypes declarations and nothing else.
 
 Importable only on Windows. Addresses are passed as plain integers (``c_void_p`` and ``c_size_t``): the callers own the
-memory, as told in their ``Lifetime:`` sections, and an integer costs less to convert than a pointer object.
+memory, as their ``Lifetime:`` sections say, and an integer costs less to convert than a pointer object.
 
 Sources: "GetQueuedCompletionStatusEx function", "OVERLAPPED structure", "WSARecv function", "WSARecvFrom function",
 "WSAGetOverlappedResult function", "CancelIoEx function", "SetFileCompletionNotificationModes function" and

@@ -51,7 +51,7 @@ class ReadinessDatagrams(DatagramTransport):
         self._interest = interest
 
     def _start_receiving(self) -> None:
-        """Receive until told to stop.
+        """Receive until :meth:`_stop_receiving`.
 
         Lifetime: nothing is left with the kernel; the poller holds this transport until :meth:`_cancel_pending`.
         """
