@@ -49,7 +49,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def run(main: Coroutine[Any, Any, _T], *, debug: bool | None = None) -> _T:
-    """Run `main` on a new loop and close it: ``asyncio.run`` on ours, with its handling of Ctrl+C and of what is left.
+    """Run ``main`` on a new loop of ours and close it, like ``asyncio.run``, with its handling of Ctrl+C and tasks.
 
     Raises RuntimeError when called from a running loop.
     """

@@ -135,7 +135,7 @@ class BaseLoop(TlsLoop, metaclass=KeepsIterationEnd):
 
         ``deliver(sock, peer)`` gets each connection, non-blocking, straight from the processing of events.
         ``report(error, pause)`` gets each accept that failed, with the seconds until the next try: 0.0 after an error
-        of one connection, more when the system is short of a resource. `most` bounds the outstanding accepts on
+        of one connection, more when the system is short of a resource. ``most`` bounds the outstanding accepts on
         Windows, whose number follows the rate of connections. The object returned is accepting; ``stop()`` and
         ``start()`` it at any time, ``close()`` it before the listener is closed. The caller sets the socket options.
         """
@@ -152,10 +152,10 @@ class BaseLoop(TlsLoop, metaclass=KeepsIterationEnd):
     ) -> StreamTransport:
         """Give an accepted, non-blocking socket a transport: ``connect_accepted_socket`` without a coroutine.
 
-        ``protocol.connection_made`` has been called when it returns, in a context copied from this one. `peer` is the
+        ``protocol.connection_made`` has been called when it returns, in a context copied from this one. ``peer`` is the
         address that ``accept`` returned, which saves looking it up. The caller sets the socket options.
 
-        With `tls` the handshake comes first, and ``connection_made`` is called when it is done. If it fails,
+        With ``tls`` the handshake comes first, and ``connection_made`` is called when it is done. If it fails,
         ``protocol.handshake_failed(error)`` is called instead, once the socket is to be closed; for a protocol without
         that method a line is logged. With the settings of a client it is for a connected socket.
         """
@@ -260,7 +260,7 @@ class BaseLoop(TlsLoop, metaclass=KeepsIterationEnd):
                 transp.resume_reading()
 
     def _lend(self, transport: StreamTransport) -> None:
-        """Make the socket of `transport`, which is idle, free for ``sock_sendfile``."""
+        """Make the socket of ``transport``, which is idle, free for ``sock_sendfile``."""
 
 
 def _nothing() -> None:

@@ -124,7 +124,7 @@ class DatagramTransport(DatagramWriter):
     # -- reading -------------------------------------------------------------------------------------------------
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Hand what arrives from now on to `protocol`."""
+        """Hand what arrives from now on to ``protocol``."""
         self._protocol = protocol
         self._together = protocol.datagrams_received if isinstance(protocol, BatchProtocol) else None
 

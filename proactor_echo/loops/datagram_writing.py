@@ -71,7 +71,7 @@ class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport, Datagr
         self._not_sent(data, addr, exc)
 
     def _sent(self, count: int) -> None:
-        """Engine: the system took the first `count` of the queue, or (0) is writable again; none is pending."""
+        """Engine: the system took the first ``count`` of the queue, or (0) is writable again; none is pending."""
         self._sending = False
         self._take(count)
         self._flush()
@@ -89,7 +89,7 @@ class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport, Datagr
     # -- sending -------------------------------------------------------------------------------------------------
 
     def sendto(self, data: bytes | bytearray | memoryview[Any], addr: Any = None) -> None:
-        """Send one datagram, to `addr` or to the address this endpoint is connected to. It may be empty."""
+        """Send one datagram, to ``addr`` or to the address this endpoint is connected to. It may be empty."""
         if type(data) is not bytes:
             if not isinstance(data, bytes | bytearray | memoryview):
                 raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
@@ -243,7 +243,7 @@ class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport, Datagr
 
     @abc.abstractmethod
     def _fatal_error(self, exc: BaseException, message: str) -> None:
-        """End the endpoint because of `exc`."""
+        """End the endpoint because of ``exc``."""
 
     @abc.abstractmethod
     def _callback_failed(self, exc: BaseException, name: str) -> None:

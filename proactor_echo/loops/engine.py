@@ -137,7 +137,7 @@ class StreamCompletions(Completions):
 
     @abc.abstractmethod
     def _buffer_updated(self, count: int) -> None:
-        """Note that `count` bytes, at least one, are in the buffer that :meth:`_get_buffer` returned.
+        """Note that ``count`` bytes, at least one, are in the buffer that :meth:`_get_buffer` returned.
 
         A receive that was pending while ``set_protocol`` or ``pause_reading`` came goes through :meth:`_received`.
         """
@@ -152,7 +152,7 @@ class StreamCompletions(Completions):
 
     @abc.abstractmethod
     def _sent(self, count: int) -> None:
-        """Note that the system took `count` bytes of ``_head``, or (0) is writable again. No send is pending now."""
+        """Note that the system took ``count`` bytes of ``_head``, or (0) is writable again. No send is pending now."""
 
     @abc.abstractmethod
     def _send_failed(self, exc: BaseException) -> None:
@@ -196,7 +196,7 @@ class DatagramCompletions(Completions):
 
     @abc.abstractmethod
     def _sent(self, count: int) -> None:
-        """Note that the system took the first `count` of the queue, or (0) is writable again. No send is pending."""
+        """Note that the system took the first ``count`` of the queue, or (0) is writable again. No send is pending."""
 
     @abc.abstractmethod
     def _send_failed(self, exc: OSError) -> None:
@@ -230,7 +230,7 @@ class AcceptCompletions(abc.ABC):
     def failed(self, exc: BaseException, *, submitting: bool = False) -> bool:
         """Take the error of an accept. True: accept again at once. False: accepting is paused, or over.
 
-        `submitting`: the accept could not be submitted to the kernel, so no connection is the cause.
+        ``submitting``: the accept could not be submitted to the kernel, so no connection is the cause.
         """
 
 
@@ -250,23 +250,23 @@ class Poller(selectors.BaseSelector):
 
     @abc.abstractmethod
     def watch(self, fd: int, events: int, handler: Handler) -> None:
-        """Call `handler` whenever `fd` is ready for one of `events`; replaces what was watched for it."""
+        """Call ``handler`` whenever ``fd`` is ready for one of ``events``; replaces what was watched for it."""
 
     @abc.abstractmethod
     def redirect(self, fd: int, handler: Handler) -> None:
-        """Call `handler` from now on for what `fd` is watched for; costs no system call."""
+        """Call ``handler`` from now on for what ``fd`` is watched for; costs no system call."""
 
     @abc.abstractmethod
     def forget(self, fd: int) -> None:
-        """Watch `fd` no longer; it may have been closed behind our back. Nothing when it is not watched."""
+        """Watch ``fd`` no longer; it may have been closed behind our back. Nothing when it is not watched."""
 
     @abc.abstractmethod
     def watcher(self, fd: int) -> object | None:
-        """Return the transport whose handler watches `fd`, None if none does."""
+        """Return the transport whose handler watches ``fd``, None if none does."""
 
     @abc.abstractmethod
     def others(self, events: list[Any]) -> list[Any]:
-        """Return those of `events` that are no handler's, as asyncio wants them: pairs of key and mask."""
+        """Return those of ``events`` that are no handler's, as asyncio wants them: pairs of key and mask."""
 
     @abc.abstractmethod
     def alone(self) -> int | None:
@@ -277,7 +277,7 @@ class Poller(selectors.BaseSelector):
 
     @abc.abstractmethod
     def dispatch(self, events: list[Any], failed: Failed) -> list[Any]:
-        """Call the handlers in `events`, those not forgotten meanwhile; return the others, for :meth:`others`.
+        """Call the handlers in ``events``, those not forgotten meanwhile; return the others, for :meth:`others`.
 
         A poller that is never :meth:`alone` returns none: the loop has asked for the others before.
         """
@@ -288,4 +288,4 @@ class Poller(selectors.BaseSelector):
 
     @abc.abstractmethod
     def dispatch_pinned(self, pinned: list[tuple[Any, int, Handler]], invoke: Invoke, failed: Failed) -> None:
-        """Call the handlers that :meth:`pin` found through `invoke`, if they still watch the same descriptor."""
+        """Call the handlers that :meth:`pin` found through ``invoke``, if they still watch the same descriptor."""

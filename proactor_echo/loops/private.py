@@ -155,7 +155,7 @@ def missing() -> list[str]:
 
 
 def attach(server: Any, transport: Any) -> None:
-    """Count `transport` among the connections of `server` (``Server.wait_closed`` waits for them)."""
+    """Count ``transport`` among the connections of ``server`` (``Server.wait_closed`` waits for them)."""
     if _SERVER_TAKES_TRANSPORT:
         server._attach(transport)
     else:

@@ -88,7 +88,7 @@ class SchedulingLoop(private.StockLoop):
     def call_later(
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        """Call ``callback(*args)`` after `delay` seconds."""
+        """Call ``callback(*args)`` after ``delay`` seconds."""
         if self._debug or self._closed or delay is None:
             return _without_our_frame(super().call_later(delay, callback, *args, context=context))
         timer = TimerHandle(self.time() + delay, callback, args, self, context)
@@ -98,7 +98,7 @@ class SchedulingLoop(private.StockLoop):
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        """Call ``callback(*args)`` when :meth:`time` says `when`."""
+        """Call ``callback(*args)`` when :meth:`time` says ``when``."""
         if self._debug or self._closed or when is None:
             return _without_our_frame(super().call_at(when, callback, *args, context=context))
         timer = TimerHandle(when, callback, args, self, context)

@@ -32,7 +32,7 @@ _LOOKED_UP = frozenset(("socket", "sockname", "peername"))  # by get_extra_info,
 class StreamTransport(FlowControlledReader):
     """A connected stream socket, driven by completions. Abstract: an engine subclasses it.
 
-    It is made by the loop (``create_server``, ``create_connection``, …). `peer` is the peer's address, where it is
+    It is made by the loop (``create_server``, ``create_connection``, …). ``peer`` is the peer's address, where it is
     known.
     """
 
@@ -122,7 +122,7 @@ class StreamTransport(FlowControlledReader):
         self._force_close(None)
 
     def _fatal_error(self, exc: BaseException, message: str = "Fatal error on transport") -> None:
-        """End the connection because of `exc`; a network error is logged in debug mode only."""
+        """End the connection because of ``exc``; a network error is logged in debug mode only."""
         if not isinstance(exc, OSError):
             self._loop.call_exception_handler(
                 {"message": message, "exception": exc, "transport": self, "protocol": self._protocol}

@@ -67,7 +67,7 @@ class FlowControlledReader(BufferedWriter):
         return buffer
 
     def _buffer_updated(self, count: int) -> None:
-        """Engine: `count` bytes (never 0) are in the buffer that :meth:`_get_buffer` returned."""
+        """Engine: ``count`` bytes (never 0) are in the buffer that :meth:`_get_buffer` returned."""
         self._in_context("buffer_updated", self._protocol.buffer_updated, count)
 
     def _end_of_file(self) -> None:
@@ -100,7 +100,7 @@ class FlowControlledReader(BufferedWriter):
     # -- reading -------------------------------------------------------------------------------------------------
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Deliver what arrives from now on to `protocol`."""
+        """Deliver what arrives from now on to ``protocol``."""
         self._protocol: Any = protocol
         self._buffered = isinstance(protocol, asyncio.BufferedProtocol)
 
@@ -147,7 +147,7 @@ class FlowControlledReader(BufferedWriter):
             self._receive_on()
 
     def _feed_buffered(self, data: bytes) -> None:
-        """Copy `data` through a BufferedProtocol: only for what was received before it took over."""
+        """Copy ``data`` through a BufferedProtocol: only for what was received before it took over."""
         view = memoryview(data)
         while view:
             buffer = memoryview(self._protocol.get_buffer(len(view))).cast("B")

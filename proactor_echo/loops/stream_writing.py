@@ -84,7 +84,7 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
     # -- the asyncio API -----------------------------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        """Send `data` after everything written before it."""
+        """Send ``data`` after everything written before it."""
         if type(data) is not bytes:
             if not isinstance(data, bytes | bytearray | memoryview):
                 raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
@@ -119,7 +119,7 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
                 self._flush()
 
     def _join(self, data: bytes) -> None:
-        """Put `data` behind what is kept."""
+        """Put ``data`` behind what is kept."""
         if self._tail is None:
             self._tail = [data]
         else:
@@ -185,7 +185,7 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
                 return
 
     def _took(self, count: int) -> bool:
-        """Note that the system took `count` bytes of ``_head``, not all; False when to offer it the next at once."""
+        """Note that the system took ``count`` bytes of ``_head``, not all; False when to offer it the next at once."""
         if self._advance(count) or count == MAX_SEND:
             return False
         self._loop._check_closed()  # a closed loop has no engine to give the rest to
@@ -204,7 +204,7 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
         return True
 
     def _sent(self, count: int) -> None:
-        """Engine: the system took `count` bytes of ``_head``, or (0) is writable again. Nothing is pending now."""
+        """Engine: the system took ``count`` bytes of ``_head``, or (0) is writable again. Nothing is pending now."""
         self._sending = False
         if not self._size:
             return  # aborted meanwhile
@@ -233,7 +233,7 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
             self._fatal_error(exc, "Fatal write error on socket transport")
 
     def _advance(self, count: int) -> bool:
-        """Take `count` sent bytes off ``_head``; whether that was all of it."""
+        """Take ``count`` sent bytes off ``_head``; whether that was all of it."""
         self._size -= count
         head = self._head
         if count < len(head):
@@ -332,7 +332,7 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
 
     @abc.abstractmethod
     def _fatal_error(self, exc: BaseException, message: str = "") -> None:
-        """End the connection because of `exc`."""
+        """End the connection because of ``exc``."""
 
     @abc.abstractmethod
     def _finish(self, exc: BaseException | None) -> None:

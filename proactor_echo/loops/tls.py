@@ -202,9 +202,9 @@ class TlsFilter:
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def receive_into(self, data: bytes, buffer: memoryview) -> int:
-        """Take what arrived; put the data into `buffer` and return how much. The rest stays here: see has_input.
+        """Take what arrived; put the data into ``buffer`` and return how much. The rest stays here: see has_input.
 
-        `buffer` is one of bytes, and not empty.
+        ``buffer`` is one of bytes, and not empty.
         """
         if self._remaining:
             data = self._remaining + data
@@ -269,7 +269,7 @@ class TlsFilter:
         return self.ssl_object is not None and self.ssl_object.version() != "TLSv1.3"
 
     def _fill_in_pieces(self, record: memoryview) -> memoryview:
-        """Have OpenSSL take all of `record` out of the BIO but the last piece, which is returned."""
+        """Have OpenSSL take all of ``record`` out of the BIO but the last piece, which is returned."""
         self._large_in += 1
         if self._large_in == MANY:
             self._most_in = MOST + 5
@@ -369,7 +369,7 @@ class TlsFilter:
 
 
 def _end_of_record(data: bytes, at: int) -> int:
-    """Return where the record in `data` ends that begins at `at`; 0 while it is not complete.
+    """Return where the record in ``data`` ends that begins at ``at``; 0 while it is not complete.
 
     What cannot be a record counts as one: OpenSSL, or for the first of them the filter, says what is wrong with it.
     """
@@ -387,7 +387,7 @@ def _end_of_record(data: bytes, at: int) -> int:
 
 
 def _inner_object(made: ssl.SSLObject) -> Any:
-    """Return what `made` hands each call on to, to spare a call in Python; `made` itself where that is missing.
+    """Return what ``made`` hands each call on to, to spare a call in Python; ``made`` itself where that is missing.
 
     ``_sslobj`` of CPython 3.11 to 3.15.
     """

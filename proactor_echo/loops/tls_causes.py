@@ -61,7 +61,7 @@ def tls_error(text: str, reason: str) -> ssl.SSLError:
 
 
 def not_tls(data: bytes) -> ssl.SSLError:
-    """Return the error for a peer that began with `data`, which is no TLS record."""
+    """Return the error for a peer that began with ``data``, which is no TLS record."""
     line = data[:32].split(b"\n")[0].strip().decode("latin-1")
     shown = repr(" ".join(line.split(" ")[:2])) if line.isascii() and line.isprintable() and line else data[:8].hex(" ")
     reason = "HTTP_REQUEST" if data.startswith((b"GET ", b"POST ", b"HEAD ", b"PUT ")) else "WRONG_VERSION_NUMBER"

@@ -33,7 +33,7 @@ class Handshake:
         self._counted = False
 
     def begin(self, transport: HandshakingStream) -> None:
-        """Have `transport` begin it, as soon as there is a slot."""
+        """Have ``transport`` begin it, as soon as there is a slot."""
         handshakes = self.settings.handshakes
         if handshakes is None:
             transport.begin_handshake()

@@ -41,10 +41,10 @@ class TlsLoop(SchedulingLoop):
         *,
         early: bytes = b"",
     ) -> TlsStream:
-        """Go on with TLS on a connection in clear text, for `protocol`: :meth:`start_tls` without a coroutine.
+        """Go on with TLS on a connection in clear text, for ``protocol``: :meth:`start_tls` without a coroutine.
 
         The transport stays the same object. ``protocol.tls_started()`` is called when the handshake is done; when it
-        fails, ``connection_lost`` says why. `early` is what has been received already and belongs to TLS.
+        fails, ``connection_lost`` says why. ``early`` is what has been received already and belongs to TLS.
         """
         if not self._is_plain(transport):
             raise TypeError(f"begin_tls() needs a stream transport of this loop in clear text, not {transport!r}")
@@ -163,7 +163,7 @@ _handshakes: weakref.WeakKeyDictionary[Any, ServerHandshakes] = weakref.WeakKeyD
 
 
 def handshakes_of(server: Any) -> ServerHandshakes:
-    """Return what counts the handshakes of `server`; None has its own each time."""
+    """Return what counts the handshakes of ``server``; None has its own each time."""
     if server is None:
         return ServerHandshakes()
     if server not in _handshakes:

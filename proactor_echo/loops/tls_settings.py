@@ -18,14 +18,15 @@ HANDSHAKES = (
 class TlsSettings:
     """How connections do TLS: one for all of a server's, or for the one of a client.
 
-    ``context``            read when a connection begins, so that another one is for new connections.
-    ``server_side``        which end this is.
-    ``server_hostname``    a client's: the name to ask for, and to find in the certificate.
-    ``session``            a client's: to be resumed.
-    ``handshake_timeout``  seconds for a handshake.
-    ``shutdown_timeout``   seconds to wait for the peer's close_notify when closing. 0: not at all, ours is sent anyhow.
-    ``allow_truncation``   take an end of TCP without close_notify for an end of file. ``None``: as the loop says.
-    ``handshakes``         those of a server, counted and limited; ``None``: neither.
+    :param context: read when a connection begins, so that another one is for new connections.
+    :param server_side: which end this is.
+    :param server_hostname: a client's: the name to ask for, and to find in the certificate.
+    :param session: a client's: to be resumed.
+    :param handshake_timeout: seconds for a handshake.
+    :param shutdown_timeout: seconds to wait for the peer's close_notify when closing. 0: not at all, ours is sent
+        anyhow.
+    :param allow_truncation: take an end of TCP without close_notify for an end of file. ``None``: as the loop says.
+    :param handshakes: those of a server, counted and limited; ``None``: neither.
     """
 
     context: ssl.SSLContext
@@ -71,7 +72,7 @@ class Handshakes:
         self._waiting: deque[Any] = deque()
 
     def begin(self, connection: _Starts) -> None:
-        """Begin the handshake of `connection` as soon as there is a slot."""
+        """Begin the handshake of ``connection`` as soon as there is a slot."""
         if self.active >= self._limit:
             self._waiting.append(connection)
             return

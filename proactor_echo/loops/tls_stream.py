@@ -59,7 +59,7 @@ class TlsStream(HandshakingStream):
     # -- receiving -----------------------------------------------------------------------------------------------
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Deliver what arrives from now on to `protocol`."""
+        """Deliver what arrives from now on to ``protocol``."""
         super().set_protocol(protocol)
         self._into = self._buffered
         self._buffered = False  # the engine receives ciphertext, which is not for the protocol's buffer
@@ -86,7 +86,7 @@ class TlsStream(HandshakingStream):
             self._settle()
 
     def _deliver(self, data: bytes = b"") -> None:
-        """Deliver `data`, and what the filter got before, as long as reading is not paused."""
+        """Deliver ``data``, and what the filter got before, as long as reading is not paused."""
         tls = self._tls
         while True:
             if self._leaving is not None:
@@ -197,7 +197,7 @@ class TlsStream(HandshakingStream):
     # -- writing -------------------------------------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        """Send `data` after everything written before it."""
+        """Send ``data`` after everything written before it."""
         if type(data) is not bytes and type(data) is not bytearray:
             if not isinstance(data, bytes | bytearray | memoryview):
                 raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
@@ -301,9 +301,9 @@ def make_tls_stream(
     waiter: asyncio.Future[None] | None = None,
     **how: Any,
 ) -> TlsStream:
-    """Make the transport of a connected socket; `how` as ``StreamTransport`` takes it. It is still to be opened.
+    """Make the transport of a connected socket; ``how`` as ``StreamTransport`` takes it. It is still to be opened.
 
-    With a `waiter`, that future gets the end of the handshake.
+    With a ``waiter``, that future gets the end of the handshake.
     """
     tls = make_filter(settings)
     transport = tls_class(loop._stream_class)(loop, sock, protocol, **how)
@@ -321,9 +321,9 @@ def secure(
     waiter: asyncio.Future[None] | None = None,
     early: bytes = b"",
 ) -> TlsStream:
-    """Go on with TLS on a connection in clear text; `early` is what the peer has sent of it so far.
+    """Go on with TLS on a connection in clear text; ``early`` is what the peer has sent of it so far.
 
-    `protocol` hears of no second connection. A `waiter` gets the end of the handshake; without one
+    ``protocol`` hears of no second connection. A ``waiter`` gets the end of the handshake; without one
     ``protocol.tls_started()`` is called. When the handshake fails the connection is lost.
     """
     tls = make_filter(settings)

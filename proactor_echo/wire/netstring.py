@@ -18,8 +18,8 @@ __all__ = ["NetstringCodec"]
 #: Digits in a length, at most, when frames that are too long are skipped: enough for 64 bits.
 MOST_DIGITS: Final = 20
 
+#: Digits in a length, at most, whose meaning is kept: a thousand of them is all there can be.
 MOST_DIGITS_KEPT: Final = 3
-"""Digits in a length, at most, whose meaning is kept: a thousand of them is all there can be."""
 
 
 class NetstringCodec(SizedCodec):
@@ -105,7 +105,7 @@ class _NetstringDecoder(SizedDecoder):
             raise FrameCorrupt(f"the length of a netstring has more than {MOST_DIGITS} digits")
 
 
+#: What short headers say, once they were seen: in a stream of tiny frames, reading them is most of the work.
 _SHORT_SIZES: Final[dict[bytes, FrameSize]] = {}
-"""What short headers say, once they were seen: in a stream of tiny frames, reading them is most of the work."""
 
 _DIGITS = re.compile(rb"[0-9]*").match

@@ -65,7 +65,7 @@ def shake_hands(ours: Any, peer: SslPeer) -> None:
         done = done or peer.shake()
         if data := peer.taken():
             ours.receive(data)
-    ours.news = False
+    ours.changed = False
     assert done
     assert ours.state.value == "open", ours.error
 

@@ -12,14 +12,14 @@ from typing import Any
 from proactor_echo.loops.accept import Acceptor
 from proactor_echo.loops.iocp.operations import Accept
 
+#: Outstanding accepts of a listener without traffic; each holds a socket.
 FLOOR = 4
-"""Outstanding accepts of a listener without traffic; each holds a socket."""
 
+#: Outstanding accepts of one listener, at most, by default: the backlog holds the connections of a longer burst.
 CEILING = 64
-"""Outstanding accepts of one listener, at most, by default: the backlog holds the connections of a longer burst."""
 
+#: Iterations in a row in which a quarter of the accepts or fewer completed, before the depth is halved.
 QUIET_ITERATIONS = 64
-"""Iterations in a row in which a quarter of the accepts or fewer completed, before the depth is halved."""
 
 
 class IocpAcceptor(Acceptor):

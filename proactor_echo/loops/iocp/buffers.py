@@ -9,14 +9,14 @@ if sys.platform != "win32":
 
 import ctypes
 
+#: Bytes of a receive buffer: the first when a connection is new or quiet, the next when a receive fills the last.
 SIZES = (2 * 1024, 16 * 1024, 64 * 1024)
-"""Bytes of a receive buffer: the first when a connection is new or quiet, the next when a receive fills the last."""
 
+#: Receives in a row that a smaller buffer would have held, before the buffer becomes smaller.
 SMALL_RECEIVES = 2
-"""Receives in a row that a smaller buffer would have held, before the buffer becomes smaller."""
 
+#: Most buffers of one size kept for the next connection that needs one: 2 MiB of the largest.
 SPARE_BUFFERS = 32
-"""Most buffers of one size kept for the next connection that needs one: 2 MiB of the largest."""
 
 
 class Buffer:

@@ -20,17 +20,17 @@ from proactor_echo.loops.sockaddr import unpack_address
 if TYPE_CHECKING:
     from proactor_echo.loops.iocp.port import BatchProactor
 
+#: Outstanding receives of one endpoint, so that datagrams which come while the protocol runs find a buffer.
 OUTSTANDING = 4
-"""Outstanding receives of one endpoint, so that datagrams which come while the protocol runs find a buffer."""
 
+#: Bytes of a receive buffer. The largest UDP payload is 65,507 over IPv4 and 65,527 over IPv6 (RFC 768, RFC 8200).
 SLOT = 65536
-"""Bytes of a receive buffer. The largest UDP payload is 65,507 over IPv4 and 65,527 over IPv6 (RFC 768, RFC 8200)."""
 
+#: Seconds after which a sender waiting in ``wait_writable``, with nothing queued, tries again.
 POLL_INTERVAL = 0.001
-"""Seconds after which a sender waiting in ``wait_writable``, with nothing queued, tries again."""
 
+#: Source addresses remembered in parsed form, so that a peer's second datagram costs no parsing.
 KNOWN_ADDRESSES = 1024
-"""Source addresses remembered in parsed form, so that a peer's second datagram costs no parsing."""
 
 
 class DatagramReceive(RepeatedReceive):

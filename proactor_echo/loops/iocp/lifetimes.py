@@ -47,7 +47,7 @@ class Operation(abc.ABC):
 
     @abc.abstractmethod
     def done(self, count: int) -> None:
-        """Handle its completion, with `count` bytes transferred; it is idle now. Called from the loop."""
+        """Handle its completion, with ``count`` bytes transferred; it is idle now. Called from the loop."""
 
     @abc.abstractmethod
     def discard(self) -> None:
@@ -66,7 +66,7 @@ class Operation(abc.ABC):
         """Report nothing to the transport when it is done."""
 
     def cancel(self) -> None:
-        """Ask the kernel to complete it soon; `done` or `discard` is called all the same. Twice is harmless."""
+        """Ask the kernel to complete it soon; ``done`` or ``discard`` is called all the same. Twice is harmless."""
         if self.state is IDLE:
             return  # the kernel does not have it
         self._request_cancel()

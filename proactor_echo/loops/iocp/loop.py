@@ -177,7 +177,7 @@ class EventLoop(BaseLoop):
         return await queue.accept(sock)
 
     async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
-        """Receive up to `n` bytes. Cancelling loses none: awaited is that there are some, not they themselves."""
+        """Receive up to ``n`` bytes. Cancelling loses none: awaited is that there are some, not they themselves."""
         if not _is_plain_stream(sock):
             return await super().sock_recv(sock, n)
         while True:
@@ -187,7 +187,7 @@ class EventLoop(BaseLoop):
                 await self._proactor.recv(sock, 0)
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
-        """Receive into `buf`; as :meth:`sock_recv`."""
+        """Receive into ``buf``; as :meth:`sock_recv`."""
         if not _is_plain_stream(sock):
             return await super().sock_recv_into(sock, buf)
         while True:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 
     from proactor_echo.loops.iocp.port import BatchProactor
 
+#: Most bytes left to the kernel in one send: it locks the pages of all of them until the peer has read.
 SEND_LIMIT = 1 << 20
-"""Most bytes left to the kernel in one send: it locks the pages of all of them until the peer has read."""
 
 # The reset of a connection has one errno, whatever the number says; GetOverlappedResult and Winsock disagree on it.
 _RESETS = {winapi.ERROR_NETNAME_DELETED, winapi.ERROR_OPERATION_ABORTED, winapi.WSAECONNRESET}
@@ -127,10 +127,10 @@ class Send(Operation):
         self._overlapped = overlapped.Overlapped(0)
 
     def submit(self, proactor: BatchProactor, sock: socket.socket, data: Any) -> None:
-        """Send `data` (at most :data:`SEND_LIMIT` bytes of it); raises OSError when it cannot begin.
+        """Send ``data`` (at most :data:`SEND_LIMIT` bytes of it); raises OSError when it cannot begin.
 
-        Lifetime: `_overlapped` exports the buffer of `data` and holds it; the proactor's registry holds this operation
-        until its completion packet, whatever becomes of the transport.
+        Lifetime: ``_overlapped`` exports the buffer of ``data`` and holds it; the proactor's registry holds this
+        operation until its completion packet, whatever becomes of the transport.
         """
         if len(data) > SEND_LIMIT:
             data = memoryview(data)[:SEND_LIMIT]
@@ -199,8 +199,8 @@ class Accept(Operation):
     def submit(self, proactor: BatchProactor) -> None:
         """Begin; raises OSError, with the socket closed, when it cannot.
 
-        Lifetime: `_overlapped` owns the address buffer; the proactor's registry holds this operation, and it the accept
-        socket and the listener, until its completion packet, which closing the listener brings too.
+        Lifetime: ``_overlapped`` owns the address buffer; the proactor's registry holds this operation, and it the
+        accept socket and the listener, until its completion packet, which closing the listener brings too.
         """
         try:
             self._overlapped.AcceptEx(self._listener.fileno(), self.conn.fileno())

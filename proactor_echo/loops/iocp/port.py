@@ -47,25 +47,25 @@ if TYPE_CHECKING:
 
 logger: logging.Logger = logging.getLogger("asyncio")
 
+#: Completions taken in one call, at most: 8 KiB of entries. The others wait for the next iteration, after timers.
 BATCH = 256
-"""Completions taken in one call, at most: 8 KiB of entries. The others wait for the next iteration, after timers."""
 
+#: Seconds `close` waits for operations that were cancelled. Drivers answer in milliseconds; a broken one never does.
 CLOSE_LIMIT = 5.0
-"""Seconds `close` waits for operations that were cancelled. Drivers answer in milliseconds; a broken one never does."""
 
 _ENTRY_SIZE = struct.calcsize(winapi.ENTRY_FORMAT)
+#: What WinError 87 means here. The association is the socket's, in whichever process it is, and lasts as long as it.
 BELONGS_TO_ANOTHER = (
     "this socket already belongs to another completion port: a listening socket can be served by one process and one "
     "loop only; accept in the parent and hand accepted sockets over with socket.share()"
 )
-"""What WinError 87 means here. The association is the socket's, in whichever process it is, and lasts as long as it."""
 
 _INVALID_PARAMETER = 87
 _WAIT_TIMEOUT = 258
 _WAKE_ADDRESS = 0
 
+#: Operations that were still outstanding when their port was closed. The kernel may write to them: kept for ever.
 _never_completed: list[Any] = []
-"""Operations that were still outstanding when their port was closed. The kernel may write to them: kept for ever."""
 
 
 class Submittable(Protocol):
@@ -153,7 +153,7 @@ class BatchProactor(IocpProactor):
     def keep(self, address: int, operation: Operation) -> None:
         """Register an operation, before or right after it is submitted to the kernel but within the same iteration.
 
-        Lifetime: the registry holds `operation` (and it its OVERLAPPED and buffer) until its packet has been taken,
+        Lifetime: the registry holds ``operation`` (and it its OVERLAPPED and buffer) until its packet has been taken,
         or until :meth:`drop` or :meth:`complete`, for one that posts no packet.
         """
         self._operations[address] = operation
@@ -163,7 +163,7 @@ class BatchProactor(IocpProactor):
         del self._operations[address]
 
     def complete(self, address: int, count: int) -> None:
-        """Take out an operation that succeeded within its call and posts no packet; `done` comes in the next iteration.
+        """Remove an operation that succeeded within its call and posts no packet; ``done`` comes in the next iteration.
 
         To be called only for sockets that skip completions on success.
         """
@@ -177,7 +177,7 @@ class BatchProactor(IocpProactor):
     # -- polling -------------------------------------------------------------------------------------------------
 
     def select(self, timeout: float | None = None) -> deque[tuple[Operation, int]]:
-        """Wait up to `timeout` seconds (None: for ever) and return what is done, oldest first."""
+        """Wait up to ``timeout`` seconds (None: for ever) and return what is done, oldest first."""
         self._poll(0 if self._completed else timeout)
         completed, self._completed = self._completed, deque()
         return completed
@@ -283,8 +283,8 @@ class BatchProactor(IocpProactor):
     def close(self, limit: float = CLOSE_LIMIT) -> None:
         """Cancel every operation, wait until none is outstanding, and close the port.
 
-        Bounded (gh-111604: CPython's waits for ever): after `limit` seconds, operations that are still outstanding are
-        logged, and their memory is kept for ever.
+        Bounded (gh-111604: CPython's waits for ever): after ``limit`` seconds, operations that are still outstanding
+        are logged, and their memory is kept for ever.
         """
         if self._iocp is None:
             return

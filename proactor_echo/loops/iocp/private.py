@@ -18,8 +18,8 @@ import importlib
 from asyncio import windows_events
 from typing import TYPE_CHECKING, Any
 
+#: ``Overlapped`` objects, which own the memory of one operation each, and the calls beside them.
 overlapped: Any = importlib.import_module("_overlapped")
-"""``Overlapped`` objects, which own the memory of one operation each, and the calls beside them."""
 
 if TYPE_CHECKING:
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
             """Close the port."""
 
         def recv(self, conn: Any, nbytes: int, flags: int = 0) -> asyncio.Future[bytes]:
-            """Receive up to `nbytes` bytes."""
+            """Receive up to ``nbytes`` bytes."""
             raise NotImplementedError
 
 else:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+#: What can be handled: the signals that somebody else than this program's own code raises.
 SIGNALS = frozenset(int(getattr(signal, name)) for name in ("SIGINT", "SIGBREAK", "SIGTERM") if hasattr(signal, name))
-"""What can be handled: the signals that somebody else than this program's own code raises."""
 
 
 class SignalHandlers:
@@ -33,7 +33,7 @@ class SignalHandlers:
         self._previous: dict[int, Any] = {}
 
     def add(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
-        """Call `callback` in the loop when `sig` comes.
+        """Call ``callback`` in the loop when ``sig`` comes.
 
         Raises TypeError for a coroutine function, ValueError for what is no signal, RuntimeError for a signal that
         cannot be handled and outside the main thread.
@@ -56,7 +56,7 @@ class SignalHandlers:
                 callback()
 
     def remove(self, sig: int) -> bool:
-        """Put back what handled `sig` before; False when no handler was added. Raises as :meth:`add`."""
+        """Put back what handled ``sig`` before; False when no handler was added. Raises as :meth:`add`."""
         _check(sig)
         if self._callbacks.pop(sig, None) is None:
             return False

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from proactor_echo.loops.iocp.port import BatchProactor
 
 
+#: Seconds between checks whether the listener has been closed, while a connection waits that nobody asked for.
 FIRST_POLL, LONGEST_POLL = 0.02, 1.0
-"""Seconds between checks whether the listener has been closed, while a connection waits that nobody asked for."""
 
 
 class AcceptQueue:

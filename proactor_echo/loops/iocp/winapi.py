@@ -22,29 +22,29 @@ from typing import Any
 
 Function = Callable[..., int]
 
+#: What an overlapped call that did not finish at once fails with: it goes on (ERROR_IO_PENDING, the same).
 WSA_IO_PENDING = 997
-"""What an overlapped call that did not finish at once fails with: it goes on (ERROR_IO_PENDING, the same)."""
 
+#: The peer reset the connection, as GetOverlappedResult and RtlNtStatusToDosError put it.
 ERROR_NETNAME_DELETED = 64
-"""The peer reset the connection, as GetOverlappedResult and RtlNtStatusToDosError put it."""
 
+#: The operation was cancelled, or its socket closed.
 ERROR_OPERATION_ABORTED = 995
-"""The operation was cancelled, or its socket closed."""
 
 WSAECONNRESET = 10054
 WSAENOTSOCK = 10038
 
+#: OVERLAPPED.Internal while the operation is with the kernel.
 STATUS_PENDING = 0x103
-"""OVERLAPPED.Internal while the operation is with the kernel."""
 
 INFINITE = 0xFFFFFFFF
 
+#: OVERLAPPED_ENTRY for :func:`struct.iter_unpack`: completion key, address of the OVERLAPPED, reserved, bytes.
 ENTRY_FORMAT = "QQQIxxxx" if sys.maxsize > 2**32 else "IIII"
-"""OVERLAPPED_ENTRY for :func:`struct.iter_unpack`: completion key, address of the OVERLAPPED, reserved, bytes."""
 
 
 class OVERLAPPED(ctypes.Structure):
-    """An operation the kernel works on. `Internal` is its NTSTATUS, `InternalHigh` the bytes transferred."""
+    """An operation the kernel works on. ``Internal`` is its NTSTATUS, ``InternalHigh`` the bytes transferred."""
 
     _fields_ = (
         ("Internal", ctypes.c_size_t),
@@ -74,8 +74,8 @@ class StreamOperation(ctypes.Structure):
     flags: int
 
 
+#: Bytes for a socket address of any family (sizeof(SOCKADDR_STORAGE)).
 ADDRESS_SIZE = 128
-"""Bytes for a socket address of any family (sizeof(SOCKADDR_STORAGE))."""
 
 
 class DatagramOperation(ctypes.Structure):
@@ -109,8 +109,8 @@ _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
 _ws2_32 = ctypes.WinDLL("ws2_32", use_last_error=True)
 _ntdll = ctypes.WinDLL("ntdll")
 
+#: The error of the last call made here by this thread; WSAGetLastError() and GetLastError() are the same.
 get_last_error: Callable[[], int] = ctypes.get_last_error
-"""The error of the last call made here by this thread; WSAGetLastError() and GetLastError() are the same."""
 
 _P = ctypes.c_void_p
 _SOCKET = ctypes.c_size_t  # UINT_PTR
@@ -140,15 +140,15 @@ GetQueuedCompletionStatusEx: Function = _declared(
 
 CancelIoEx: Function = _declared(_kernel32, "CancelIoEx", wintypes.BOOL, _SOCKET, _P)
 
+#: Mode of a handle: an operation that succeeds within its call posts no packet.
 FILE_SKIP_COMPLETION_PORT_ON_SUCCESS = 1
-"""Mode of a handle: an operation that succeeds within its call posts no packet."""
 
 SO_PROTOCOL_INFOW = 0x2005
+#: Bytes of a WSAPROTOCOL_INFOW; its first DWORD, dwServiceFlags1, has these flags.
 PROTOCOL_INFO_SIZE = 628
-"""Bytes of a WSAPROTOCOL_INFOW; its first DWORD, dwServiceFlags1, has these flags."""
 
+#: The provider's sockets are handles of an installable file system.
 XP1_IFS_HANDLES = 0x20000
-"""The provider's sockets are handles of an installable file system."""
 
 SetFileCompletionNotificationModes: Function = _declared(
     _kernel32, "SetFileCompletionNotificationModes", wintypes.BOOL, _SOCKET, ctypes.c_ubyte

@@ -31,7 +31,7 @@ if sys.platform == "linux" and (TYPE_CHECKING or private.EpollSelector is not No
             self._most = FIRST_EVENTS
 
         def watch(self, fd: int, events: int, handler: Handler) -> None:
-            """Call `handler` whenever `fd` is ready for one of `events`; replaces what was watched for it."""
+            """Call ``handler`` whenever ``fd`` is ready for one of ``events``; replaces what was watched for it."""
             known = fd in self.handlers
             try:
                 (self._selector.modify if known else self._selector.register)(fd, events)
@@ -40,11 +40,11 @@ if sys.platform == "linux" and (TYPE_CHECKING or private.EpollSelector is not No
             self.handlers[fd] = handler
 
         def redirect(self, fd: int, handler: Handler) -> None:
-            """Call `handler` from now on for what `fd` is watched for; costs no system call."""
+            """Call ``handler`` from now on for what ``fd`` is watched for; costs no system call."""
             self.handlers[fd] = handler
 
         def forget(self, fd: int) -> None:
-            """Watch `fd` no longer."""
+            """Watch ``fd`` no longer."""
             if self.handlers.pop(fd, None) is not None:
                 try:  # noqa: SIM105  # each connection comes by here, and a context manager costs more than the call
                     self._selector.unregister(fd)
@@ -52,7 +52,7 @@ if sys.platform == "linux" and (TYPE_CHECKING or private.EpollSelector is not No
                     pass  # closed behind our back: the kernel has forgotten it
 
         def watcher(self, fd: int) -> object | None:
-            """Return the transport whose handler watches `fd`, None if none does."""
+            """Return the transport whose handler watches ``fd``, None if none does."""
             handler = self.handlers.get(fd)
             return getattr(handler, "__self__", handler)
 
@@ -76,7 +76,7 @@ if sys.platform == "linux" and (TYPE_CHECKING or private.EpollSelector is not No
             super().close()
 
         def others(self, events: list[Any]) -> list[Any]:
-            """Return those of `events` that are no handler's, as asyncio wants them: pairs of key and mask."""
+            """Return those of ``events`` that are no handler's, as asyncio wants them: pairs of key and mask."""
             known = self._fd_to_key
             return [
                 (known[fd], (mask & ~EPOLLIN and selectors.EVENT_WRITE) | (mask & ~EPOLLOUT and selectors.EVENT_READ))
@@ -90,7 +90,7 @@ if sys.platform == "linux" and (TYPE_CHECKING or private.EpollSelector is not No
             return next(iter(known)) if len(known) == 1 else None
 
         def dispatch(self, events: list[Any], failed: Failed) -> list[Any]:
-            """Call the handlers in `events` (from ``select``); return the others."""
+            """Call the handlers in ``events`` (from ``select``); return the others."""
             get = self.handlers.get
             others = []
             for fd, mask in events:
@@ -112,7 +112,7 @@ if sys.platform == "linux" and (TYPE_CHECKING or private.EpollSelector is not No
             return [(fd, mask, handlers[fd]) for fd, mask in events if fd in handlers]
 
         def dispatch_pinned(self, pinned: list[tuple[Any, int, Handler]], invoke: Invoke, failed: Failed) -> None:
-            """Call the handlers that :meth:`pin` found through `invoke`, if they still watch the same descriptor."""
+            """Call the handlers that :meth:`pin` found through ``invoke``, if they still watch the same descriptor."""
             get = self.handlers.get
             for fd, mask, handler in pinned:
                 if get(fd) is handler:

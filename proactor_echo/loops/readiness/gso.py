@@ -36,12 +36,12 @@ _REMEMBERED: Final = 4096  # destinations that take single datagrams; forgotten 
 class EqualDatagrams(NamedTuple):
     """Datagrams of one length to one address, next to each other."""
 
+    #: The packed address; None on a connected socket.
     name: bytes | None
-    """The packed address; None on a connected socket."""
+    #: Bytes in each.
     length: int
-    """Bytes in each."""
+    #: How many there are.
     size: int
-    """How many there are."""
 
 
 class Segments:
@@ -53,7 +53,7 @@ class Segments:
     def groups(self, fd: int, names: list[bytes] | None, lengths: list[int]) -> list[EqualDatagrams] | None:
         """Return the batch as groups of equal datagrams, or None where these are too small to gain anything.
 
-        Equal `names` must be the same object. Without names the socket `fd` is connected.
+        Equal ``names`` must be the same object. Without names the socket ``fd`` is connected.
         """
         if names is None:
             if fd in self._single:
@@ -71,7 +71,7 @@ class Segments:
         return groups
 
     def refused(self, number: int, fd: int, group: EqualDatagrams) -> bool:
-        """Whether the error `number` of sending `group` means that its destination does not allow segments."""
+        """Whether the error ``number`` of sending ``group`` means that its destination does not allow segments."""
         if number not in _REFUSALS or group.size == 1:
             return False
         if len(self._single) >= _REMEMBERED:

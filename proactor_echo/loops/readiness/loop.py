@@ -44,7 +44,7 @@ class ReadinessState(LoopState):
 
 
 class EventLoop(BaseLoop):
-    """``asyncio.SelectorEventLoop`` with our transports and servers. `poller` is for tests of the other pollers."""
+    """``asyncio.SelectorEventLoop`` with our transports and servers. ``poller`` is for tests of the other pollers."""
 
     _stream_class = ReadinessStream
     _datagram_class = ReadinessDatagrams

@@ -158,7 +158,7 @@ class Batch:
         self._raw: dict[int, dict[Any, bytes]] = {socket.AF_INET: {}, socket.AF_INET6: {}}
 
     def receive(self, fd: int) -> list[tuple[bytes, Any]]:
-        """Return what has arrived on `fd`: pairs of data and address, at most :data:`BATCH`. Raises OSError.
+        """Return what has arrived on ``fd``: pairs of data and address, at most :data:`BATCH`. Raises OSError.
 
         Lifetime: the slots belong to this batch and are read before it returns; nothing stays with the kernel.
         """
@@ -180,9 +180,9 @@ class Batch:
         ]
 
     def send(self, sock: socket.socket, family: int, datas: list[bytes], addresses: list[Any] | None) -> int:
-        """Send to the `addresses`, or (None) on a connected socket; how many went, at least one. Raises OSError.
+        """Send to the ``addresses``, or (None) on a connected socket; how many went, at least one. Raises OSError.
 
-        Raises LookupError when an address is not a literal of `family`: such go one by one, by the socket module.
+        Raises LookupError when an address is not a literal of ``family``: such go one by one, by the socket module.
 
         Lifetime: the bytes are copied to this batch's memory, which the kernel reads before it returns.
         """

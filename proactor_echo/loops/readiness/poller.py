@@ -20,30 +20,30 @@ class SelectorHandlers(Poller):
     WRITE: ClassVar[int] = selectors.EVENT_WRITE
 
     def watch(self, fd: int, events: int, handler: Handler) -> None:
-        """Call `handler` whenever `fd` is ready for one of `events`; replaces what was watched for it."""
+        """Call ``handler`` whenever ``fd`` is ready for one of ``events``; replaces what was watched for it."""
         if fd in self.get_map():
             self.modify(fd, events, handler)
         else:
             self.register(fd, events, handler)
 
     def redirect(self, fd: int, handler: Handler) -> None:
-        """Call `handler` from now on for what `fd` is watched for; costs no system call."""
+        """Call ``handler`` from now on for what ``fd`` is watched for; costs no system call."""
         key = self.get_map().get(fd)
         if key is not None:  # modify() unregisters what the system then refuses
             self.modify(fd, key.events, handler)
 
     def forget(self, fd: int) -> None:
-        """Watch `fd` no longer."""
+        """Watch ``fd`` no longer."""
         if fd in self.get_map():
             self.unregister(fd)
 
     def watcher(self, fd: int) -> object | None:
-        """Return the transport whose handler watches `fd`, None if none does."""
+        """Return the transport whose handler watches ``fd``, None if none does."""
         key = self.get_map().get(fd)
         return getattr(key.data, "__self__", key.data) if key is not None and callable(key.data) else None
 
     def others(self, events: list[Any]) -> list[Any]:
-        """Return those of `events` that are no handler's, as asyncio wants them: pairs of key and mask."""
+        """Return those of ``events`` that are no handler's, as asyncio wants them: pairs of key and mask."""
         return [(key, mask) for key, mask in events if not callable(key.data)]
 
     def alone(self) -> int | None:
@@ -51,7 +51,7 @@ class SelectorHandlers(Poller):
         return None
 
     def dispatch(self, events: list[Any], failed: Failed) -> list[Any]:
-        """Call the handlers in `events` (from ``select``); :meth:`others` has returned the others, so return none."""
+        """Call the handlers in ``events`` (from ``select``); :meth:`others` has returned the others, so return none."""
         for key, mask in events:
             handler = key.data
             if callable(handler) and self.get_map().get(key.fd) is key:  # not forgotten meanwhile
@@ -68,7 +68,7 @@ class SelectorHandlers(Poller):
         return [(key, mask, key.data) for key, mask in events if callable(key.data)]
 
     def dispatch_pinned(self, pinned: list[tuple[Any, int, Handler]], invoke: Invoke, failed: Failed) -> None:
-        """Call the handlers that :meth:`pin` found through `invoke`, if they still watch the same descriptor."""
+        """Call the handlers that :meth:`pin` found through ``invoke``, if they still watch the same descriptor."""
         for key, mask, handler in pinned:
             if self.get_map().get(key.fd) is key:
                 try:

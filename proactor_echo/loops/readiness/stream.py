@@ -30,12 +30,12 @@ class ReadinessStream(StreamTransport):
         self._receiving = False
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """Deliver what arrives from now on to `protocol`."""
+        """Deliver what arrives from now on to ``protocol``."""
         super().set_protocol(protocol)
         self._redirect()
 
     def _watch(self, interest: int) -> None:
-        """Have the poller watch for `interest`, and call the handler that fits it and the state of the transport."""
+        """Have the poller watch for ``interest``, and call the handler that fits it and the state of the transport."""
         poller = self._loop._selector
         if poller is None:
             self._interest = interest  # the loop is closed

@@ -45,23 +45,24 @@ class Tls:
             ...
             tls.reload()  # the certificate was renewed: new connections get it
 
-    ``certfile``   a PEM file: the certificate, and behind it the chain that leads to a known authority. A server needs
-                   one; a client may have one.
-    ``keyfile``    a PEM file with its private key; ``None`` when it is in ``certfile`` too.
-    ``password``   of the private key: text, bytes or a function that returns it. Nothing is ever asked at the terminal.
-    ``client_ca``  a PEM file with the authorities whose signature on a client's certificate counts.
-    ``verify``     what a server asks of its clients: ``"none"``, ``"optional"`` (a certificate, if there is one, must
-                   be good) or ``"required"``. ``None``: ``"required"`` if there is a ``client_ca``, else ``"none"``.
-    ``server_ca``  a PEM file with the authorities that a client trusts, instead of the system's; a server's own
-                   certificate will do. A client always verifies the server's certificate and name.
-    ``alpn``       the names of the protocols that are spoken here, the best first: ``("h2", "http/1.1")``.
-    ``minimum``    the lowest version of TLS: ``"1.2"`` or ``"1.3"``.
-    ``sni``        other certificates by the name that a client asks for: ``{"a.example": ("a.pem", "a.key")}``, or a
-                   :class:`Tls` for each. ``"*.example"`` is any name one label longer. Other names get ``certfile``.
-    ``keylog``     a file to which the secrets of every connection are added, for Wireshark: whoever has it can read the
-                   traffic.
-    ``prepare``    a function that gets each fresh :class:`ssl.SSLContext`, to set what is not here: ciphers, a list of
-                   revoked certificates.
+    :param certfile: a PEM file: the certificate, and behind it the chain that leads to a known authority. A server
+        needs one; a client may have one.
+    :param keyfile: a PEM file with its private key; ``None`` when it is in ``certfile`` too.
+    :param password: of the private key: text, bytes or a function that returns it. Nothing is ever asked at the
+        terminal.
+    :param client_ca: a PEM file with the authorities whose signature on a client's certificate counts.
+    :param verify: what a server asks of its clients: ``"none"``, ``"optional"`` (a certificate, if there is one, must
+        be good) or ``"required"``. ``None``: ``"required"`` if there is a ``client_ca``, else ``"none"``.
+    :param server_ca: a PEM file with the authorities that a client trusts, instead of the system's; a server's own
+        certificate will do. A client always verifies the server's certificate and name.
+    :param alpn: the names of the protocols that are spoken here, the best first: ``("h2", "http/1.1")``.
+    :param minimum: the lowest version of TLS: ``"1.2"`` or ``"1.3"``.
+    :param sni: other certificates by the name that a client asks for: ``{"a.example": ("a.pem", "a.key")}``, or a
+        :class:`Tls` for each. ``"*.example"`` is any name one label longer. Other names get ``certfile``.
+    :param keylog: a file to which the secrets of every connection are added, for Wireshark: whoever has it can read the
+        traffic.
+    :param prepare: a function that gets each fresh :class:`ssl.SSLContext`, to set what is not here: ciphers, a list of
+        revoked certificates.
 
     Files are read when it is made and by :meth:`reload`, which takes a few milliseconds. What is wrong with them is a
     :class:`TlsError` with one sentence, a wrong argument a TypeError or ValueError. Compression and renegotiation are
