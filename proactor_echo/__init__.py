@@ -4,7 +4,9 @@ Everything an application needs is here; the modules below say how it works. Eac
 so that importing the package costs next to nothing: pytest does it at every start, for the plugin.
 """
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
 
 from proactor_echo._lazy import lazy_names
 
@@ -113,7 +115,7 @@ __all__ = [
 __version__ = "0.1.0"
 
 # Where each name lives. A new public name goes here, into __all__, and into the imports that type checkers see.
-_HOMES = {
+_HOMES: Final = {
     "proactor_echo.sockets.addresses": "Address format_address parse_host_port",
     "proactor_echo.rfc862": "EchoDatagramProtocol EchoProtocol echo",
     "proactor_echo.errors": (

@@ -3,6 +3,8 @@
 Type checkers cannot see through this: a package imports the same names under ``TYPE_CHECKING``, too.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any

@@ -7,6 +7,8 @@ their arguments before they open one; what is called for every message checks on
 ``True`` is no number here, although it is an ``int``; nor are NaN and infinity a time.
 """
 
+from __future__ import annotations
+
 import functools
 import math
 import reprlib

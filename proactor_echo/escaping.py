@@ -4,6 +4,8 @@ Whatever goes into a log or onto a terminal and may hold such a text comes throu
 of an exception, a traceback.
 """
 
+from __future__ import annotations
+
 import logging
 import traceback
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from proactor_echo.net.loop_api import BatchTransport
 from proactor_echo.net.stats import ConnectionStats
@@ -134,4 +135,4 @@ class EchoDatagramProtocol(DatagramHandler):
         stats.bytes_out += size - (self._refused[1] - before[1])
 
 
-_ONE_BY_ONE = ("datagram_received", "handle", "send", "count_out")
+_ONE_BY_ONE: Final = ("datagram_received", "handle", "send", "count_out")

@@ -1,5 +1,7 @@
 """The command line, ``proactor-echo``: read the options, start what they ask for, print."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import logging

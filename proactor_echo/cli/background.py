@@ -9,6 +9,8 @@ waits for these threads, but not for long.
 The standard library's QueueListener is not used: its ``stop()`` joins its thread without a limit.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
@@ -153,7 +155,7 @@ class BackgroundStream:
             self._writing = bool(text)
             return text
 
-    def _failed(self, failed: "_NotWritten") -> None:
+    def _failed(self, failed: _NotWritten) -> None:
         with self._changed:
             if failed.reader_gone:
                 self._gone = True

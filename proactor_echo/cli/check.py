@@ -1,5 +1,7 @@
 """What ``proactor-echo check`` prints: a table that grows with every check, or JSON."""
 
+from __future__ import annotations
+
 import json
 import ssl
 from typing import Any, Final

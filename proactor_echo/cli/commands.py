@@ -1,5 +1,7 @@
 """The command classes: how a command ends on Ctrl+C, and messages for a wrong argument."""
 
+from __future__ import annotations
+
 import sys
 from typing import Any, Final
 

@@ -5,6 +5,8 @@ back. A step that finds something wrong raises :class:`WrongEcho`; that, and any
 ``problem``, and the next step goes on.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import random

@@ -1,5 +1,7 @@
 """The framings that the command line offers, by name."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final

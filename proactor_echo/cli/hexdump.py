@@ -9,9 +9,11 @@
 each direction; a datagram starts at 0. As ``hexdump`` does, a row that repeats the one before is one ``*``.
 """
 
+from __future__ import annotations
+
 import asyncio
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from proactor_echo.net.udp.handler import Oversize
 from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol
@@ -22,11 +24,11 @@ __all__ = ["DumpingEchoDatagramProtocol", "DumpingEchoProtocol", "hex_rows"]
 
 Write = Callable[[str], None]
 
-IN = "<-"
-OUT = "->"
+IN: Final = "<-"
+OUT: Final = "->"
 
-_WIDTH = 16
-_PRINTABLE = bytes(code if 0x20 <= code < 0x7F else ord(".") for code in range(256))
+_WIDTH: Final = 16
+_PRINTABLE: Final = bytes(code if 0x20 <= code < 0x7F else ord(".") for code in range(256))
 
 
 def hex_rows(data: BytesLike, offset: int = 0) -> Iterator[str]:

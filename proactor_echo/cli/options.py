@@ -1,7 +1,9 @@
 """Options that several commands have in common."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -38,7 +40,7 @@ def _add(command: Command, options: Sequence[Callable[[Command], Command]]) -> C
     return command
 
 
-_ADDRESS = (
+_ADDRESS: Final = (
     click.option(
         "--host",
         "hosts",
@@ -61,7 +63,7 @@ _ADDRESS = (
     click.option("--no-exclusive", is_flag=True, help="On Windows, let other programs bind the port too."),
 )
 
-_LOOP = (
+_LOOP: Final = (
     click.option(
         "--loop",
         type=click.Choice(["own", "stock"]),
@@ -71,7 +73,7 @@ _LOOP = (
     ),
 )
 
-_TLS = (
+_TLS: Final = (
     click.option("--tls-cert", metavar="FILE", help="Speak TLS, with the certificate and its chain in this PEM file."),
     click.option("--tls-key", metavar="FILE", help="PEM file of its private key, unless that is in --tls-cert too."),
     click.option("--tls-key-password-file", metavar="FILE", help="File whose first line is the key's password."),
@@ -91,7 +93,7 @@ _TLS = (
     click.option("--tls-keylog", metavar="FILE", help="Add every connection's secrets to this file, for Wireshark."),
 )
 
-_OUTPUT = (
+_OUTPUT: Final = (
     click.option("--hex-dump", is_flag=True, help="Show every byte that comes and goes, on stderr."),
     click.option("--stats", is_flag=True, help="Print all counters at the end, as a line of JSON on stderr."),
     click.option("-v", "--verbose", is_flag=True, help="Print how every connection ended, not only the bad ones."),

@@ -5,6 +5,8 @@ A reader that has gone away (``proactor-echo tcp | head
 Colour goes to terminals only, and to none while NO_COLOR is set (https://no-color.org) or TERM is ``dumb``.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import logging

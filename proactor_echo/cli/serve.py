@@ -1,5 +1,7 @@
 """Run a server for the command line: say where it listens, serve until a stop signal, say how it ended."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import logging

@@ -9,6 +9,8 @@ A loop that sleeps is woken by the interpreter's wakeup descriptor (:func:`signa
 its self-pipe there, and for the others this module makes one.
 """
 
+from __future__ import annotations
+
 import asyncio
 import contextlib
 import signal

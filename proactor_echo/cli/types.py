@@ -1,5 +1,7 @@
 """Types of command line options: sizes, times, limits that can be off, keepalive."""
 
+from __future__ import annotations
+
 import math
 import re
 from typing import TYPE_CHECKING, Any, Final

@@ -17,6 +17,8 @@ that ``except OSError`` and ``except ValueError`` work as in any Python program:
         TlsError (OSError)                  a certificate or a key cannot be used
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple

@@ -9,6 +9,8 @@ Sources: Microsoft's pages "Windows Sockets Error Codes" (10000 and up), "System
 Codes (1000-1299)"; POSIX.1-2017, ``<errno.h>``. The quoted words in the tables are theirs.
 """
 
+from __future__ import annotations
+
 import enum
 import errno
 from collections.abc import Mapping

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from proactor_echo.loops import private
 from proactor_echo.loops.engine import AcceptCompletions, AcceptEngine
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 logger: logging.Logger = logging.getLogger("asyncio")
 
-_IP_FAMILIES = {socket.AF_INET, getattr(socket, "AF_INET6", socket.AF_INET)}
+_IP_FAMILIES: Final = {socket.AF_INET, getattr(socket, "AF_INET6", socket.AF_INET)}
 
 
 class Acceptor(AcceptEngine, AcceptCompletions):

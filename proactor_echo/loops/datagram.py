@@ -16,7 +16,7 @@ import socket
 import warnings
 from collections import deque
 from contextvars import Context, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from proactor_echo.loops import private
 from proactor_echo.loops.datagram_protocol import BatchProtocol
@@ -26,8 +26,10 @@ from proactor_echo.loops.stream import HIGH_WATER, LOW_WATER
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-ERRORS_IN_A_ROW = 64  # failed receives before the next waits: the fault is then the socket's, not a peer's
-BACKOFF = 0.1  # seconds
+#: Failed receives before the next waits: the fault is then the socket's, not a peer's.
+ERRORS_IN_A_ROW: Final = 64
+#: Seconds for which receiving stops then.
+BACKOFF: Final = 0.1
 
 
 class DatagramTransport(DatagramWriter):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from proactor_echo.loops import private
 from proactor_echo.loops.datagram_protocol import NotSentProtocol
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 logger: logging.Logger = logging.getLogger("asyncio")
 
-OVERHEAD = 8  # bytes that a queued datagram counts besides its own, as in asyncio from 3.14: empty ones use memory too
+#: Bytes that a queued datagram counts besides its own, as in asyncio from 3.14: empty ones use memory too.
+OVERHEAD: Final = 8
 
 
 class DatagramWriter(private.FlowControlMixin, asyncio.DatagramTransport, DatagramEngine, DatagramCompletions):

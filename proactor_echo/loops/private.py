@@ -41,9 +41,9 @@ import selectors
 import socket
 import sys
 from asyncio import base_events, constants, transports, trsock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-WINDOWS = sys.platform == "win32"
+WINDOWS: Final = sys.platform == "win32"
 
 if TYPE_CHECKING:
     from collections import deque
@@ -105,9 +105,11 @@ SENDFILE_TRY_NATIVE: Any = getattr(getattr(constants, "_SendfileMode", None), "T
 SENDFILE_FALLBACK: Any = getattr(getattr(constants, "_SendfileMode", None), "FALLBACK", None)
 
 # Python 3.13 made Server keep its transports: _attach(transport) instead of _attach() (gh-79033).
-_SERVER_TAKES_TRANSPORT = "transport" in getattr(inspect.signature(getattr(Server, "_attach", print)), "parameters", ())
+_SERVER_TAKES_TRANSPORT: Final = "transport" in getattr(
+    inspect.signature(getattr(Server, "_attach", print)), "parameters", ()
+)
 
-_LOOP_NAMES = (
+_LOOP_NAMES: Final = (
     "_run_once",
     "_process_events",
     "_make_socket_transport",
@@ -118,15 +120,15 @@ _LOOP_NAMES = (
     "_sendfile_native",
     "_check_closed",
 )
-_SELECTOR_LOOP_NAMES = (
+_SELECTOR_LOOP_NAMES: Final = (
     "_ensure_fd_no_transport",
     "_process_self_data",
     "_read_from_self",
     "_write_to_self",
 )
-_HANDLE_NAMES = ("_args", "_callback", "_cancelled", "_context", "_loop", "_repr", "_source_traceback")
-_TIMER_NAMES = ("_scheduled", "_when")
-_MIXIN_NAMES = ("_maybe_pause_protocol", "_maybe_resume_protocol", "_protocol_paused")
+_HANDLE_NAMES: Final = ("_args", "_callback", "_cancelled", "_context", "_loop", "_repr", "_source_traceback")
+_TIMER_NAMES: Final = ("_scheduled", "_when")
+_MIXIN_NAMES: Final = ("_maybe_pause_protocol", "_maybe_resume_protocol", "_protocol_paused")
 
 
 def missing() -> list[str]:

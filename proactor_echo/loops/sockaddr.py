@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import struct
-from typing import Any
+from typing import Any, Final
 
-NAME = 32  # bytes for one socket address; sockaddr_in6 takes 28
+#: Bytes for one socket address; sockaddr_in6 takes 28.
+NAME: Final = 32
 
 
 def unpack_address(raw: bytes) -> tuple[Any, ...]:

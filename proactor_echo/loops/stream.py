@@ -16,17 +16,19 @@ import logging
 import socket
 import warnings
 from contextvars import Context, copy_context
-from typing import Any
+from typing import Any, Final
 
 from proactor_echo.loops import private
 from proactor_echo.loops.stream_reading import FlowControlledReader
 
 logger: logging.Logger = logging.getLogger("asyncio")
 
-HIGH_WATER = 64 * 1024  # asyncio's own default (transports._FlowControlMixin)
-LOW_WATER = HIGH_WATER // 4
+#: asyncio's own default (transports._FlowControlMixin).
+HIGH_WATER: Final = 64 * 1024
+LOW_WATER: Final = HIGH_WATER // 4
 
-_LOOKED_UP = frozenset(("socket", "sockname", "peername"))  # by get_extra_info, when first asked for
+#: Names that get_extra_info looks up when first asked for.
+_LOOKED_UP: Final = frozenset(("socket", "sockname", "peername"))
 
 
 class StreamTransport(FlowControlledReader):

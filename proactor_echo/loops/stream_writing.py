@@ -21,7 +21,7 @@ import asyncio
 import logging
 import socket
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from proactor_echo.loops import private
 from proactor_echo.loops.engine import StreamCompletions, StreamEngine
@@ -32,12 +32,12 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger("asyncio")
 
 #: Bytes joined for one send, at most: each byte is copied at most once, and never megabytes at a time.
-MAX_JOINED = 64 * 1024
+MAX_JOINED: Final = 64 * 1024
 #: Bytes offered in one send, at most. Winsock takes a send whole, however long, while it holds less than SO_SNDBUF:
 #: such bytes are in the kernel's memory, do not count for ``pause_writing`` and close, and are not dropped by an abort.
-MAX_SEND = 256 * 1024 if sys.platform == "win32" else sys.maxsize
+MAX_SEND: Final = 256 * 1024 if sys.platform == "win32" else sys.maxsize
 #: Writes after the connection was lost that are not logged (asyncio.constants, the same number).
-LOG_AFTER = 5
+LOG_AFTER: Final = 5
 
 
 class Contained:

@@ -28,17 +28,21 @@ from __future__ import annotations
 import enum
 import ssl
 from contextlib import suppress
-from typing import Any
+from typing import Any, Final
 
 from proactor_echo.loops.tls_causes import not_tls, tls_error
 
-PIECE = 4096  # most bytes a BIO is given at a time on a connection that is not busy
-MANY = 8  # records longer than that, after which it is
-RECORD = 16384  # most plaintext in a record
-MOST = RECORD + 2048  # most in a record that is not plaintext (RFC 5246; TLS 1.3 allows less)
+#: Bytes that a BIO gets at a time, at most, on a connection that is not busy.
+PIECE: Final = 4096
+#: Records longer than that after which a connection is busy.
+MANY: Final = 8
+#: Bytes of plaintext in a record, at most.
+RECORD: Final = 16384
+#: Bytes of ciphertext in a record, at most (RFC 5246; TLS 1.3 allows less).
+MOST: Final = RECORD + 2048
 
 _APPLICATION_DATA, _HANDSHAKE = 23, 22
-_TYPES = range(20, 25)
+_TYPES: Final = range(20, 25)
 
 
 class TlsState(enum.Enum):

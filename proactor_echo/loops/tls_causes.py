@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ssl
+from typing import Final
 
 # What OpenSSL calls it -> what it means. An ALERT was sent by the peer; the rest was found at this end.
-_CAUSES = {
+_CAUSES: Final = {
     "CERTIFICATE_REQUIRED": "the peer wants a certificate from us and got none",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the peer wants a certificate from us and got none",
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "the client sent no certificate, and one is required",

@@ -6,12 +6,12 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-HANDSHAKE_TIMEOUT = 10.0  # seconds; asyncio's own is 60
-HANDSHAKES = (
-    256  # at once for a server; each takes some 30 KiB, and a client can make it last as long as the time limit
-)
+#: Seconds; asyncio's own is 60.
+HANDSHAKE_TIMEOUT: Final = 10.0
+#: Handshakes of a server at once, at most: each takes some 30 KiB, and a client can make it last until the timeout.
+HANDSHAKES: Final = 256
 
 
 @dataclass(slots=True)

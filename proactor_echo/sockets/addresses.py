@@ -5,6 +5,8 @@ interface's index, written after a percent sign as a number or as the interface'
 socket module wants that index as the fourth member of the address.
 """
 
+from __future__ import annotations
+
 import asyncio
 import socket
 import sys

@@ -11,6 +11,8 @@ IPv6 is served all the same. Host ``"::"`` is one socket, and takes IPv4 too if 
 no IPv4 address is bound beside it (both at once is "in use" on Linux).
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import logging

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from typing import Final
 
 from proactor_echo.errors import DisconnectReason, classify
 from proactor_echo.sockets.addresses import Address
@@ -15,9 +16,9 @@ from proactor_echo.sockets.addresses import Address
 __all__ = ["is_about_earlier_datagram", "send_again"]
 
 #: How often a send is tried while it fails with errors about earlier datagrams.
-TRIES = 3
+TRIES: Final = 3
 
-_ICMP = (
+_ICMP: Final = (
     DisconnectReason.REFUSED,
     DisconnectReason.PEER_RESET,
     DisconnectReason.PEER_GONE,

@@ -19,6 +19,8 @@ Sources: Microsoft's pages "Using SO_REUSEADDR and SO_EXCLUSIVEADDRUSE", "SIO_KE
 section 3.8.4 (keepalives) and RFC 3493 section 5.3 (``IPV6_V6ONLY``).
 """
 
+from __future__ import annotations
+
 import math
 import socket
 import struct
@@ -35,7 +37,7 @@ __all__ = ["ACCEPTED_INHERIT", "KeepAlive", "SocketLike", "SocketOptions", "rese
 #: Whether an accepted socket has its listener's TCP options, so that setting them there once is enough (tcp(7)).
 ACCEPTED_INHERIT: Final = sys.platform == "linux"
 
-_INTERNET = (socket.AF_INET, socket.AF_INET6)
+_INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 
 
 class SocketLike(Protocol):
@@ -96,7 +98,7 @@ class KeepAlive:
             sock.setsockopt(socket.IPPROTO_TCP, count, self.count)
 
     @classmethod
-    def read(cls, sock: SocketLike) -> "KeepAlive | None":
+    def read(cls, sock: SocketLike) -> KeepAlive | None:
         """Return what a socket really uses, or None when keepalive is off or the system does not let one read it.
 
         ``SIO_KEEPALIVE_VALS`` can only be written, so Windows before 10 1709 (and Wine 8) gives None.

@@ -1,5 +1,7 @@
 """An option that the system refuses is worth one line in the log, not one for each socket."""
 
+from __future__ import annotations
+
 import logging
 
 __all__ = ["report_refusal"]

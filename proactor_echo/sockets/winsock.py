@@ -7,6 +7,8 @@ Sources: Microsoft's pages "WSAIoctl function (winsock2.h)" and "Winsock IOCTLs"
 ``mswsock.h``.
 """
 
+from __future__ import annotations
+
 import sys
 from typing import Final, Protocol
 

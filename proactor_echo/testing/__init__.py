@@ -5,7 +5,9 @@
 loaded when they are used: pytest loads the plugin at every start.
 """
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
 
 from proactor_echo._lazy import lazy_names
 
@@ -42,7 +44,7 @@ __all__ = [
     "UdpTestServer",
 ]
 
-_HOMES = {
+_HOMES: Final = {
     "proactor_echo.testing.proxy.udp": "UdpFaultProxy",
     "proactor_echo.testing.proxy.tcp_link": "ProxiedConnection",
     "proactor_echo.testing.proxy.tcp": "FaultProxy",

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import zlib
 from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from proactor_echo.arguments import check_address
 from proactor_echo.net.tcp.client import connect_tcp
@@ -35,7 +35,7 @@ __all__ = [
 P = TypeVar("P", FaultProxy, UdpFaultProxy)
 
 #: Seconds a client of the factory gets to close in good order before it is aborted.
-CLOSE_TIMEOUT = 1.0
+CLOSE_TIMEOUT: Final = 1.0
 
 
 class Resources:

@@ -6,7 +6,7 @@ import asyncio
 import ssl as tls
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from proactor_echo.arguments import check_factory, check_handler, check_made
 from proactor_echo.net.stats import DatagramStats, ServerStats
@@ -29,7 +29,7 @@ __all__ = ["ServerTls", "TcpTestServer", "UdpTestServer"]
 ServerTls = bool | certificates.Certificate | tls.SSLContext
 
 #: Seconds that connections get, at the end of a test, to end by themselves: the client's FIN may still be under way.
-GRACE = 0.5
+GRACE: Final = 0.5
 
 
 class TcpTestServer(FaultProxy):

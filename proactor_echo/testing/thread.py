@@ -7,7 +7,7 @@ import ssl as tls
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, Generic, NamedTuple, Self, TypeVar, cast
+from typing import Any, Final, Generic, NamedTuple, Self, TypeVar, cast
 
 from proactor_echo.net.stats import DatagramStats, ServerStats
 from proactor_echo.net.tcp.protocol import FramedProtocol
@@ -39,7 +39,7 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Fault)
 
 #: Seconds to wait for a call into the thread, or for its end: after that something in it blocks.
-TIMEOUT = 30.0
+TIMEOUT: Final = 30.0
 
 
 class LoopThread:

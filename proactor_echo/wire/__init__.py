@@ -13,6 +13,8 @@ r"""Bytes in, frames out: all codecs, and what may happen to a connection when. 
 :class:`Codec` and :class:`Decoder` are there to be subclassed.
 """
 
+from __future__ import annotations
+
 from proactor_echo.wire.codec import BytesLike, Codec, Decoder, PartialFrame
 from proactor_echo.wire.delimiters import DelimiterCodec, LineCodec
 from proactor_echo.wire.fixed import FixedCodec

@@ -13,6 +13,8 @@ Every codec of this package meets three requirements; a codec of your own should
 Nothing here knows of sockets, clocks or event loops.
 """
 
+from __future__ import annotations
+
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -54,7 +56,7 @@ class Codec(ABC):
         return b"".join([self.encode(payload) for payload in payloads])
 
     @abstractmethod
-    def decoder(self) -> "Decoder":
+    def decoder(self) -> Decoder:
         """Return a new decoder, for one stream."""
 
 

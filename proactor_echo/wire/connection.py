@@ -23,6 +23,8 @@ Its methods are of four kinds:
 So the first cause counts, with one exception: if a close fails or is cut short, the reason for that counts.
 """
 
+from __future__ import annotations
+
 import copy
 import dataclasses
 from collections.abc import Sequence
@@ -57,7 +59,7 @@ class ConnectionStats:
     frames_in: int = 0
     frames_out: int = 0
 
-    def add(self, other: "ConnectionStats | FramedStream") -> None:
+    def add(self, other: ConnectionStats | FramedStream) -> None:
         """Add the traffic of another connection."""
         self.bytes_in += other.bytes_in
         self.bytes_out += other.bytes_out

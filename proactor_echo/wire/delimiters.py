@@ -13,6 +13,8 @@ The bytes of an unfinished frame are searched once. Only its last bytes, in whic
 searched again together with what follows.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Callable, Sequence
 from typing import Final, Literal

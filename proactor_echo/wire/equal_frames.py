@@ -10,6 +10,8 @@ failures cannot make decoding worse than linear. The lengths come from the peer,
 bounded.
 """
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple

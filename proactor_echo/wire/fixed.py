@@ -1,5 +1,7 @@
 """Frames of one fixed length."""
 
+from __future__ import annotations
+
 from typing import Any
 
 from proactor_echo.arguments import check_whole

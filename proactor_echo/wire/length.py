@@ -24,9 +24,11 @@ So whatever was decoded can be encoded, and gives the same bytes again, apart fr
 Source: io.netty.handler.codec.LengthFieldBasedFrameDecoder, its class documentation.
 """
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn
 
 from proactor_echo.arguments import check_bytes, check_choice, check_flag, check_whole
 from proactor_echo.errors import FrameCorrupt, FramingError
@@ -211,7 +213,7 @@ class LengthCodec(SizedCodec):
         )
 
 
-_FIELD = {1: "B", 2: "H", 3: "3s", 4: "I", 8: "Q"}
+_FIELD: Final = {1: "B", 2: "H", 3: "3s", 4: "I", 8: "Q"}
 
 
 class _LengthDecoder(SizedDecoder):

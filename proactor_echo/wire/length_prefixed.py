@@ -8,6 +8,8 @@ a frame that arrives byte by byte costs each byte once. Frames that lie whole in
 never touch ``pending``. A frame that is skipped is never stored.
 """
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import Final, NoReturn

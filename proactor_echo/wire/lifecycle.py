@@ -38,6 +38,8 @@ Rules that the table follows:
 A pair of state and event that is not in the table raises ProtocolStateError.
 """
 
+from __future__ import annotations
+
 import enum
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -4,6 +4,8 @@ The length in decimal digits, a colon, the payload, a comma. Source: D. J. Berns
 a length has no leading zeros: there is one way to write each netstring, and every other is corrupt.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable
 from typing import Any, Final, Literal
@@ -108,4 +110,4 @@ class _NetstringDecoder(SizedDecoder):
 #: What short headers say, once they were seen: in a stream of tiny frames, reading them is most of the work.
 _SHORT_SIZES: Final[dict[bytes, FrameSize]] = {}
 
-_DIGITS = re.compile(rb"[0-9]*").match
+_DIGITS: Final = re.compile(rb"[0-9]*").match

@@ -1,5 +1,7 @@
 """The codec without frames: pieces as the network makes them."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 
 from proactor_echo.wire.codec import BytesLike, Codec, Decoder, as_bytes, join

@@ -10,6 +10,8 @@ shortest.
 Source: Protocol Buffers documentation, "Encoding", Base 128 Varints.
 """
 
+from __future__ import annotations
+
 from typing import Any, Literal
 
 from proactor_echo.errors import FrameCorrupt

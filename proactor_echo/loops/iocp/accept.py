@@ -7,19 +7,19 @@ import sys
 if sys.platform != "win32":
     raise ImportError("proactor_echo.loops.iocp.accept is for Windows only")
 
-from typing import Any
+from typing import Any, Final
 
 from proactor_echo.loops.accept import Acceptor
 from proactor_echo.loops.iocp.operations import Accept
 
 #: Outstanding accepts of a listener without traffic; each holds a socket.
-FLOOR = 4
+FLOOR: Final = 4
 
 #: Outstanding accepts of one listener, at most, by default: the backlog holds the connections of a longer burst.
-CEILING = 64
+CEILING: Final = 64
 
 #: Iterations in a row in which a quarter of the accepts or fewer completed, before the depth is halved.
-QUIET_ITERATIONS = 64
+QUIET_ITERATIONS: Final = 64
 
 
 class IocpAcceptor(Acceptor):

@@ -8,15 +8,16 @@ if sys.platform != "win32":
     raise ImportError("proactor_echo.loops.iocp.stream is for Windows only")
 
 import ctypes
+from typing import Final
 
 #: Bytes of a receive buffer: the first when a connection is new or quiet, the next when a receive fills the last.
-SIZES = (2 * 1024, 16 * 1024, 64 * 1024)
+SIZES: Final = (2 * 1024, 16 * 1024, 64 * 1024)
 
 #: Receives in a row that a smaller buffer would have held, before the buffer becomes smaller.
-SMALL_RECEIVES = 2
+SMALL_RECEIVES: Final = 2
 
 #: Most buffers of one size kept for the next connection that needs one: 2 MiB of the largest.
-SPARE_BUFFERS = 32
+SPARE_BUFFERS: Final = 32
 
 
 class Buffer:

@@ -9,7 +9,7 @@ if sys.platform != "win32":
 
 import ctypes
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from proactor_echo.loops.datagram import DatagramTransport
 from proactor_echo.loops.iocp import winapi
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from proactor_echo.loops.iocp.port import BatchProactor
 
 #: Outstanding receives of one endpoint, so that datagrams which come while the protocol runs find a buffer.
-OUTSTANDING = 4
+OUTSTANDING: Final = 4
 
 #: Bytes of a receive buffer. The largest UDP payload is 65,507 over IPv4 and 65,527 over IPv6 (RFC 768, RFC 8200).
-SLOT = 65536
+SLOT: Final = 65536
 
 #: Seconds after which a sender waiting in ``wait_writable``, with nothing queued, tries again.
-POLL_INTERVAL = 0.001
+POLL_INTERVAL: Final = 0.001
 
 #: Source addresses remembered in parsed form, so that a peer's second datagram costs no parsing.
-KNOWN_ADDRESSES = 1024
+KNOWN_ADDRESSES: Final = 1024
 
 
 class DatagramReceive(RepeatedReceive):

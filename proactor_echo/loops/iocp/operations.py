@@ -20,7 +20,7 @@ import errno
 import socket
 import struct
 from ctypes import wintypes
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from proactor_echo.loops.iocp import winapi
 from proactor_echo.loops.iocp.lifetimes import IDLE, PENDING, Operation, State
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     from proactor_echo.loops.iocp.port import BatchProactor
 
 #: Most bytes left to the kernel in one send: it locks the pages of all of them until the peer has read.
-SEND_LIMIT = 1 << 20
+SEND_LIMIT: Final = 1 << 20
 
 # The reset of a connection has one errno, whatever the number says; GetOverlappedResult and Winsock disagree on it.
-_RESETS = {winapi.ERROR_NETNAME_DELETED, winapi.ERROR_OPERATION_ABORTED, winapi.WSAECONNRESET}
+_RESETS: Final = {winapi.ERROR_NETNAME_DELETED, winapi.ERROR_OPERATION_ABORTED, winapi.WSAECONNRESET}
 
 
 def error_from(code: int) -> OSError:

@@ -36,7 +36,7 @@ import time
 import weakref
 from collections import deque
 from ctypes import wintypes
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from proactor_echo.loops.iocp import winapi
 from proactor_echo.loops.iocp.lifetimes import Operation
@@ -48,21 +48,21 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger("asyncio")
 
 #: Completions taken in one call, at most: 8 KiB of entries. The others wait for the next iteration, after timers.
-BATCH = 256
+BATCH: Final = 256
 
 #: Seconds `close` waits for operations that were cancelled. Drivers answer in milliseconds; a broken one never does.
-CLOSE_LIMIT = 5.0
+CLOSE_LIMIT: Final = 5.0
 
-_ENTRY_SIZE = struct.calcsize(winapi.ENTRY_FORMAT)
+_ENTRY_SIZE: Final = struct.calcsize(winapi.ENTRY_FORMAT)
 #: What WinError 87 means here. The association is the socket's, in whichever process it is, and lasts as long as it.
-BELONGS_TO_ANOTHER = (
+BELONGS_TO_ANOTHER: Final = (
     "this socket already belongs to another completion port: a listening socket can be served by one process and one "
     "loop only; accept in the parent and hand accepted sockets over with socket.share()"
 )
 
-_INVALID_PARAMETER = 87
-_WAIT_TIMEOUT = 258
-_WAKE_ADDRESS = 0
+_INVALID_PARAMETER: Final = 87
+_WAIT_TIMEOUT: Final = 258
+_WAKE_ADDRESS: Final = 0
 
 #: Operations that were still outstanding when their port was closed. The kernel may write to them: kept for ever.
 _never_completed: list[Any] = []

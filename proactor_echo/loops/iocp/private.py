@@ -16,7 +16,7 @@ if sys.platform != "win32":
 import asyncio
 import importlib
 from asyncio import windows_events
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 #: ``Overlapped`` objects, which own the memory of one operation each, and the calls beside them.
 overlapped: Any = importlib.import_module("_overlapped")
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 else:
     IocpProactor = windows_events.IocpProactor
 
-_PROACTOR_NAMES = (
+_PROACTOR_NAMES: Final = (
     "_poll",
     "_register",
     "_register_with_iocp",
@@ -56,9 +56,9 @@ _PROACTOR_NAMES = (
     "recv",
     "select",
 )
-_PROACTOR_ATTRIBUTES = ("_cache", "_iocp", "_loop", "_registered", "_stopped_serving", "_unregistered")
-_LOOP_NAMES = ("_close_self_pipe", "_loop_self_reading", "_make_self_pipe", "_write_to_self")
-_OVERLAPPED_NAMES = ("Overlapped", "PostQueuedCompletionStatus", "SO_UPDATE_ACCEPT_CONTEXT")
+_PROACTOR_ATTRIBUTES: Final = ("_cache", "_iocp", "_loop", "_registered", "_stopped_serving", "_unregistered")
+_LOOP_NAMES: Final = ("_close_self_pipe", "_loop_self_reading", "_make_self_pipe", "_write_to_self")
+_OVERLAPPED_NAMES: Final = ("Overlapped", "PostQueuedCompletionStatus", "SO_UPDATE_ACCEPT_CONTEXT")
 
 
 def missing() -> list[str]:

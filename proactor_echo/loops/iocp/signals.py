@@ -15,13 +15,15 @@ import functools
 import inspect
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 #: What can be handled: the signals that somebody else than this program's own code raises.
-SIGNALS = frozenset(int(getattr(signal, name)) for name in ("SIGINT", "SIGBREAK", "SIGTERM") if hasattr(signal, name))
+SIGNALS: Final = frozenset(
+    int(getattr(signal, name)) for name in ("SIGINT", "SIGBREAK", "SIGTERM") if hasattr(signal, name)
+)
 
 
 class SignalHandlers:

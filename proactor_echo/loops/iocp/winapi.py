@@ -18,29 +18,29 @@ if sys.platform != "win32":
 import ctypes
 from collections.abc import Callable
 from ctypes import wintypes
-from typing import Any
+from typing import Any, Final
 
 Function = Callable[..., int]
 
 #: What an overlapped call that did not finish at once fails with: it goes on (ERROR_IO_PENDING, the same).
-WSA_IO_PENDING = 997
+WSA_IO_PENDING: Final = 997
 
 #: The peer reset the connection, as GetOverlappedResult and RtlNtStatusToDosError put it.
-ERROR_NETNAME_DELETED = 64
+ERROR_NETNAME_DELETED: Final = 64
 
 #: The operation was cancelled, or its socket closed.
-ERROR_OPERATION_ABORTED = 995
+ERROR_OPERATION_ABORTED: Final = 995
 
-WSAECONNRESET = 10054
-WSAENOTSOCK = 10038
+WSAECONNRESET: Final = 10054
+WSAENOTSOCK: Final = 10038
 
 #: OVERLAPPED.Internal while the operation is with the kernel.
-STATUS_PENDING = 0x103
+STATUS_PENDING: Final = 0x103
 
-INFINITE = 0xFFFFFFFF
+INFINITE: Final = 0xFFFFFFFF
 
 #: OVERLAPPED_ENTRY for :func:`struct.iter_unpack`: completion key, address of the OVERLAPPED, reserved, bytes.
-ENTRY_FORMAT = "QQQIxxxx" if sys.maxsize > 2**32 else "IIII"
+ENTRY_FORMAT: Final = "QQQIxxxx" if sys.maxsize > 2**32 else "IIII"
 
 
 class OVERLAPPED(ctypes.Structure):
@@ -75,7 +75,7 @@ class StreamOperation(ctypes.Structure):
 
 
 #: Bytes for a socket address of any family (sizeof(SOCKADDR_STORAGE)).
-ADDRESS_SIZE = 128
+ADDRESS_SIZE: Final = 128
 
 
 class DatagramOperation(ctypes.Structure):
@@ -100,10 +100,10 @@ def _offset(structure: type[ctypes.Structure], field: str) -> int:
     return offset
 
 
-BUFFER_OFFSET = _offset(StreamOperation, "buffer")
-FLAGS_OFFSET = _offset(StreamOperation, "flags")
-ADDRESS_LENGTH_OFFSET = _offset(DatagramOperation, "address_length")
-ADDRESS_OFFSET = _offset(DatagramOperation, "address")
+BUFFER_OFFSET: Final = _offset(StreamOperation, "buffer")
+FLAGS_OFFSET: Final = _offset(StreamOperation, "flags")
+ADDRESS_LENGTH_OFFSET: Final = _offset(DatagramOperation, "address_length")
+ADDRESS_OFFSET: Final = _offset(DatagramOperation, "address")
 
 _kernel32 = ctypes.WinDLL("kernel32", use_last_error=True)
 _ws2_32 = ctypes.WinDLL("ws2_32", use_last_error=True)
@@ -113,8 +113,9 @@ _ntdll = ctypes.WinDLL("ntdll")
 get_last_error: Callable[[], int] = ctypes.get_last_error
 
 _P = ctypes.c_void_p
-_SOCKET = ctypes.c_size_t  # UINT_PTR
-_DWORD = wintypes.DWORD
+#: SOCKET is a UINT_PTR.
+_SOCKET: Final = ctypes.c_size_t
+_DWORD: Final = wintypes.DWORD
 
 
 def _declared(library: ctypes.CDLL, name: str, returns: type, *takes: type) -> Function:
@@ -141,14 +142,14 @@ GetQueuedCompletionStatusEx: Function = _declared(
 CancelIoEx: Function = _declared(_kernel32, "CancelIoEx", wintypes.BOOL, _SOCKET, _P)
 
 #: Mode of a handle: an operation that succeeds within its call posts no packet.
-FILE_SKIP_COMPLETION_PORT_ON_SUCCESS = 1
+FILE_SKIP_COMPLETION_PORT_ON_SUCCESS: Final = 1
 
-SO_PROTOCOL_INFOW = 0x2005
+SO_PROTOCOL_INFOW: Final = 0x2005
 #: Bytes of a WSAPROTOCOL_INFOW; its first DWORD, dwServiceFlags1, has these flags.
-PROTOCOL_INFO_SIZE = 628
+PROTOCOL_INFO_SIZE: Final = 628
 
 #: The provider's sockets are handles of an installable file system.
-XP1_IFS_HANDLES = 0x20000
+XP1_IFS_HANDLES: Final = 0x20000
 
 SetFileCompletionNotificationModes: Function = _declared(
     _kernel32, "SetFileCompletionNotificationModes", wintypes.BOOL, _SOCKET, ctypes.c_ubyte

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
+from typing import Any, Final
 
 from proactor_echo.loops import private
 from proactor_echo.loops.accept import Acceptor
 
-ACCEPTS_PER_ITERATION = 128
+ACCEPTS_PER_ITERATION: Final = 128
 
 
 class ReadinessAcceptor(Acceptor):

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import selectors
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from proactor_echo.loops import private
 from proactor_echo.loops.engine import Failed, Handler, Invoke, Poller
 from proactor_echo.loops.readiness.poller import SelectorPoller
 
-MAX_EVENTS = 1024  # events taken in one iteration, at most, so that timers are not late; the rest comes in the next
-FIRST_EVENTS = 64  # asked for at first, since each call allocates memory for as many; doubled when as many came
+#: Events taken in one iteration, at most, so that timers are not late; the rest comes in the next.
+MAX_EVENTS: Final = 1024
+#: Asked for at first, since each call allocates memory for as many; doubled when as many came.
+FIRST_EVENTS: Final = 64
 
 
 EpollPoller: type[Poller] | None = None

@@ -21,16 +21,22 @@ from itertools import groupby, repeat
 from operator import is_
 from typing import Final, NamedTuple
 
-MAX_SEGMENTS: Final = 64  # segments in one send: the kernel's UDP_MAX_SEGMENTS, which was raised to 128 in 6.9
-MAX_BYTES: Final = 65_507  # in one send: until they are cut they have one IP header, whose length field bounds them
+#: Segments in one send: the kernel's UDP_MAX_SEGMENTS, which was raised to 128 in 6.9.
+MAX_SEGMENTS: Final = 64
+#: Bytes in one send: until they are cut they have one IP header, whose length field bounds them.
+MAX_BYTES: Final = 65_507
 
-UDP_SEGMENT: Final = 103  # <linux/udp.h>; the socket module has no name for it
-CONTROL: Final = struct.Struct("@Nii")  # a cmsghdr: its length with the datum, level, type; then uint16_t, the size
-CONTROL_SPACE: Final = 24  # bytes for it, as CMSG_SPACE(2) has it
+#: <linux/udp.h>; the socket module has no name for it.
+UDP_SEGMENT: Final = 103
+#: A cmsghdr: its length with the datum, level, type; then uint16_t, the size.
+CONTROL: Final = struct.Struct("@Nii")
+#: Bytes for it, as CMSG_SPACE(2) has it.
+CONTROL_SPACE: Final = 24
 SIZE_AT: Final = CONTROL.size
 
 _REFUSALS: Final = {errno.EINVAL, errno.EMSGSIZE, errno.EIO, errno.ENOPROTOOPT, errno.EOPNOTSUPP}
-_REMEMBERED: Final = 4096  # destinations that take single datagrams; forgotten all together when full
+#: Destinations that take single datagrams; forgotten all together when full.
+_REMEMBERED: Final = 4096
 
 
 class EqualDatagrams(NamedTuple):

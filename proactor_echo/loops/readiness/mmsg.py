@@ -16,7 +16,7 @@ import struct
 import sys
 from itertools import accumulate
 from struct import iter_unpack
-from typing import Any
+from typing import Any, Final
 
 from proactor_echo.loops.readiness.datagram import BATCH, SLOT
 from proactor_echo.loops.readiness.gso import (
@@ -31,8 +31,10 @@ from proactor_echo.loops.readiness.gso import (
 )
 from proactor_echo.loops.sockaddr import NAME, pack_address, unpack_address
 
-_DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)  # every system that gets here has it
-_CACHED = 4096  # addresses remembered each way; forgotten all together when full
+#: Every system that gets here has it.
+_DONTWAIT: int = getattr(socket, "MSG_DONTWAIT", 0)
+#: Addresses remembered each way; forgotten all together when full.
+_CACHED: Final = 4096
 
 
 class _Iovec(ctypes.Structure):
@@ -56,18 +58,18 @@ class _Mmsghdr(ctypes.Structure):
     _fields_ = [("msg_hdr", _Msghdr), ("msg_len", ctypes.c_uint32)]
 
 
-_STARTS = range(0, BATCH * SLOT, SLOT)
+_STARTS: Final = range(0, BATCH * SLOT, SLOT)
 
 # Where things are in an array of headers, seen as 32-bit numbers, and as numbers of type size_t (unsigned long).
-_STRIDE = ctypes.sizeof(_Mmsghdr) // 4
-_LENGTH_AT = _Mmsghdr.msg_len.offset // 4
-_NAMELEN_AT = _Msghdr.msg_namelen.offset // 4
-_WIDE_STRIDE = ctypes.sizeof(_Mmsghdr) // ctypes.sizeof(ctypes.c_size_t)
-_CONTROLLEN_AT = _Msghdr.msg_controllen.offset // ctypes.sizeof(ctypes.c_size_t)
+_STRIDE: Final = ctypes.sizeof(_Mmsghdr) // 4
+_LENGTH_AT: Final = _Mmsghdr.msg_len.offset // 4
+_NAMELEN_AT: Final = _Msghdr.msg_namelen.offset // 4
+_WIDE_STRIDE: Final = ctypes.sizeof(_Mmsghdr) // ctypes.sizeof(ctypes.c_size_t)
+_CONTROLLEN_AT: Final = _Msghdr.msg_controllen.offset // ctypes.sizeof(ctypes.c_size_t)
 
-_FULL_NAMES = memoryview(struct.pack("I", NAME) * BATCH).cast("I")
-_NO_NAMES = memoryview(bytes(4 * BATCH)).cast("I")
-_NO_CONTROL = memoryview(bytes(ctypes.sizeof(ctypes.c_size_t) * BATCH)).cast("L")
+_FULL_NAMES: Final = memoryview(struct.pack("I", NAME) * BATCH).cast("I")
+_NO_NAMES: Final = memoryview(bytes(4 * BATCH)).cast("I")
+_NO_CONTROL: Final = memoryview(bytes(ctypes.sizeof(ctypes.c_size_t) * BATCH)).cast("L")
 
 
 class _Ring:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proactor_echo.loops.engine import Handler
 from proactor_echo.loops.stream import StreamTransport
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Bytes asked for in a receive. The interpreter allocates so much, frees at once what was not needed, and holds nothing
 # between receives: so there is nothing to adapt. From 128 KiB on glibc maps and unmaps memory, which costs more than a
 # second receive.
-RECEIVE_SIZE = 64 * 1024
+RECEIVE_SIZE: Final = 64 * 1024
 
 
 class ReadinessStream(StreamTransport):

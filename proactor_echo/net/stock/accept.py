@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
+from typing import Final
 
 from proactor_echo.net.loop_api import is_proactor
 from proactor_echo.net.stock.one_accept import Accept
@@ -28,7 +29,7 @@ from proactor_echo.net.tcp.accept_log import AcceptErrorLog
 __all__ = ["StockAcceptPipeline"]
 
 #: Connections accepted in a row before other tasks run.
-BURST = 32
+BURST: Final = 32
 
 
 class StockAcceptPipeline(BaseAcceptPipeline):

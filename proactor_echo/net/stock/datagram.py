@@ -19,7 +19,7 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from proactor_echo.errors import DatagramTooLong
 from proactor_echo.net.loop_api import NotSentProtocol
@@ -32,15 +32,15 @@ __all__ = ["MAX_DATAGRAM", "DatagramTransport", "as_datagram"]
 logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
 #: Bytes of payload in the largest UDP datagram over IPv4: 65,535 less 20 of IP header and 8 of UDP header.
-MAX_DATAGRAM = 65507
+MAX_DATAGRAM: Final = 65507
 #: Bytes of the receive buffer. No datagram is longer, so the system never truncates one.
-_READ = 65536
+_READ: Final = 65536
 #: Datagrams read in a row before other callbacks run.
-BURST = 64
+BURST: Final = 64
 #: Receive errors in a row, without one datagram, after which reading pauses, so that a broken socket cannot spin.
-MAX_CONSECUTIVE_ERRORS = 64
+MAX_CONSECUTIVE_ERRORS: Final = 64
 #: Seconds that closing waits for the system to take what is queued.
-FLUSH_TIMEOUT = 10.0
+FLUSH_TIMEOUT: Final = 10.0
 
 
 class DatagramTransport(asyncio.DatagramTransport):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Final
 
 from proactor_echo.net.loop_api import is_proactor
 from proactor_echo.net.stock.datagram import BURST, DatagramTransport
@@ -11,9 +12,9 @@ from proactor_echo.net.stock.datagram import BURST, DatagramTransport
 __all__ = ["open_transport"]
 
 #: Seconds for which reading stops when the socket gives nothing but errors.
-ERROR_BACKOFF = 0.1
+ERROR_BACKOFF: Final = 0.1
 #: Seconds after which sending is tried again on a proactor loop, which cannot wait until a socket is writable.
-_POLL_INTERVAL = 0.001
+_POLL_INTERVAL: Final = 0.001
 
 
 def open_transport(protocol: asyncio.DatagramProtocol, sock: socket.socket) -> DatagramTransport:

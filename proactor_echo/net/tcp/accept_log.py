@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import socket
+from typing import Final
 
 from proactor_echo.errors import classify
 from proactor_echo.sockets import accept_errors
@@ -17,9 +18,9 @@ logger: logging.Logger = logging.getLogger("proactor_echo.net")
 __all__ = ["AcceptErrorLog"]
 
 #: Seconds by which a sleep may end before its time: Windows' clock has a tick of 15.6 ms.
-_EARLY = 0.02
+_EARLY: Final = 0.02
 #: Seconds without a failure after which the next pause is logged again.
-LOG_INTERVAL = 5.0
+LOG_INTERVAL: Final = 5.0
 
 
 class AcceptErrorLog:

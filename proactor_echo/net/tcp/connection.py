@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Sequence
-from typing import Self
+from typing import Final, Self
 
 from proactor_echo.arguments import check_whole
 from proactor_echo.errors import (
@@ -39,7 +39,7 @@ from proactor_echo.wire.lifecycle import ConnectionState
 __all__ = ["Connection"]
 
 #: Bytes that a task may send without waiting before they are written, and before other tasks run.
-_FLUSH_SIZE = 65536
+_FLUSH_SIZE: Final = 65536
 
 
 class Connection:

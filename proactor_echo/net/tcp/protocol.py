@@ -21,6 +21,7 @@ import asyncio
 import functools
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from proactor_echo.errors import DisconnectReason
 from proactor_echo.net.tcp.core import StreamProtocol
@@ -29,7 +30,7 @@ from proactor_echo.wire import BytesLike, Codec
 __all__ = ["FRAMES_AT_ONCE", "FramedProtocol"]
 
 #: Frames of one connection that are handled in one iteration of the loop; more wait for the next one.
-FRAMES_AT_ONCE = 256
+FRAMES_AT_ONCE: Final = 256
 
 
 class FramedProtocol(StreamProtocol):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
+from typing import Final
 
 from proactor_echo.errors import Disconnect, DisconnectReason, FramingError, ProactorEchoError
 from proactor_echo.net.tcp.core import StreamProtocol
@@ -14,7 +15,7 @@ from proactor_echo.net.tcp.protocol import FRAMES_AT_ONCE
 __all__ = ["PER_FRAME", "QueueingProtocol"]
 
 #: What an object in a queue costs beside its payload, in bytes; keeps queues of empty frames bounded too.
-PER_FRAME = 48
+PER_FRAME: Final = 48
 
 
 class QueueingProtocol(StreamProtocol):
@@ -159,4 +160,4 @@ class QueueingProtocol(StreamProtocol):
                 reader.set_result(None)
 
 
-_ORDERLY = (DisconnectReason.END_OF_FILE, DisconnectReason.LOCAL_CLOSE)
+_ORDERLY: Final = (DisconnectReason.END_OF_FILE, DisconnectReason.LOCAL_CLOSE)

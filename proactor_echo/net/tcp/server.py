@@ -9,7 +9,7 @@ import logging
 import socket
 import ssl as tls
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Final, Self
 
 from proactor_echo.arguments import (
     check_factory,
@@ -39,13 +39,13 @@ __all__ = ["Server", "serve_tcp"]
 logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
 #: Seconds without traffic after which a closing server ends a connection without pending output: it has finished.
-QUIET_TIME = 0.02
+QUIET_TIME: Final = 0.02
 #: Connections that a closing server checks, or aborts, in one iteration of the loop: about 2 ms of work.
-PORTION = 100
+PORTION: Final = 100
 #: Seconds between two checks for each connection there is, so that checking takes a small part of the time.
-CHECK_PAUSE = 1e-5
+CHECK_PAUSE: Final = 1e-5
 #: Seconds that a cancelled handler may take to clean up before the server stops waiting for it.
-CANCEL_GRACE = 1.0
+CANCEL_GRACE: Final = 1.0
 
 
 async def serve_tcp(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Final
 
 from proactor_echo.errors import DisconnectReason
 from proactor_echo.sockets.addresses import format_address
@@ -31,7 +32,7 @@ class SocketStream(FramedStream):
                 logger.log(level, "%s: %s", self.peer_name() or "connection", disconnect.text)
 
 
-_LEVELS = {
+_LEVELS: Final = {
     DisconnectReason.END_OF_FILE: logging.DEBUG,
     DisconnectReason.LOCAL_CLOSE: logging.DEBUG,
     DisconnectReason.HANDLER_FAILED: logging.DEBUG,  # logged when it happened

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 from proactor_echo.arguments import check_address, check_choice, check_whole
 from proactor_echo.errors import ProtocolStateError, classify
@@ -120,4 +120,4 @@ class DatagramHandler(asyncio.DatagramProtocol):
         self._blocked = False
 
 
-_NOT_OPEN_YET = _NotOpenYet()
+_NOT_OPEN_YET: Final = _NotOpenYet()

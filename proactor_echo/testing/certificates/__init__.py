@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from proactor_echo.arguments import check_choice
 
@@ -29,7 +29,7 @@ __all__ = [
     "server_context",
 ]
 
-_FOLDER = Path(__file__).parent
+_FOLDER: Final = Path(__file__).parent
 
 
 class Certificate(NamedTuple):
@@ -45,21 +45,21 @@ def _certificate(name: str, password: str | None = None) -> Certificate:
 
 
 #: The authority that has signed all of them but STRANGER.
-CA_FILE = _FOLDER / "ca.pem"
+CA_FILE: Final = _FOLDER / "ca.pem"
 #: A server's, for localhost, 127.0.0.1 and ::1.
-LOCALHOST = _certificate("localhost")
+LOCALHOST: Final = _certificate("localhost")
 #: The same names with another key: what LOCALHOST is renewed with.
-RENEWED = _certificate("renewed")
+RENEWED: Final = _certificate("renewed")
 #: One more for the same names, whose key has a password.
-LOCKED = _certificate("locked", "proactor_echo")
+LOCKED: Final = _certificate("locked", "proactor_echo")
 #: A server's that was valid until the end of 2020.
-EXPIRED = _certificate("expired")
+EXPIRED: Final = _certificate("expired")
 #: A server's for somewhere-else.invalid alone.
-WRONG_NAME = _certificate("wrong_name")
+WRONG_NAME: Final = _certificate("wrong_name")
 #: A client's.
-CLIENT = _certificate("client")
+CLIENT: Final = _certificate("client")
 #: A client's, signed by an authority that is not here.
-STRANGER = _certificate("stranger")
+STRANGER: Final = _certificate("stranger")
 
 
 def server_context(certificate: Certificate = LOCALHOST, *, verify: str = "none") -> ssl.SSLContext:

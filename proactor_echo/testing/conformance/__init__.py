@@ -5,6 +5,8 @@
 * :func:`check_transport`: the requirements of asyncio's stream and datagram transports, on any event loop.
 """
 
+from __future__ import annotations
+
 from proactor_echo.testing.conformance.codecs import AnyCodec, AnyDecoder, assert_round_trip, assert_split_invariant
 from proactor_echo.testing.conformance.echo.run import check_echo
 from proactor_echo.testing.conformance.report import Outcome, Report, Result

@@ -14,7 +14,9 @@ shown when a test fails.
 Nothing here does any I/O or looks at a clock.
 """
 
-from typing import TYPE_CHECKING
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
 
 from proactor_echo._lazy import lazy_names
 from proactor_echo.testing.faults.base import DatagramFault, Fault, StreamFault, Towards
@@ -68,7 +70,7 @@ __all__ = [
     "udp_fault_proxy",
 ]
 
-_HOMES = {
+_HOMES: Final = {
     "proactor_echo.sockets.addresses": "Address",  # imports asyncio
     "proactor_echo.testing.proxy": "fault_proxy udp_fault_proxy",  # the proxies import the faults
 }

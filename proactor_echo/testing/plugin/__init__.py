@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import pytest
 
@@ -139,7 +139,7 @@ def server_thread_factory(request: pytest.FixtureRequest) -> Iterator[ServerThre
 
 
 #: What makes the loop of a server thread, ``None`` for asyncio's own choice.
-THREAD_LOOP = pytest.StashKey[Any]()
+THREAD_LOOP: Final = pytest.StashKey[Any]()
 
 
 # -- pytest's hooks ----------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import contextlib
 import inspect
 import zlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 #: The fixtures that a test can ask for and that live in its event loop.
-ASYNCHRONOUS = (
+ASYNCHRONOUS: Final = (
     "tcp_echo_server",
     "tls_echo_server",
     "udp_echo_server",
@@ -43,13 +43,13 @@ ASYNCHRONOUS = (
     "udp_fault_proxy",
 )
 #: The scopes that pytest-asyncio gives loops.
-SCOPES = ("function", "class", "module", "package", "session")
+SCOPES: Final = ("function", "class", "module", "package", "session")
 #: What a test has opened on its own loop.
-TEST_RESOURCES = pytest.StashKey["Resources"]()
+TEST_RESOURCES: Final = pytest.StashKey["Resources"]()
 #: Everything that a test has opened, in threads too.
-ALL_RESOURCES = pytest.StashKey[list["Resources"]]()
+ALL_RESOURCES: Final = pytest.StashKey[list["Resources"]]()
 #: The seed of the whole run.
-RUN_SEED = pytest.StashKey[int]()
+RUN_SEED: Final = pytest.StashKey[int]()
 
 
 class LeftOpenWarning(pytest.PytestWarning):

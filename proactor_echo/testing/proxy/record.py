@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from proactor_echo.testing.faults.schedule import Direction
 
 __all__ = ["Record"]
 
 #: Bytes that are kept, both directions together.
-LIMIT = 64 << 20
+LIMIT: Final = 64 << 20
 
 
 class Record:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
+from typing import Final
 
 from proactor_echo.errors import Disconnected, DisconnectReason, FramingError, ProtocolStateError
 from proactor_echo.net.tcp.connection import Connection
@@ -14,7 +15,7 @@ from proactor_echo.testing.faults.base import End, Piece, StreamEffect
 __all__ = ["Pipe"]
 
 #: Bytes held back at which reading from the source pauses.
-LIMIT = 1 << 20
+LIMIT: Final = 1 << 20
 
 
 class Pipe:
@@ -184,4 +185,4 @@ class Pipe:
             await asyncio.sleep(0.005)
 
 
-_FAR = float("inf")
+_FAR: Final = float("inf")

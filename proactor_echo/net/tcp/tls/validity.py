@@ -15,7 +15,8 @@ from typing import Final
 
 __all__ = ["validity_of"]
 
-_VERSION: Final = 0xA0  # [0], the only field before the dates that may be missing
+#: [0], the only field before the dates that may be missing.
+_VERSION: Final = 0xA0
 _UTC_TIME: Final = 0x17
 _GENERALIZED_TIME: Final = 0x18
 
