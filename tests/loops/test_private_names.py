@@ -31,7 +31,7 @@ def asked_for() -> Iterator[str]:
     for file in DECLARING:
         for node in ast.walk(TREES[file]):
             match node:
-                case ast.Assign(targets=[ast.Name(id=name)], value=ast.Tuple(elts=elements)) if name.isupper():
+                case ast.AnnAssign(target=ast.Name(id=name), value=ast.Tuple(elts=elements)) if name.isupper():
                     yield from (str(element.value) for element in elements if isinstance(element, ast.Constant))
                 case ast.Tuple(elts=[ast.Name(), ast.Constant(value=str(name))]):
                     yield name
