@@ -209,8 +209,12 @@ class TlsStream(HandshakingStream):
                 BufferedWriter.write(self, ciphertext)
             elif tls.early_size > self._high_water:
                 self._maybe_pause_protocol()
-            if tls.changed:
-                self._settle()
+            if tls.changed:  # not at once: the protocol may be writing where it is handed what came before an end
+                self._loop.call_soon(self._settle_later)
+
+    def _settle_later(self) -> None:
+        if self._tls.changed:
+            self._settle()
 
     def get_write_buffer_size(self) -> int:
         """Bytes not yet taken by the system: of ciphertext, and during the handshake of what waits for its end."""

@@ -84,6 +84,28 @@ def test_streams_of_the_stock_loop_cannot(stock: Bench) -> None:
     assert stock.run(late_answer_of_streams()) == b""
 
 
+@pytest.mark.parametrize("make", [Recorder, BufferedRecorder])
+def test_an_answer_written_at_once_comes_before_the_end_that_arrived_with_the_question(ours: Bench, make: Any) -> None:
+    class Answering(make):  # type: ignore[misc]
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.write(data)
+
+    async def scenario() -> None:
+        served = Answering()
+        served.keep_open = True
+        async with tls_connection(served) as peer:
+            peer.tls.ssl_object.write(b"question")
+            await peer.close_notify()  # in the same segment
+            assert await peer.read(8) == b"question"
+            await served.ended.wait()
+            assert served.calls == ["made", "data", "eof"]
+            served.transport.write(b"more")
+            assert await peer.read(4) == b"more"
+
+    ours.run(scenario())
+
+
 def test_a_protocol_that_does_not_keep_it_open_is_closed_at_the_peers_end(each: Bench) -> None:
     async def scenario() -> None:
         served = Recorder()
