@@ -1,4 +1,4 @@
-"""What a wrong argument is told: one function for each kind of argument, called by everything that is public.
+"""Checks of arguments: one function for each kind of argument, called by everything that is public.
 
 Each raises TypeError for what is of another kind and ValueError for a value that makes no sense. The text is one
 sentence: it names the argument, shows what was given, and says what to write instead. Functions that open sockets check

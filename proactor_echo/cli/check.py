@@ -48,7 +48,7 @@ def client_context(ca: str | None, *, insecure: bool) -> ssl.SSLContext:
 async def show_check(
     address: tuple[str, int], *, udp: bool, as_json: bool, timeout: float, context: ssl.SSLContext | None = None
 ) -> bool:
-    """Check the server at this address, print what was found, and tell whether every check was passed.
+    """Check the server at this address, print what was found, and return whether every check was passed.
 
     ``context``: check a server that speaks TLS, with this. With ``udp`` it checks datagrams.
     Raises ConnectFailed when nothing listens there.

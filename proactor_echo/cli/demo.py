@@ -32,7 +32,7 @@ STEP_TIMEOUT: Final = 20.0
 
 
 async def run_demo(show: Callable[[str], None], *, width: int = 80) -> bool:
-    """Start the servers, run every step, ``show`` each line of the table; tell whether all of it worked.
+    """Start the servers, run every step, ``show`` each line of the table; return whether all of it worked.
 
     :param show: prints one line.
     :param width: columns that a line may have; below 78, each row of the table is two lines.

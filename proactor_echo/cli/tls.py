@@ -31,7 +31,7 @@ class TlsOptions(TypedDict):
 
 
 def check_tls_options(given: TlsOptions) -> bool:
-    """Tell whether TLS is wanted. Raises click.UsageError for options that make no sense together."""
+    """Return whether TLS is wanted. Raises click.UsageError for options that make no sense together."""
     if given["tls_cert"] is None:
         for name in ("tls_key", "tls_key_password_file", "tls_client_ca", "tls_verify", "tls_keylog"):
             if given[name] is not None:

@@ -62,7 +62,7 @@ class ProactorEchoError(Exception):
     """The root of every exception of this package. All of them can be pickled and copied."""
 
     #: The connection's own note of its end, in an error that a connection raised because it has ended: for internal
-    #: use. With it a server tells such an error from a failure of the handler. A copy does not have it.
+    #: use. With it a server distinguishes such an error from a failure of the handler. A copy does not have it.
     ending: object | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""The stream transport both engines share: opening, closing, and what it is.
+"""The stream transport both engines share: opening, closing, and information about it.
 
 Writing is in :mod:`proactor_echo.loops.stream_writing`, reading and the end of file in
 :mod:`proactor_echo.loops.stream_reading`, what an engine has to add in :mod:`proactor_echo.loops.engine`. The order of
@@ -193,7 +193,7 @@ class StreamTransport(FlowControlledReader):
             if self._server is not None:
                 private.detach(self._server, self)
 
-    # -- what it is ----------------------------------------------------------------------------------------------
+    # -- information ---------------------------------------------------------------------------------------------
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """``socket``, ``sockname`` and ``peername``, looked up when first asked for."""

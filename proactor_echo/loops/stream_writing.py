@@ -84,7 +84,7 @@ class BufferedWriter(private.FlowControlMixin, StreamEngine, StreamCompletions):
     # -- the asyncio API -----------------------------------------------------------------------------------------
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        """Send ``data`` after everything written before it."""
+        """Send ``data`` after everything written before it; above the high-water mark the protocol is paused."""
         if type(data) is not bytes:
             if not isinstance(data, bytes | bytearray | memoryview):
                 raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")

@@ -277,7 +277,7 @@ class TlsStream(HandshakingStream):
     def _leaving_expired(self) -> None:
         self._force_close(TimeoutError("SSL shutdown timed out"))
 
-    # -- what it is ----------------------------------------------------------------------------------------------
+    # -- information ---------------------------------------------------------------------------------------------
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """As over TCP, and ``ssl_object``, ``sslcontext``, ``peercert``, ``cipher`` and ``compression``."""

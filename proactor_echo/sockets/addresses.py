@@ -133,7 +133,7 @@ async def resolve(
 
 
 def is_ip(family: int, text: str) -> bool:
-    """Tell whether a text is an address of a family, ``AF_INET`` or ``AF_INET6``, without a scope."""
+    """Return whether a text is an address of a family, ``AF_INET`` or ``AF_INET6``, without a scope."""
     try:
         socket.inet_pton(family, text)
     except (OSError, ValueError):  # ValueError: a null character
@@ -148,7 +148,7 @@ def _has_port(host: str) -> bool:
 
 
 def is_link_local(host: str) -> bool:
-    """Tell whether an IPv6 address, without its scope, needs one: fe80::/10, and multicast on one link, ff02::/16."""
+    """Return whether an IPv6 address, without its scope, needs one: fe80::/10, and multicast on one link, ff02::/16."""
     if not is_ip(socket.AF_INET6, host):
         return False
     packed = socket.inet_pton(socket.AF_INET6, host)

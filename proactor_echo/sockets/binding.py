@@ -7,7 +7,7 @@ starts again.
 
 Every interface (host None) is two sockets, 0.0.0.0 and ``::`` for IPv6 alone, and not one dual-stack socket: an IPv4
 peer then has its IPv4 address and not ``::ffff:192.0.2.1``, an answer to it leaves an IPv4 socket, and a system without
-IPv6 is served all the same. Host ``"::"`` is one socket, and takes IPv4 too if ``SocketOptions.dual_stack`` is on and
+IPv6 is served too. Host ``"::"`` is one socket, and takes IPv4 too if ``SocketOptions.dual_stack`` is on and
 no IPv4 address is bound beside it (both at once is "in use" on Linux).
 """
 
@@ -120,7 +120,7 @@ def _is_wildcard(family: int, address: Address) -> bool:
 
 
 def _takes_ipv4(address: Address, both: bool) -> bool:
-    """Tell whether an IPv6 socket must take IPv4: a wildcard with no IPv4 beside it, or an IPv4-mapped address."""
+    """Return whether an IPv6 socket must take IPv4: a wildcard with no IPv4 beside it, or an IPv4-mapped address."""
     packed = socket.inet_pton(socket.AF_INET6, address[0].partition("%")[0])
     return (both and not any(packed)) or packed.startswith(bytes(10) + b"\xff\xff")
 
@@ -185,7 +185,7 @@ def _bind_one(target: Target, address: Address, options: SocketOptions) -> socke
 
 
 def _family_is_missing(exc: BindError, address: Address) -> bool:
-    """Tell whether the system has no such family. A Linux with IPv6 turned off still makes the socket, without ::1."""
+    """Return whether the family is missing. A Linux with IPv6 turned off still makes the socket, without ::1."""
     return exc.errno in _UNSUPPORTED or (exc.errno == errno.EADDRNOTAVAIL and address[0] in ("::", "::1"))
 
 

@@ -155,7 +155,7 @@ class Decoder(ABC):
 class PartialFrame(bytes):
     """A last frame without its delimiter: a codec made with ``partial="deliver"`` returns it when the stream ends.
 
-    It compares and behaves as ``bytes`` do; ``isinstance(frame, PartialFrame)`` tells it from a whole frame.
+    It compares and behaves as ``bytes`` do; ``isinstance(frame, PartialFrame)`` distinguishes it from a whole frame.
     """
 
     __slots__ = ()

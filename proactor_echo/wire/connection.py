@@ -129,7 +129,7 @@ class FramedStream:
     # -- 1. what has happened below ------------------------------------------------------------------------------
 
     def connected(self) -> None:
-        """Open the connection. If the codec's ``decoder()`` raises, the state has changed all the same."""
+        """Open the connection. If the codec's ``decoder()`` raises, the state has changed nevertheless."""
         self._apply(Event.CONNECTED)
         if type(self.codec) is RawCodec:
             return  # whose decoder holds nothing, so one does for all connections

@@ -66,7 +66,7 @@ class Operation(abc.ABC):
         """Report nothing to the transport when it is done."""
 
     def cancel(self) -> None:
-        """Ask the kernel to complete it soon; ``done`` or ``discard`` is called all the same. Twice is harmless."""
+        """Ask the kernel to complete it soon; ``done`` or ``discard`` is still called. Twice is harmless."""
         if self.state is IDLE:
             return  # the kernel does not have it
         self._request_cancel()

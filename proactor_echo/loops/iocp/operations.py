@@ -93,7 +93,7 @@ class RepeatedReceive(Operation):
         """Submit the receive to the kernel, if it is still wanted."""
 
     def _fatal_error(self, exc: BaseException, message: str) -> None:
-        """Loop: this let out what nobody expected, which ends the transport."""
+        """Loop: a callback of this object raised what nobody expected, which ends the transport."""
         if self._transport is not None:
             self._transport._fatal_error(exc, message)
         else:

@@ -43,7 +43,7 @@ class _ReadinessTransport(DatagramTransport):
     def _report(self, error: OSError) -> None:
         super()._report(error)
         if self._reading:
-            # libuv, and so uvloop, stops watching a socket after an error on it, without a word.
+            # libuv, and so uvloop, stops watching a socket after an error on it, and does not report that.
             self._stop_reading()
             self._start_reading()
 

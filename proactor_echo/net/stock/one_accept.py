@@ -38,7 +38,7 @@ class Accept:
         return sock, address
 
     def cancel(self) -> bool:
-        """Cancel the accept unless it has completed; tell whether there was one."""
+        """Cancel the accept unless it has completed; return whether there was one."""
         if self._future is None:
             return False
         if not self._future.done() and self._listener.fileno() != -1:

@@ -193,7 +193,7 @@ class Connection:
     def send_eof(self) -> Started[None]:
         """Send our end of file after everything sent so far; receiving goes on. Doing it twice is harmless.
 
-        It is done when the call returns; it may be awaited all the same.
+        It is done when the call returns; the result may be awaited, and need not be.
         """
         return self._protocol.send_eof()
 

@@ -123,7 +123,7 @@ class ServedConnection:
         return self.protocol is not None and self.protocol.disconnect is None
 
     def runs(self, task: asyncio.Task[Any] | None) -> bool:
-        """Tell whether ``task`` is the one that runs the handler."""
+        """Return whether ``task`` is the one that runs the handler."""
         return task is not None and task is self._task
 
     def abort(self) -> None:
@@ -148,7 +148,7 @@ class ServedConnection:
     def connection_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Note that the connection has ended."""
         if self.protocol is None:
-            return  # it was closed before it was made; that it was refused is noted at the end of the task
+            return  # it was closed before it was made; it is counted as refused at the end of the task
         self._observer.connection_closed(protocol, disconnect)
         if self.handled:
             self._observer.serving_ended(self)

@@ -82,7 +82,8 @@ async def serve_tcp(
     :param accepts: outstanding AcceptEx for each listener, on a proactor loop.
     :param max_connections: connections served at once; more wait in the backlog. ``None``: no limit.
     :param idle_timeout: seconds without traffic after which a connection is ended. ``None``: never.
-    :param write_limit: ``(high, low)`` bytes of unsent output between which a sender waits.
+    :param write_limit: ``(high, low)``, the high- and low-water marks of the pending output in bytes: a sender waits
+        from the one to the other.
     :param read_limit: bytes of received frames waiting for the handler at which reading pauses.
     :param close_timeout: seconds a closing connection may make no progress before the rest is dropped.
     :param drain: seconds that leaving ``async with`` gives connections to finish.

@@ -109,7 +109,7 @@ class UdpEndpoint(UdpSockets):
             raise StopAsyncIteration from None
 
     async def close(self) -> None:
-        """Close the sockets; a waiting :meth:`receive` comes to its end. Doing it twice is harmless."""
+        """Close the sockets; a waiting :meth:`receive` raises EndOfStream. Doing it twice is harmless."""
         await super().close()
 
     def _route(self, addr: Address | None) -> tuple[int, Address | None]:

@@ -85,7 +85,7 @@ class DatagramHandler(asyncio.DatagramProtocol):
         self._transport = cast("asyncio.DatagramTransport", transport)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
-        """Count, apply the policy, hand over."""
+        """Count, apply the size policy, and call :meth:`handle`."""
         stats = self.stats
         stats.datagrams_in += 1
         stats.bytes_in += len(data)

@@ -87,7 +87,7 @@ class Records:
         return rest
 
     def _possible(self) -> bool:
-        """Tell whether what there is of a header could be one."""
+        """Return whether what there is of a header could be one."""
         header = self._header
         return (
             header[0] in KINDS

@@ -42,11 +42,11 @@ class ActiveFault(Generic[F]):
             self._remove(self)
 
     def works(self, direction: Direction) -> bool:
-        """Tell whether it works in this direction."""
+        """Return whether it works in this direction."""
         return self.fault.towards in (direction, "both")
 
     def hits_connection(self, number: int) -> bool:
-        """Tell whether it hits the connection of this number, counted from 1; the seed decides."""
+        """Return whether it hits the connection of this number, counted from 1; the seed decides."""
         return Random(f"{self.seed}/{number}").random() < self.fault.probability
 
     def __enter__(self) -> Self:

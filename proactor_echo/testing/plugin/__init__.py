@@ -170,7 +170,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[RUN_SEED] = random.SystemRandom().randrange(1 << 32) if seed is None else seed
     plugins = config.pluginmanager
     if plugins.has_plugin("asyncio"):
-        # pytest-asyncio before 0.24 knows no loop_scope. That must not keep pytest from starting; a test is told.
+        # pytest-asyncio before 0.24 has no loop_scope. pytest must start with it too; a test that needs it says so.
         with contextlib.suppress(TypeError):
             from proactor_echo.testing.plugin import asyncio_fixtures
 

@@ -67,7 +67,7 @@ class Listener:
             self._accept()
 
     async def close(self) -> None:
-        """Stop listening for good."""
+        """Stop listening for ever."""
         if self._acceptor is not None:
             await self._acceptor.close()
         self._socket.close()

@@ -96,7 +96,7 @@ def _why_no_pair(error: ssl.SSLError, cert: str, key: str, chain: list[bytes], a
 
 
 def _loads(certificates: bytes) -> bool:
-    """Tell whether OpenSSL can read them, which it does not say of a file that holds other things too."""
+    """Return whether OpenSSL can read them, which it does not say of a file that holds other things too."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=certificates)
     except ssl.SSLError:

@@ -94,7 +94,7 @@ class TcpClient:
                 sending.exception()  # seen: when sending fails, receiving says why
 
     async def send_pieces(self, pieces: Sequence[bytes], *, then_end: bool = False) -> None:
-        """Send one after the other, then our end if wanted. Has no time limit: whoever reads meanwhile has."""
+        """Send one after the other, then our end if wanted. Has no time limit: the task that reads has one."""
         for piece in pieces:
             await self._write(piece)
             self.sent += len(piece)

@@ -190,7 +190,7 @@ async def _renegotiated(target: TlsTarget, command: str) -> bool:
 
 
 def _ask(process: subprocess.Popen[bytes]) -> bool:
-    """Ask, then send a line; tell whether it came back. The command ends when the server refuses."""
+    """Ask, then send a line; return whether it came back. The command ends when the server refuses."""
     assert process.stdin is not None
     assert process.stdout is not None
     try:

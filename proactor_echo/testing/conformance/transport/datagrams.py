@@ -148,7 +148,7 @@ async def an_unreachable_peer_is_an_error_and_not_the_end(harness: Harness) -> N
 
 
 async def _is_deaf_after_an_error(harness: Harness) -> bool:
-    """Tell whether the loop's ``sock_recvfrom`` hears nothing after an error either: so it is with IOCP under Wine."""
+    """Return whether the loop's ``sock_recvfrom`` receives nothing after an error either, as with IOCP under Wine."""
     first = harness.datagram_peer()
     port = first.address[1]
     first.close()

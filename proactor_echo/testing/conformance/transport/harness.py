@@ -290,7 +290,7 @@ def reset(sock: socket.socket) -> None:
 
 
 def resets_are_shown() -> bool:
-    """Tell whether receiving from a plain socket fails after a reset. Under Wine 8 it may be an end of file."""
+    """Return whether receiving from a plain socket fails after a reset. Under Wine 8 it may be an end of file."""
     with socket.create_server(("127.0.0.1", 0), backlog=1) as listener:
         bad = socket.create_connection(listener.getsockname())
         sock, _ = listener.accept()

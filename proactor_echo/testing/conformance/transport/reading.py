@@ -216,7 +216,7 @@ async def set_protocol_takes_effect_at_once(harness: Harness) -> None:
 
 
 async def an_exception_in_data_received_ends_that_connection_alone(harness: Harness) -> None:
-    """The loop's exception handler hears of it."""
+    """The loop's exception handler is called."""
     bad, good = harness.recorder(), harness.recorder()
     _, bad_peer = await harness.open(bad)
     _, good_peer = await harness.open(good)
