@@ -1,4 +1,4 @@
-"""A bench to run a loop on, protocols that write down what they are told, and peers that tell it to them."""
+"""A bench to run a loop on, protocols that record their callbacks, and peers that cause them."""
 
 from __future__ import annotations
 

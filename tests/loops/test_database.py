@@ -30,10 +30,10 @@ def test_a_deep_pipeline_is_answered_in_order(ours: Bench) -> None:
     """Ten clients send 500 queries each before they look at an answer; the server stops reading meanwhile."""
     seed = random.randrange(1 << 32)
     print(f"seed {seed}")
-    dice = random.Random(seed)
+    rng = random.Random(seed)
 
     async def work(client: Client) -> None:
-        asked = [(dice.randrange(5), dice.choice([0, 1, 100, 5000])) for _ in range(500)]
+        asked = [(rng.randrange(5), rng.choice([0, 1, 100, 5000])) for _ in range(500)]
         answers = [client.query(f"rows {count} {size}") for count, size in asked]
         for (count, size), answer in zip(asked, answers, strict=True):
             rows, query = await answer

@@ -31,9 +31,9 @@ def frames_of(codec: Codec, chunks: list[bytes], *, skimming: bool) -> tuple[int
 @pytest.mark.parametrize("codec", [c for c in CODECS.values() if c.canonical], ids=repr)
 def test_skimming_and_feeding_the_rest_finds_what_feeding_finds(codec: Codec) -> None:
     for seed in SEEDS:
-        dice = random.Random(seed)
-        frames = [codec.encode(p) * dice.choice([1, 1, 4, 20]) for p in payloads_for(codec, dice, 12)]
-        chunks = random_split(b"".join(frames) + dice.randbytes(dice.choice([0, 0, 3, 40])), dice, 6)
+        rng = random.Random(seed)
+        frames = [codec.encode(p) * rng.choice([1, 1, 4, 20]) for p in payloads_for(codec, rng, 12)]
+        chunks = random_split(b"".join(frames) + rng.randbytes(rng.choice([0, 0, 3, 40])), rng, 6)
         fed, skimmed = (frames_of(codec, chunks, skimming=skimming) for skimming in (False, True))
         assert skimmed[:2] == fed[:2], f"{seed=}"
         assert repr(skimmed[2]) == repr(fed[2]), f"{seed=}"

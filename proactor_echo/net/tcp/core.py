@@ -230,7 +230,7 @@ class StreamProtocol(ConfiguredProtocol):
             self._transport.abort()  # closed before it was there
             return
         if self._observer is not None:
-            self._observer.connection_opened(self)
+            self._observer.protocol_opened(self)
         try:
             self._begin()
         except BaseException as error:
@@ -280,7 +280,7 @@ class StreamProtocol(ConfiguredProtocol):
             wake(self._closers)
         observer, self._observer = self._observer, None  # which refers to us too
         if observer is not None:
-            observer.connection_closed(self, disconnect)
+            observer.protocol_closed(self, disconnect)
 
     def pause_writing(self) -> None:
         """Stop reading from a peer that does not read (called by the transport)."""

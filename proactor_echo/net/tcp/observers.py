@@ -16,10 +16,10 @@ __all__ = ["ConnectionObserver", "next_wake", "wake"]
 class ConnectionObserver(Protocol):
     """Gets the beginning and the end of a connection."""
 
-    def connection_opened(self, protocol: StreamProtocol) -> None:
+    def protocol_opened(self, protocol: StreamProtocol) -> None:
         """Handle that a connection has been made."""
 
-    def connection_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
+    def protocol_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Handle that it has ended."""
 
 

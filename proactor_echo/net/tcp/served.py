@@ -33,7 +33,7 @@ Handler = Callable[[Connection], Awaitable[object]]
 class ServerObserver(Protocol):
     """Gets what ends on a connection that a server serves."""
 
-    def connection_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
+    def protocol_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Handle that the connection has ended; its handler may go on."""
 
     def serving_ended(self, served: ServedConnection) -> None:
@@ -139,17 +139,17 @@ class ServedConnection:
 
     # -- called by the protocol ----------------------------------------------------------------------------------
 
-    def connection_opened(self, protocol: StreamProtocol) -> None:
+    def protocol_opened(self, protocol: StreamProtocol) -> None:
         """Note that the connection has been made."""
         self.protocol = protocol
         if self._service.idle_timeout is not None:
             protocol.set_idle_timeout(self._service.idle_timeout)
 
-    def connection_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
+    def protocol_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Note that the connection has ended."""
         if self.protocol is None:
             return  # it was closed before it was made; it is counted as refused at the end of the task
-        self._observer.connection_closed(protocol, disconnect)
+        self._observer.protocol_closed(protocol, disconnect)
         if self.handled:
             self._observer.serving_ended(self)
 

@@ -283,7 +283,7 @@ class Server:
         self._total.accepted += 1
         self._total.refused += 1
 
-    def connection_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
+    def protocol_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Count a connection out."""
         total, reason = self._total, disconnect.reason
         protocol.add_stats_to(total)

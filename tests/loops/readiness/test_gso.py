@@ -63,15 +63,15 @@ def received(sock: socket.socket) -> list[bytes]:
 
 @pytest.mark.parametrize("seed", range(20))
 def test_runs_arrive_as_single_datagrams_would(batch: mmsg.Batch, trio: list[socket.socket], seed: int) -> None:
-    dice = random.Random(seed)
+    rng = random.Random(seed)
     sender, *receivers = trio
     addresses = [sock.getsockname() for sock in receivers]
     datas: list[bytes] = []
     to: list[int] = []
     while len(datas) < BATCH:
-        size, which = dice.choice([0, 1, 100, 1024, 1472]), dice.randrange(2)
-        for _ in range(dice.choice([1, 3, 8])):
-            datas.append(dice.randbytes(size))
+        size, which = rng.choice([0, 1, 100, 1024, 1472]), rng.randrange(2)
+        for _ in range(rng.choice([1, 3, 8])):
+            datas.append(rng.randbytes(size))
             to.append(which)
     datas, to = datas[:BATCH], to[:BATCH]
     sent = 0

@@ -18,7 +18,7 @@ def wire(frames: list[bytes]) -> bytes:
 
 
 class Peer:
-    """Does what the dice say with a plain socket."""
+    """Does what a random number generator says with a plain socket."""
 
     def __init__(self, client: RawClient, rng: random.Random) -> None:
         self.client, self.rng = client, rng
@@ -71,7 +71,7 @@ class Peer:
 
 
 class Ours:
-    """Calls what the dice say on the connection, in two tasks."""
+    """Calls what a random number generator says on the connection, in two tasks."""
 
     def __init__(self, conn: WatchedConnection, rng: random.Random) -> None:
         self.conn, self.rng = conn, rng

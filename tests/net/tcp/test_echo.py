@@ -204,14 +204,14 @@ async def test_a_subclass_of_the_echo_protocol_is_asked_about_its_frames() -> No
 @pytest.mark.parametrize("codec", [pe.LengthCodec(), pe.NetstringCodec(), pe.RawCodec()], ids=repr)
 async def test_frames_come_back_and_are_counted_wherever_the_stream_was_cut(codec: pe.Codec) -> None:
     seed = 20
-    dice = random.Random(seed)
-    payloads = [dice.randbytes(dice.choice([1, 5, 5, 5, 300])) for _ in range(400)]
+    rng = random.Random(seed)
+    payloads = [rng.randbytes(rng.choice([1, 5, 5, 5, 300])) for _ in range(400)]
     stream = b"".join(codec.encode(payload) for payload in payloads)
     server = await pe.serve_tcp(protocol_factory=pe.EchoProtocol, codec=codec)
     async with server, await RawClient.connect(server.addresses[0]) as client:
         sent = 0
         while sent < len(stream):
-            end = sent + dice.choice([1, 9, 50, 700, 4000])
+            end = sent + rng.choice([1, 9, 50, 700, 4000])
             await client.send(stream[sent:end])
             sent = min(end, len(stream))
         assert await client.receive_exactly(len(stream)) == stream, f"{seed=}"
