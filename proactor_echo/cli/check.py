@@ -50,7 +50,7 @@ async def show_check(
 ) -> bool:
     """Check the server at this address, print what was found, and return whether every check was passed.
 
-    ``context``: check a server that speaks TLS, with this. With ``udp`` it checks datagrams.
+    With ``context`` the server must speak TLS. With ``udp`` datagrams are checked.
     Raises ConnectFailed when nothing listens there.
     """
     # Only this command needs it, and the others should not wait for it to load.

@@ -35,10 +35,16 @@ async def connect_tcp(
     Addresses are tried in turn, IPv6 and IPv4 alternating; the next one starts when one has failed, or has not
     answered for ``happy_eyeballs_delay`` seconds. The first that answers wins and the others are dropped.
 
+    :param host: a name or an address.
+    :param port: the port, 1 to 65,535.
+    :param codec: how bytes become frames; default: the pieces in which they arrive.
+    :param options: what to set on the socket.
     :param open_timeout: seconds for all of it, names included; ``None`` waits for the system's own limit.
     :param happy_eyeballs_delay: seconds of head start; ``None`` tries one address after the other.
     :param local_address: ``(host, port)`` to connect from.
-    The rest is as for :func:`serve_tcp`.
+    :param write_limit: as for :func:`serve_tcp`.
+    :param read_limit: as for :func:`serve_tcp`.
+    :param close_timeout: as for :func:`serve_tcp`.
 
     Raises :class:`ConnectFailed` with one sentence; its ``errors`` has what each address answered, in the order in
     which they were tried, ``TimeoutError`` for one that was silent. Cancelling leaves no socket open. Raises TypeError

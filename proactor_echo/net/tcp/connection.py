@@ -45,8 +45,13 @@ _FLUSH_SIZE: Final = 65536
 class Connection:
     """One TCP connection, of a server's handler or made by :func:`~proactor_echo.connect_tcp`.
 
-    ``read_limit``: bytes in the receive queue at which reading pauses. Use it in ``async with`` or ``close()`` it.
-    :attr:`protocol` is what a transport is given: ``await loop.create_connection(lambda: conn.protocol, …)``.
+    Use it in ``async with`` or ``close()`` it. Its :attr:`protocol` is for transports of any asyncio loop:
+    ``await loop.create_connection(lambda: conn.protocol, …)``.
+
+    :param codec: how bytes become frames; default: the pieces in which they arrive.
+    :param write_limit: ``(high, low)``, the high- and low-water marks of the pending output in bytes.
+    :param read_limit: bytes in the receive queue at which reading pauses.
+    :param close_timeout: seconds after which a closing connection drops its pending output, if none of it is taken.
     """
 
     def __init__(

@@ -1,1 +1,1 @@
-"""TLS for servers and clients: its description, what its files hold, sessions, and what a connection tells of it."""
+"""TLS for servers and clients: its description, the contents of its files, sessions, and information per connection."""

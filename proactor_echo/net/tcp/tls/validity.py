@@ -1,8 +1,8 @@
-"""When a certificate begins and ends to be valid.
+"""The time for which a certificate is valid.
 
-The standard library tells this only of a peer's certificate that has been verified, and of certificate authorities
-(``SSLContext.get_ca_certs``). Nothing public reads it from a server's own file. So the few bytes before it are stepped
-over here, as DER, the encoding of X.509, writes them: each value is a tag, a length and the content.
+The standard library has this only for a peer's certificate that has been verified, and for certificate authorities
+(``SSLContext.get_ca_certs``). No public function reads it from a server's own file. So the fields before it are skipped
+here, in DER, the encoding of X.509: each value is a tag, a length and the content.
 
 Source: RFC 5280, section 4.1 (the order of the fields) and 4.1.2.5 (the two forms of a time); ITU-T X.690, 8.1.3
 (lengths).
