@@ -25,7 +25,7 @@ from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol
 from proactor_echo.sockets.addresses import format_address
 from proactor_echo.wire import Codec
 
-__all__ = ["STEPS", "Result", "Servers", "Step", "WrongEcho", "run_demo", "run_step"]
+__all__ = ["STEPS", "Servers", "Step", "StepResult", "WrongEcho", "run_demo", "run_step"]
 
 #: Seconds after which a step has failed.
 STEP_TIMEOUT: Final = 20.0
@@ -46,7 +46,7 @@ async def run_demo(show: Callable[[str], None], *, width: int = 80) -> bool:
             show(f"  {protocol} {format_address(server.addresses[0]):<16}  {name}")
         show("")
         row = _row if width >= _WIDTH else _two_lines
-        show(row(Result("what was done", "sent", "came back", 0.0), "").rstrip())
+        show(row(StepResult("what was done", "sent", "came back", 0.0), "").rstrip())
         results = []
         for step in STEPS:
             results.append(await run_step(step, servers))
@@ -74,7 +74,7 @@ class Step(NamedTuple):
     work: Callable[[Servers], Awaitable[tuple[str, str]]]
 
 
-class Result(NamedTuple):
+class StepResult(NamedTuple):
     """What came of one step: texts, seconds, and what was wrong, or None."""
 
     name: str
@@ -88,7 +88,7 @@ class WrongEcho(Exception):  # noqa: N818 (it says what came back)
     """What came back is not what was sent; the text says how."""
 
 
-async def run_step(step: Step, servers: Servers) -> Result:
+async def run_step(step: Step, servers: Servers) -> StepResult:
     """Run one step; whatever goes wrong in it is in the result."""
     started = time.perf_counter()
     sent, returned, problem = "", "", None
@@ -101,7 +101,7 @@ async def run_step(step: Step, servers: Servers) -> Result:
         problem = str(error) or type(error).__name__
     except Exception as error:  # a mistake in this package: the other steps are worth seeing all the same
         problem = f"{type(error).__name__}: {error}"
-    return Result(step.name, sent, returned, time.perf_counter() - started, problem)
+    return StepResult(step.name, sent, returned, time.perf_counter() - started, problem)
 
 
 @contextlib.asynccontextmanager
@@ -119,14 +119,14 @@ async def _servers() -> AsyncIterator[Servers]:
 _WIDTH: Final = 38 + 2 + 16 + 2 + 16 + 2 + 2
 
 
-def _row(result: Result, word: str) -> str:
+def _row(result: StepResult, word: str) -> str:
     """Return a row of the table, unless something went wrong of ``_WIDTH`` columns."""
     if result.problem is not None:
         return f"{result.name:<38}  {styled('FAILED', fg='red')}: {result.problem}"
     return f"{result.name:<38}  {result.sent:<16}  {result.returned:<16}  {word}"
 
 
-def _two_lines(result: Result, word: str) -> str:
+def _two_lines(result: StepResult, word: str) -> str:
     """Return a row for a narrow terminal."""
     if result.problem is not None:
         return f"{result.name}\n  {styled('FAILED', fg='red')}: {result.problem}"

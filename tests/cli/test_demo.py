@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 import proactor_echo as pe
-from proactor_echo.cli.demo import STEPS, Result, Servers, Step, WrongEcho, run_demo, run_step
+from proactor_echo.cli.demo import STEPS, Servers, Step, StepResult, WrongEcho, run_demo, run_step
 
 
 async def test_every_step_works() -> None:
@@ -77,7 +77,7 @@ async def test_every_step_finds_what_a_bad_server_does(
     assert [result.name for result in results if result.problem is None] == []
 
 
-async def result_of(work: Callable[[Servers], object]) -> Result:
+async def result_of(work: Callable[[Servers], object]) -> StepResult:
     async with bad_servers(Swallowing) as servers:
         return await run_step(Step("a step", work), servers)  # type: ignore[arg-type]
 
