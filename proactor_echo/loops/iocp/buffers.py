@@ -20,8 +20,8 @@ SMALL_RECEIVES: Final = 2
 SPARE_BUFFERS: Final = 32
 
 
-class Buffer:
-    """Memory at an address that stays: a pinned bytearray cannot be resized."""
+class PinnedBuffer:
+    """Memory at a fixed address: a pinned bytearray cannot be resized."""
 
     __slots__ = ("_pin", "address", "size", "view")
 
@@ -37,14 +37,14 @@ class BufferPool:
     """The loop's spare receive buffers; only idle ones are ever in it."""
 
     def __init__(self) -> None:
-        self._spare: dict[int, list[Buffer]] = {size: [] for size in SIZES}
+        self._spare: dict[int, list[PinnedBuffer]] = {size: [] for size in SIZES}
 
-    def take(self, size: int) -> Buffer:
+    def take(self, size: int) -> PinnedBuffer:
         """Return a buffer of one of :data:`SIZES`; its contents are undefined."""
         spare = self._spare[size]
-        return spare.pop() if spare else Buffer(size)
+        return spare.pop() if spare else PinnedBuffer(size)
 
-    def give(self, buffer: Buffer) -> None:
+    def give(self, buffer: PinnedBuffer) -> None:
         """Put back a buffer that no outstanding operation uses."""
         spare = self._spare[buffer.size]
         if len(spare) < SPARE_BUFFERS:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import socket
 
     from proactor_echo.loops.iocp.port import BatchProactor
-from proactor_echo.loops.iocp.buffers import SIZES, SMALL_RECEIVES, Buffer, BufferPool
+from proactor_echo.loops.iocp.buffers import SIZES, SMALL_RECEIVES, BufferPool, PinnedBuffer
 
 
 class Receive(RepeatedReceive):
@@ -46,7 +46,7 @@ class Receive(RepeatedReceive):
         self._skips_on_success = skips_on_success
         self._wsabuf_address = self._address + winapi.BUFFER_OFFSET
         self._flags_address = self._address + winapi.FLAGS_OFFSET
-        self._buffer: Buffer | None = None
+        self._buffer: PinnedBuffer | None = None
         self._level = 0
         self._small_receives = 0
         self._protocol_buffer: tuple[Any, memoryview[Any], Any] | None = None
