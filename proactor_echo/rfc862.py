@@ -60,8 +60,8 @@ class EchoProtocol(FramedProtocol):
     def _begin(self) -> None:
         self._verbatim = self.codec.canonical and self._sends_all_back
         super()._begin()
-        if type(self.codec) is not RawCodec:
-            self._skim = self._stream.decoder.skim
+        # Set here even if it is None: it is read with every message, and quicker from the object than from the class.
+        self._skim = None if type(self.codec) is RawCodec else self._stream.decoder.skim
 
     def _set_waiting(self, waits: bool) -> None:
         super()._set_waiting(waits)

@@ -49,11 +49,11 @@ class StreamProtocol(ConfiguredProtocol):
     _socket: socket.socket | None = None
     _closer: StallTimer | None = None
     _closers: list[asyncio.Future[None]] | None = None
-    _idle: IdleTimer | None = None
 
     def __init__(self) -> None:
         self._stream = SocketStream(self.codec)
         self._out: list[bytes] = []  # encoded frames that are written together
+        self._idle: IdleTimer | None = None  # read with every message, and quicker here than from the class
 
     # -- for subclasses ------------------------------------------------------------------------------------------
 
