@@ -56,6 +56,9 @@ class TlsState(enum.Enum):
     FAILED = "failed"
 
 
+_OPEN = TlsState.OPEN  # found faster so, where each record passes
+
+
 class TlsFilter:
     """One end of a TLS stream.
 
@@ -171,24 +174,26 @@ class TlsFilter:
         What follows the last message of the handshake is left for the next call, which may be with empty data:
         connection_made comes first.
         """
-        if self._remaining or self._plain:
-            data = self._remaining + data
-            self._remaining = b""
-        elif (
-            4 < len(data) <= self._most_in
+        size = len(data)
+        if (
+            4 < size <= self._most_in
             and data[0] == _APPLICATION_DATA
-            and len(data) - 5 == data[3] << 8 | data[4]
-            and self.state is TlsState.OPEN
+            and data[3] << 8 | data[4] == size - 5
+            and self.state is _OPEN
+            and not (self._remaining or self._plain)
         ):  # one record and nothing else, as most often
             self._fill(data)
             try:
-                plain = self._read(len(data))
+                plain = self._read(size)
             except Exception as exc:
                 self._not_data(exc)
                 return b""
             if not plain:
                 self._peer_closed()
-            return plain  # type: ignore[no-any-return]
+            return plain
+        if self._remaining:
+            data = self._remaining + data
+            self._remaining = b""
         chunks: list[bytes] = []
         if self._plain:
             chunks.append(self._plain)
@@ -308,7 +313,7 @@ class TlsFilter:
 
     def send(self, data: bytes | bytearray) -> bytes:
         """Take data, never empty; return the ciphertext that carries it. During the handshake it is kept."""
-        if len(data) <= self._most_out and self.state is TlsState.OPEN:
+        if len(data) <= self._most_out and self.state is _OPEN:
             try:
                 self._write(data)
             except Exception as exc:
