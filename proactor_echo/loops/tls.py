@@ -31,18 +31,12 @@ from contextlib import suppress
 from typing import Any, Final
 
 from proactor_echo.loops.tls_causes import not_tls, tls_error
+from proactor_echo.loops.tls_records import APPLICATION_DATA, HANDSHAKE, MOST, RECORD, TYPES, end_of_record
 
 #: Bytes that a BIO gets at a time, at most, on a connection that is not busy.
 PIECE: Final = 4096
 #: Records longer than that after which a connection is busy.
 MANY: Final = 8
-#: Bytes of plaintext in a record, at most.
-RECORD: Final = 16384
-#: Bytes of ciphertext in a record, at most (RFC 5246; TLS 1.3 allows less).
-MOST: Final = RECORD + 2048
-
-_APPLICATION_DATA, _HANDSHAKE = 23, 22
-_TYPES: Final = range(20, 25)
 
 
 class TlsState(enum.Enum):
@@ -177,7 +171,7 @@ class TlsFilter:
         size = len(data)
         if (
             4 < size <= self._most_in
-            and data[0] == _APPLICATION_DATA
+            and data[0] == APPLICATION_DATA
             and data[3] << 8 | data[4] == size - 5
             and self.state is _OPEN
             and not (self._remaining or self._plain)
@@ -190,7 +184,7 @@ class TlsFilter:
                 return b""
             if not plain:
                 self._peer_closed()
-            return plain
+            return plain  # type: ignore[no-any-return]
         if self._remaining:
             data = self._remaining + data
             self._remaining = b""
@@ -200,7 +194,7 @@ class TlsFilter:
             self._plain = b""
         at = 0
         view = memoryview(data)
-        while self.can_receive and (end := _end_of_record(data, at)):
+        while self.can_receive and (end := end_of_record(data, at)):
             handshaking = self.state is TlsState.HANDSHAKING
             if chunk := self._take_record(view[at:end]):
                 chunks.append(chunk)
@@ -225,7 +219,7 @@ class TlsFilter:
             self._plain = self._plain[count:]
         at = 0
         view = memoryview(data)
-        while count < free and self.can_receive and (end := _end_of_record(data, at)):
+        while count < free and self.can_receive and (end := end_of_record(data, at)):
             handshaking = self.state is TlsState.HANDSHAKING
             count += self._take_record(view[at:end], buffer[count:]) or 0
             at = end
@@ -239,25 +233,24 @@ class TlsFilter:
     @property
     def has_input(self) -> bool:
         """Whether there is something to take from what was received before."""
-        return bool(self._plain) or (self.can_receive and bool(_end_of_record(self._remaining, 0)))
+        return bool(self._plain) or (self.can_receive and bool(end_of_record(self._remaining, 0)))
 
     @property
     def can_receive(self) -> bool:
         """Whether more may come from the peer."""
-        state = self.state
-        return state is TlsState.OPEN or state is TlsState.HANDSHAKING or state is TlsState.CLOSING
+        return self.state in (TlsState.OPEN, TlsState.HANDSHAKING, TlsState.CLOSING)
 
     def _take_record(self, record: memoryview, *into: memoryview) -> Any:
         """Give OpenSSL one record; return the data in it, or how much is in the buffer now; nothing, or 0, if none."""
         if not self._began:
             self._begin(record)
-        elif record[0] not in _TYPES:
+        elif record[0] not in TYPES:
             self._fail(tls_error("the peer sent something that is no TLS record", "WRONG_VERSION_NUMBER"))
         if self.state is TlsState.HANDSHAKING:
             self._fill(record)
             self._handshake()
             return 0 if into else b""
-        if record[0] == _HANDSHAKE and self._is_renegotiation():
+        if record[0] == HANDSHAKE and self._is_renegotiation():
             self._fail(tls_error("the peer asked for a renegotiation, which is refused", "NO_RENEGOTIATION"))
         if self.state is TlsState.FAILED:
             return 0 if into else b""
@@ -308,8 +301,7 @@ class TlsFilter:
     @property
     def can_send(self) -> bool:
         """Whether :meth:`send` takes anything."""
-        state = self.state
-        return state is TlsState.OPEN or state is TlsState.PEER_CLOSED or state is TlsState.HANDSHAKING
+        return self.state in (TlsState.OPEN, TlsState.HANDSHAKING, TlsState.PEER_CLOSED)
 
     def send(self, data: bytes | bytearray) -> bytes:
         """Take data, never empty; return the ciphertext that carries it. During the handshake it is kept."""
@@ -375,24 +367,6 @@ class TlsFilter:
             self._take()  # an alert, for which it is too late
         elif before is not TlsState.HANDSHAKING and not self._outgoing.pending:
             self._out.append(self._close_notify())
-
-
-def _end_of_record(data: bytes, at: int) -> int:
-    """Return where the record in ``data`` ends that begins at ``at``; 0 while it is not complete.
-
-    What cannot be a record counts as one: OpenSSL, or for the first of them the filter, says what is wrong with it.
-    """
-    left = len(data) - at
-    if not left:
-        return 0
-    if data[at] not in _TYPES:
-        return len(data)
-    if left < 5:
-        return 0
-    length = data[at + 3] << 8 | data[at + 4]
-    if length > MOST:
-        return len(data)
-    return at + 5 + length if left >= 5 + length else 0
 
 
 def _inner_object(made: ssl.SSLObject) -> Any:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import weakref
+from ssl import MemoryBIO, SSLContext, create_default_context
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
 from proactor_echo.loops.accept import ServerConnections, set_nodelay
 from proactor_echo.loops.scheduling import SchedulingLoop
 from proactor_echo.loops.stream_writing import contained
-from proactor_echo.loops.tls_settings import HANDSHAKE_TIMEOUT, Handshakes, TlsSettings
+from proactor_echo.loops.tls_settings import HANDSHAKE_TIMEOUT, HANDSHAKES, Handshakes, TlsSettings
 from proactor_echo.loops.tls_stream import TlsStream, make_tls_stream, secure
 
 if TYPE_CHECKING:
@@ -32,6 +32,13 @@ class TlsLoop(SchedulingLoop):
     #: stock loops. False, because anybody on the network path can cause it, and it cannot be detected afterwards: it is
     #: then ``connection_lost(ssl.SSLEOFError)``, an OSError like others that break a connection.
     allow_tls_truncation: bool = False
+
+    async def create_server(self, *args: Any, ssl: Any = None, **how: Any) -> asyncio.Server:
+        """Serve; a context that is not for servers is refused here, where each handshake would fail otherwise."""
+        if isinstance(ssl, SSLContext):
+            ssl.wrap_bio(MemoryBIO(), MemoryBIO(), server_side=True)
+        server: asyncio.Server = await super().create_server(*args, ssl=ssl, **how)
+        return server
 
     def begin_tls(
         self,
@@ -56,7 +63,7 @@ class TlsLoop(SchedulingLoop):
         self,
         transport: Any,
         protocol: asyncio.BaseProtocol,
-        sslcontext: ssl.SSLContext,
+        sslcontext: SSLContext,
         *,
         server_side: bool = False,
         server_hostname: str | None = None,
@@ -64,7 +71,7 @@ class TlsLoop(SchedulingLoop):
         ssl_shutdown_timeout: float | None = None,
     ) -> asyncio.Transport | None:
         """Go on with TLS on a connection, and return its transport: the same object, or another for TLS in TLS."""
-        if not self._is_plain(transport) or not isinstance(sslcontext, ssl.SSLContext):
+        if not self._is_plain(transport) or not isinstance(sslcontext, SSLContext):
             return await super().start_tls(
                 transport,
                 protocol,
@@ -131,8 +138,6 @@ class TlsServerConnections(ServerConnections):
     ) -> None:
         super().__init__(loop, factory, server)
         self._settings = settings
-        # A context that is not for servers is refused here; else each handshake would fail, with a line in the log.
-        settings.context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
 
     def make_transport(
         self, protocol: asyncio.BaseProtocol, conn: socket.socket, peer: Any, context: Context
@@ -147,7 +152,7 @@ class ServerHandshakes(Handshakes):
     """Those of an asyncio server, on all of its listeners."""
 
     def __init__(self) -> None:
-        super().__init__(full=self._stop, freed=self._start)
+        super().__init__(HANDSHAKES, full=self._stop, freed=self._start)
         self.acceptors: list[Acceptor] = []
 
     def _stop(self) -> None:
@@ -185,10 +190,10 @@ def asyncio_settings(
     for name, value in (("ssl_handshake_timeout", handshake_timeout), ("ssl_shutdown_timeout", shutdown_timeout)):
         if value is not None and value <= 0:
             raise ValueError(f"{name} should be a positive number, got {value}")
-    if not isinstance(context, ssl.SSLContext) and not context:
+    if not isinstance(context, SSLContext) and not context:
         if server_side:
             raise ValueError("Server side SSL needs a valid SSLContext")
-        context = ssl.create_default_context()
+        context = create_default_context()
         if not server_hostname:
             context.check_hostname = False
     return TlsSettings(

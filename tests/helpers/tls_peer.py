@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from helpers.recording import tcp_pair
@@ -148,3 +148,17 @@ async def tls_connection(
             protocol.transport.abort()
             await protocol.lost
         sock.close()
+
+
+async def connected(address: Any) -> socket.socket:
+    """A socket of the running loop that is connected to `address`."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, address)
+    return sock
+
+
+async def listen(make: Callable[[], Any], **how: Any) -> tuple[asyncio.Server, Any]:
+    """A TLS server of the running loop, and its address."""
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0, ssl=server_context(), **how)
+    return server, server.sockets[0].getsockname()

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import ssl
 from typing import Any
 
 import pytest
 from helpers.recording import Bench, BufferedRecorder, Recorder, tcp_pair
 from helpers.tls import client_context, server_context
-from helpers.tls_peer import TlsPeer, tls_connection
+from helpers.tls_peer import TlsPeer, connected, tls_connection
 
 SOON = 0.05
 
@@ -63,12 +62,8 @@ async def late_answer_of_streams() -> bytes:
             await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=server_context())
-    loop = asyncio.get_running_loop()
     async with server:
-        sock = socket.socket()
-        sock.setblocking(False)
-        await loop.sock_connect(sock, server.sockets[0].getsockname())
-        with sock:
+        with await connected(server.sockets[0].getsockname()) as sock:
             peer = TlsPeer(sock)
             await peer.shake()
             await peer.write(b"question")

@@ -10,7 +10,8 @@ import pytest
 from helpers.tls import client_context, server_context
 from helpers.tls_peer import SslPeer, shake_hands
 
-from proactor_echo.loops.tls import MANY, PIECE, RECORD, TlsFilter, TlsState
+from proactor_echo.loops.tls import MANY, PIECE, TlsFilter, TlsState
+from proactor_echo.loops.tls_records import RECORD
 
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
