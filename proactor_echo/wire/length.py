@@ -230,8 +230,9 @@ class _LengthDecoder(SizedDecoder):
         self._beyond = codec._bias + codec.initial_bytes_to_strip  # from the field's value to the whole frame
         self._lowest = max(0, codec._kept - codec._bias)  # less would not hold its own header
         self._highest = codec.max_frame_length - codec._bias
-        # For skim(): the last chunk that was one run of equal frames and nothing else. The next is often like it.
-        self._same: tuple[int, Callable[..., object], object, tuple[int, int]] = -1, len, None, (0, 0)
+        # The last chunk that was equal frames and nothing else: its size, its EqualFrames, and the answer of skim().
+        # The next chunk is often like it: one frame again, from a peer that waits for each answer, or many.
+        self._equal_chunk: tuple[int, _Unpack, object, _Unpack, tuple[int, int]] = -1, _NOTHING, None, _NOTHING, (0, 0)
         order = ">" if codec.byteorder == "big" else "<"
         self._read: Callable[[bytes, int], tuple[Any, ...]]
         if width == 3:
@@ -252,12 +253,11 @@ class _LengthDecoder(SizedDecoder):
         if self.pending or self._left:
             position = self.resume(data, frames)
         else:
+            equal_size, headers, expected, payloads, _ = self._equal_chunk
+            if size == equal_size and headers(data, 0) == expected:
+                frames += payloads(data, 0)
+                return
             position = 0
-            if size >= self._longest_header:
-                (value,) = self._read(data, 0)
-                if value + self._beyond == size and self._lowest <= value <= self._highest:
-                    frames.append(data[self._strip :])  # one frame: what a peer sends that waits for each answer
-                    return
         _, position = self._walk(data, position, frames)
         if position < size:
             self.pending += data[position:]
@@ -265,7 +265,7 @@ class _LengthDecoder(SizedDecoder):
     def skim(self, data: bytes) -> tuple[int, int]:
         if self.pending or self._left or self._over:
             return 0, 0
-        size, headers, expected, skimmed = self._same
+        size, headers, expected, _, skimmed = self._equal_chunk
         if len(data) == size and headers(data, 0) == expected:
             return skimmed
         return self._walk(data, 0, None)
@@ -281,7 +281,7 @@ class _LengthDecoder(SizedDecoder):
         read, strip, beyond = self._read, self._strip, self._beyond
         lowest, highest = self._lowest, self._highest
         backoff = self._backoff
-        last = backoff.last
+        last = before = backoff.last
         seen = 0
         while position <= last_start:
             (value,) = read(data, position)
@@ -303,12 +303,12 @@ class _LengthDecoder(SizedDecoder):
             elif (count := (size - position) // (end - position)) >= MIN_EQUAL_FRAMES:
                 if count > backoff.longest:
                     count = backoff.longest
-                equal = self._equal_frames[value, count]
-                if equal.headers(data, position) == equal.expected:
+                headers, expected, payloads = self._equal_frames[value, count]
+                if headers(data, position) == expected:
                     if frames is not None:
-                        frames += equal.payloads(data, position)
-                    elif not position and count * end == size:
-                        self._same = size, equal.headers, equal.expected, (count, size)
+                        frames += payloads(data, position)
+                    if not seen and count * (end - position) == size:
+                        self._equal_chunk = size, headers, expected, payloads, (count, size)
                     seen += count
                     position += count * (end - position)
                     if backoff.longest < MAX_EQUAL_FRAMES:
@@ -320,10 +320,16 @@ class _LengthDecoder(SizedDecoder):
             seen += 1
             position = end
         backoff.last = last
+        if seen == 1 and value == before and position == size == value + beyond:
+            self._equal_chunk = size, *self._equal_frames[value, 1], (1, size)
         return seen, position
 
     def unwrap(self, frame: bytearray) -> bytes:
         return bytes(memoryview(frame)[self._strip :])
+
+
+_Unpack = Callable[[bytes, int], tuple[Any, ...]]
+_NOTHING: Final = struct.Struct("").unpack_from
 
 
 def _reader_24(offset: int, byteorder: Literal["big", "little"]) -> Callable[[bytes, int], tuple[int]]:
