@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from proactor_echo.net.tcp.server import Server, serve_tcp
     from proactor_echo.net.tcp.tls.description import Tls
     from proactor_echo.net.tcp.tls.files import TlsCertificate
+    from proactor_echo.net.tcp.tls.info import TlsInfo
     from proactor_echo.net.udp import UdpEndpoint, UdpServer, bind_udp, connect_udp, serve_udp
     from proactor_echo.net.udp.handler import DatagramHandler
     from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol, echo
@@ -96,6 +97,7 @@ __all__ = [
     "Tls",
     "TlsCertificate",
     "TlsError",
+    "TlsInfo",
     "UdpEndpoint",
     "UdpServer",
     "VarintCodec",
@@ -131,6 +133,7 @@ _HOMES: Final = {
     "proactor_echo.net.tcp.server": "Server serve_tcp",
     "proactor_echo.net.tcp.tls.description": "Tls",
     "proactor_echo.net.tcp.tls.files": "TlsCertificate",
+    "proactor_echo.net.tcp.tls.info": "TlsInfo",
     "proactor_echo.net.stats": "ConnectionStats DatagramStats DrainReport ServerStats",
     "proactor_echo.net.udp": "UdpEndpoint UdpServer bind_udp connect_udp serve_udp",
     "proactor_echo.sockets.options": "KeepAlive SocketOptions",

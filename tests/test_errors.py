@@ -225,7 +225,7 @@ def test_the_proactors_translation_keeps_the_windows_number() -> None:
         (OSError("words alone"), R.OTHER),
         (socket.gaierror(socket.EAI_NONAME, "unknown"), R.OTHER),
         (ssl.SSLZeroReturnError(6, "closed"), R.END_OF_FILE),
-        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), R.PEER_GONE),
+        (ssl.SSLEOFError(8, "EOF occurred in violation of protocol"), R.TRUNCATED),
         (ssl.SSLSyscallError(5, "broken"), R.PEER_GONE),
         (ssl.SSLError(1, "wrong version number"), R.OTHER),
         (ssl.SSLCertVerificationError(1, "expired"), R.OTHER),

@@ -270,7 +270,7 @@ def _library_reason(exc: BaseException) -> DisconnectReason | None:
 
 _BY_LIBRARY: Final = (
     ("ssl", "SSLZeroReturnError", DisconnectReason.END_OF_FILE),  # the peer's close_notify
-    ("ssl", "SSLEOFError", DisconnectReason.PEER_GONE),  # the stream ended without one
+    ("ssl", "SSLEOFError", DisconnectReason.TRUNCATED),  # the stream ended without one
     ("ssl", "SSLSyscallError", DisconnectReason.PEER_GONE),
     ("ssl", "SSLError", DisconnectReason.OTHER),
     ("socket", "gaierror", DisconnectReason.OTHER),

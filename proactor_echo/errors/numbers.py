@@ -53,6 +53,8 @@ class DisconnectReason(enum.StrEnum):
     HANDLER_TIMEOUT = "handler timed out"
     #: The TLS handshake with the client failed, so there never was a connection to serve.
     TLS_HANDSHAKE = "tls handshake failed"
+    #: TCP ended without the end of TLS, close_notify: what came before may not be all that the peer has sent.
+    TRUNCATED = "truncated"
     #: Nothing moved for as long as the server's idle timeout allows.
     IDLE_TIMEOUT = "idle timeout"
     #: The server closed, and the connection did not finish within the time given to it.

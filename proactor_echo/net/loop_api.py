@@ -19,10 +19,12 @@ __all__ = [
     "BatchTransport",
     "NativeLoop",
     "NotSentProtocol",
+    "TlsLoop",
     "UdpTransport",
     "is_proactor",
     "iteration_end_of",
     "native",
+    "tls_loop",
 ]
 
 
@@ -103,6 +105,22 @@ class NativeLoop(Protocol):
 
     def open_datagrams(self, protocol: asyncio.DatagramProtocol, sock: socket.socket) -> UdpTransport:
         """Give a bound datagram socket a transport; ``connection_made`` is called in the next iteration."""
+
+
+@runtime_checkable
+class TlsLoop(Protocol):
+    """An event loop of ours whose transports speak TLS themselves."""
+
+    def open_accepted(self, protocol: Any, sock: socket.socket, peer: Any = None, tls: Any = None) -> asyncio.Transport:
+        """Give a connected socket a transport: with ``tls``, when the handshake is done."""
+
+    def begin_tls(self, transport: Any, protocol: Any, settings: Any, *, early: bytes = b"") -> object:
+        """Go on with TLS on a transport in clear text; ``early`` is what has been received of it already."""
+
+
+def tls_loop(loop: asyncio.AbstractEventLoop) -> TlsLoop | None:
+    """Return ``loop`` if its transports speak TLS; ``None`` when TLS is asyncio's."""
+    return loop if isinstance(loop, TlsLoop) else None
 
 
 def native(loop: asyncio.AbstractEventLoop) -> NativeLoop | None:

@@ -26,6 +26,16 @@ class ServerStats(ConnectionStats):
     :ivar failed: connections ended by an exception in the handler or protocol.
     :ivar accept_errors: times that accepting itself failed (and went on).
     :ivar disconnects: ended connections by :class:`~proactor_echo.DisconnectReason`; TLS handshakes that failed too.
+
+    Of a server with ``ssl``:
+
+    :ivar handshaking: TLS handshakes that are going on now.
+    :ivar handshakes: those that were completed.
+    :ivar handshakes_resumed: of them, the short ones, which took up an earlier session.
+    :ivar handshakes_failed: those that were not completed, for whatever reason.
+    :ivar not_tls: of them, those of clients that do not speak TLS.
+    :ivar certificate_expires: when the first of its certificates ends to be valid, in seconds since 1970 (as
+        ``time.time()``); None when that is not known, since ``ssl`` is no :class:`Tls`.
     """
 
     accepted: int = 0
@@ -34,6 +44,12 @@ class ServerStats(ConnectionStats):
     failed: int = 0
     accept_errors: int = 0
     disconnects: Counter[DisconnectReason] = dataclasses.field(default_factory=Counter)
+    handshaking: int = 0
+    handshakes: int = 0
+    handshakes_resumed: int = 0
+    handshakes_failed: int = 0
+    not_tls: int = 0
+    certificate_expires: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers and strings, ready for JSON."""

@@ -56,6 +56,7 @@ class BaseAcceptPipeline(abc.ABC):
         self._slots = max_connections  # those that are free; None: there is no limit
         self._waiting: deque[tuple[socket.socket, Address]] = deque()  # accepted when the last slot had just gone
         self._closing = False
+        self._held = False
 
     @abc.abstractmethod
     def start(self) -> None:
@@ -79,7 +80,18 @@ class BaseAcceptPipeline(abc.ABC):
         while self._waiting and self._slots:
             if not self._serve(*self._waiting.popleft()):
                 self._slots += 1
-        if self._slots == 1:
+        if self._slots == 1 and not self._held:
+            self._resume()
+
+    def hold(self) -> None:
+        """Accept no more for now, although there are slots."""
+        self._held = True
+        self._pause()
+
+    def let_go(self) -> None:
+        """Undo :meth:`hold`."""
+        self._held = False
+        if self._slots != 0 and not self._closing:
             self._resume()
 
     def stop(self) -> None:

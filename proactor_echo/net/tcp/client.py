@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import TYPE_CHECKING, Literal
 
 from proactor_echo.arguments import check_address, check_host, check_instance, check_seconds
 from proactor_echo.errors import ConnectFailed
@@ -14,6 +15,12 @@ from proactor_echo.sockets.addresses import Address, resolve
 from proactor_echo.sockets.options import SocketOptions
 from proactor_echo.wire import Codec
 
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from proactor_echo.net.tcp.tls.connecting import ClientTls
+    from proactor_echo.net.tcp.tls.description import Tls
+
 __all__ = ["connect_tcp"]
 
 
@@ -22,6 +29,8 @@ async def connect_tcp(
     port: int,
     *,
     codec: Codec | None = None,
+    ssl: Tls | SSLContext | Literal[True] | None = None,
+    server_hostname: str | None = None,
     options: SocketOptions | None = None,
     open_timeout: float | None = 10.0,
     happy_eyeballs_delay: float | None = 0.25,
@@ -29,6 +38,7 @@ async def connect_tcp(
     write_limit: tuple[int, int] | None = None,
     read_limit: int = 262144,
     close_timeout: float = 10.0,
+    allow_truncation: bool = False,
 ) -> Connection:
     """Connect to ``host`` and ``port`` and return the open :class:`Connection`.
 
@@ -39,12 +49,17 @@ async def connect_tcp(
     :param port: the port, 1 to 65,535.
     :param codec: how bytes become frames; default: the pieces in which they arrive.
     :param options: what to set on the socket.
-    :param open_timeout: seconds for all of it, names included; ``None`` waits for the system's own limit.
+    :param ssl: True for TLS with the authorities that the system trusts; a :class:`Tls` or a client's
+        :class:`ssl.SSLContext` for anything else. The server's certificate and name are verified, and sessions are
+        taken up again: the next connection to this host has a short handshake.
+    :param server_hostname: the name that must be in the certificate, if it is another than ``host``.
+    :param open_timeout: seconds for all of it, names and TLS included; ``None`` waits for the system's own limit.
     :param happy_eyeballs_delay: seconds of head start; ``None`` tries one address after the other.
     :param local_address: ``(host, port)`` to connect from.
     :param write_limit: as for :func:`serve_tcp`.
     :param read_limit: as for :func:`serve_tcp`.
     :param close_timeout: as for :func:`serve_tcp`.
+    :param allow_truncation: as for :func:`serve_tcp`.
 
     Raises :class:`ConnectFailed` with one sentence; its ``errors`` has what each address answered, in the order in
     which they were tried, ``TimeoutError`` for one that was silent. Cancelling leaves no socket open. Raises TypeError
@@ -56,18 +71,50 @@ async def connect_tcp(
     if local_address is not None:
         check_address("local_address", local_address)
     options = options or SocketOptions()
+    check_host("host", host)
+    tls = None
+    if ssl is not None:
+        from proactor_echo.net.tcp.tls.connecting import ClientTls
+
+        tls = ClientTls(ssl, host, port, server_hostname, allow_truncation)
+    elif server_hostname is not None:
+        raise ValueError("server_hostname is for TLS: write ssl=True too")
     conn = Connection(codec, write_limit=write_limit, read_limit=read_limit, close_timeout=close_timeout)
+    conn.protocol.host = host
+    loop = asyncio.get_running_loop()
+    deadline = None if open_timeout is None else loop.time() + open_timeout
     sock = await _connected_socket(host, port, options, open_timeout, happy_eyeballs_delay, local_address)
     try:
-        loop = asyncio.get_running_loop()
-        conn.protocol.attach(None, sock if is_proactor(loop) else None)
-        await loop.create_connection(lambda: conn.protocol, sock=sock)
+        if tls is not None:
+            await _open_tls(tls, conn, sock, deadline, open_timeout, _where(host, port))
+        else:
+            conn.protocol.attach(None, sock if is_proactor(loop) else None)
+            await loop.create_connection(lambda: conn.protocol, sock=sock)
         if conn.disconnect is None:
             options.apply_stream(sock)  # not before: asyncio's own loops and ours set TCP_NODELAY there
     except BaseException:
         sock.close()
         raise
     return conn
+
+
+async def _open_tls(
+    tls: ClientTls, conn: Connection, sock: socket.socket, deadline: float | None, seconds: float | None, where: str
+) -> None:
+    from proactor_echo.loops.tls_causes import tls_cause
+
+    error: OSError
+    try:
+        async with asyncio.timeout_at(deadline):
+            await tls.open(conn.protocol, sock, sock.getpeername(), is_proactor(asyncio.get_running_loop()))
+            return
+    except TimeoutError:
+        error = TimeoutError(f"the TLS handshake was not done within {seconds:g} s")
+        said = str(error)
+    except OSError as failed:
+        error = failed
+        said = f"the TLS handshake failed: {tls_cause(failed)}"
+    raise ConnectFailed(f"cannot connect to {where}: {said}", errors=[error], errno=error.errno) from error
 
 
 async def _connected_socket(
@@ -78,7 +125,6 @@ async def _connected_socket(
     delay: float | None,
     local_address: tuple[str, int] | None,
 ) -> socket.socket:
-    check_host("host", host)
     where = _where(host, port)
     local: dict[int, Address] = {}
     race = Race(options, delay, local)

@@ -17,8 +17,8 @@ every :data:`~proactor_echo.net.tcp.protocol.FRAMES_AT_ONCE` frames: only so man
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import Final, Self
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, Self
 
 from proactor_echo.arguments import check_whole
 from proactor_echo.errors import (
@@ -35,6 +35,12 @@ from proactor_echo.net.tcp.started import Started
 from proactor_echo.wire import BytesLike, Codec
 from proactor_echo.wire.connection import ConnectionStats
 from proactor_echo.wire.lifecycle import ConnectionState
+
+if TYPE_CHECKING:
+    import ssl as library
+
+    from proactor_echo.net.tcp.tls.description import Tls
+    from proactor_echo.net.tcp.tls.info import TlsInfo
 
 __all__ = ["Connection"]
 
@@ -192,6 +198,36 @@ class Connection:
                 await next_wake(protocol.writers)
             else:
                 return
+
+    # -- TLS -----------------------------------------------------------------------------------------------------
+
+    @property
+    def tls(self) -> TlsInfo | None:
+        """Version, cipher, names and certificates of the connection's TLS; None when it speaks clear text."""
+        return self._protocol.tls
+
+    def start_tls(
+        self,
+        ssl: Tls | library.SSLContext | Literal[True],
+        *,
+        server_side: bool | None = None,
+        server_hostname: str | None = None,
+        handshake_timeout: float = 10.0,
+    ) -> Coroutine[Any, Any, TlsInfo]:
+        """Go on with TLS, as STARTTLS of many protocols asks for; await it, and nothing is sent or received in clear.
+
+        ``ssl``                a :class:`Tls` or :class:`ssl.SSLContext`; a client's may be True, as in ``connect_tcp``.
+        ``server_side``        which end this is; ``None``: that of ``serve_tcp`` or ``connect_tcp``, which made it.
+        ``server_hostname``    a client's: the name that must be in the certificate; ``None``: the host connected to.
+        ``handshake_timeout``  seconds.
+
+        Answer the command first, then call it. When anything has been received behind the command, which has come in
+        clear text, the connection ends; so it does when the handshake fails, and when this is cancelled. Raises
+        :class:`Disconnected` then, :class:`ProtocolStateError` when TLS is there already or the connection not open.
+        """
+        return self._protocol.start_tls(
+            ssl, server_side=server_side, server_hostname=server_hostname, handshake_timeout=handshake_timeout
+        )
 
     # -- ending --------------------------------------------------------------------------------------------------
 

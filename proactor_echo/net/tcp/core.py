@@ -14,16 +14,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
 from typing import cast
 
 from proactor_echo.arguments import check_seconds
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
-from proactor_echo.net.tcp.configured import ConfiguredProtocol
 from proactor_echo.net.tcp.observers import ConnectionObserver, next_wake, wake
 from proactor_echo.net.tcp.started import Started, nothing_to_wait_for
 from proactor_echo.net.tcp.stream import SocketStream, logger
 from proactor_echo.net.tcp.timers import IdleTimer, StallTimer
+from proactor_echo.net.tcp.tls.protocol import TlsProtocol
 from proactor_echo.sockets.addresses import Address, format_address
 from proactor_echo.sockets.options import reset_on_close
 from proactor_echo.wire.connection import ConnectionStats
@@ -32,7 +31,7 @@ from proactor_echo.wire.lifecycle import ConnectionState
 __all__ = ["StreamProtocol"]
 
 
-class StreamProtocol(ConfiguredProtocol):
+class StreamProtocol(TlsProtocol):
     """One connection on a transport: opening, writing, half-close, closing, back pressure.
 
     A subclass handles the frames, in :meth:`data_received` and :meth:`_handle_last`, and bytes of the peer that are no
@@ -40,12 +39,8 @@ class StreamProtocol(ConfiguredProtocol):
     """
 
     # Attributes that most connections never change are in the class: connections are made often.
-    _transport: asyncio.Transport = cast("asyncio.Transport", None)
-    _write_paused = False
-    _tls = False
     _resetting = False
     _end_reported = False
-    _observer: ConnectionObserver | None = None
     _socket: socket.socket | None = None
     _closer: StallTimer | None = None
     _closers: list[asyncio.Future[None]] | None = None
@@ -204,26 +199,13 @@ class StreamProtocol(ConfiguredProtocol):
         """Return ``error`` without what this connection raised because it has ended; None if nothing is left."""
         return self._stream.without_end_errors(error)
 
-    @property
-    def get_buffer(self) -> Callable[[int], bytearray]:
-        """Refuse ``loop.start_tls()``, which looks here whether this is a BufferedProtocol.
-
-        It would decrypt what is received, and leave this connection sending in clear text on its old transport.
-        """
-        if self._stream.state is not ConnectionState.OPENING:
-            raise ProtocolStateError(
-                "loop.start_tls() does not work on this connection, which would go on sending in clear text: "
-                "begin with TLS instead, by serve_tcp(ssl=...)"
-            )
-        raise AttributeError("get_buffer")
-
     # -- asyncio.Protocol: called by the transport ---------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the connection (called by the event loop)."""
         stream = self._stream
         self._transport = cast("asyncio.Transport", transport)
-        self._tls = transport.get_extra_info("sslcontext") is not None
+        self._note_tls(transport)
         if stream.peer is None:
             stream.peer = transport.get_extra_info("peername")
         if stream.is_closing:
@@ -239,7 +221,9 @@ class StreamProtocol(ConfiguredProtocol):
     def eof_received(self) -> bool:
         """Handle the peer's end of file once: a paused proactor transport of the standard library reports it twice."""
         stream = self._stream
-        if stream.can_receive:
+        if stream.can_receive and self._truncated():
+            self.abort_for(DisconnectReason.TRUNCATED)
+        elif stream.can_receive:
             both_ended = stream.state is ConnectionState.OUR_EOF
             try:
                 frames = stream.feed_eof()
@@ -255,11 +239,13 @@ class StreamProtocol(ConfiguredProtocol):
                     self._framing_failed()
             if both_ended:
                 self._close(DisconnectReason.LOCAL_CLOSE)
-        # True keeps the transport open. TLS cannot be half-closed, and asyncio warns when asked to.
-        return not self._tls
+        # True keeps the transport open. asyncio's TLS cannot be half-closed, and asyncio warns when asked to.
+        return not self._asyncio_tls
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Handle the end of the connection (called by the transport, once)."""
+        """Handle the end of the connection (called by the transport)."""
+        if self._stream.disconnect is not None:
+            return  # the handshake of start_tls() has ended it; asyncio reports that now and then
         if self._idle is not None:
             self._idle.cancel()
             self._idle = None  # it refers to us: a cycle would be left to the garbage collector
@@ -267,7 +253,7 @@ class StreamProtocol(ConfiguredProtocol):
             self._closer.cancel()
             self._closer = None
         self._out.clear()
-        disconnect = self._stream.lost(exc)
+        disconnect = self._stream.lost(self._judged_tls(exc))
         self._state_changed()
         if self._socket is not None:
             self._close_socket()
@@ -293,6 +279,10 @@ class StreamProtocol(ConfiguredProtocol):
         self._resume_reading()
 
     # -- what a subclass adds ------------------------------------------------------------------------------------
+
+    def _holds_frames(self) -> bool:
+        """Whether frames have been received that nobody has handled yet."""
+        return False
 
     def _begin(self) -> None:
         """Open the connection; an exception in it ends the connection."""
@@ -364,8 +354,8 @@ class StreamProtocol(ConfiguredProtocol):
         self._state_changed()
         if transport is not None and not transport.is_closing():
             transport.close()
-            # A TLS peer has to send its close_notify too, for which asyncio would wait 30 seconds.
-            if self._tls or transport.get_write_buffer_size():
+            # With asyncio's TLS the peer has to send its close_notify too, for which it would wait 30 seconds.
+            if self._asyncio_tls or transport.get_write_buffer_size():
                 self._closer = StallTimer(self.close_timeout, transport.get_write_buffer_size, self._stalled)
 
     def _close_socket(self) -> None:

@@ -22,6 +22,9 @@ class ConnectionObserver(Protocol):
     def protocol_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Handle that it has ended."""
 
+    def handshake_failed(self, error: BaseException) -> None:
+        """Note that there is no connection, because of its TLS handshake."""
+
 
 async def next_wake(waiters: list[asyncio.Future[None]]) -> None:
     """Wait until :func:`wake` is called for ``waiters``."""

@@ -134,7 +134,7 @@ class FramedProtocol(StreamProtocol):
         if self._remaining is None:
             return super().eof_received()
         self._after_remaining.append(super().eof_received)
-        return not self._tls
+        return not self._asyncio_tls
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Handle the end of the connection (called by the transport, once)."""
@@ -158,6 +158,18 @@ class FramedProtocol(StreamProtocol):
             self._schedule_portion()
 
     # -- below: how the pieces above do it -----------------------------------------------------------------------
+
+    def _holds_frames(self) -> bool:
+        return bool(self._remaining)
+
+    def _clear_text_ends(self) -> None:
+        self.frame_received = self._refuse_frame  # type: ignore[method-assign]  # for the frames behind this one
+
+    def _clear_text_ended(self) -> None:
+        vars(self).pop("frame_received", None)
+
+    def _refuse_frame(self, frame: bytes) -> None:
+        self._injected()
 
     def _handle_last(self, frames: list[bytes]) -> None:
         self._deliver(frames)

@@ -137,6 +137,12 @@ class QueueingProtocol(StreamProtocol):
 
     # -- below: how the pieces above do it -----------------------------------------------------------------------
 
+    def _holds_frames(self) -> bool:
+        return bool(self.frames or self.later)
+
+    def _clear_text_ended(self) -> None:
+        self.read_paused = False  # what it was paused for has been received
+
     def _queue_behind(self, frames: list[bytes]) -> None:
         if self.later is None:
             self.later = deque()

@@ -11,9 +11,8 @@ import asyncio
 import logging
 import os
 import socket
-import ssl as tls
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proactor_echo.errors import Disconnect, DisconnectReason, classify
 from proactor_echo.net.loop_api import is_proactor
@@ -22,6 +21,9 @@ from proactor_echo.net.tcp.core import StreamProtocol
 from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.sockets.addresses import Address, format_address
 from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
+
+if TYPE_CHECKING:
+    from proactor_echo.net.tcp.tls.serving import ServerTls
 
 __all__ = ["Handler", "ServedConnection", "ServerObserver"]
 
@@ -48,10 +50,12 @@ class Service:
     * ``open_accepted`` gives the socket its transport here and now, as our own loops can. There is a task only where
       there is a handler to run.
     * None: a task awaits the loop's own coroutine, ``connect_accepted_socket``, and then runs the handler. It is for
-      loops that have nothing else, and for TLS, whose handshake somebody has to wait for.
+      loops that have nothing else.
+
+    ``tls`` is for sessions that begin with a handshake: :class:`~proactor_echo.net.tcp.tls.serving.ServerTls`.
     """
 
-    __slots__ = ("factory", "handler", "idle_timeout", "open_accepted", "options", "ssl")
+    __slots__ = ("factory", "handler", "idle_timeout", "open_accepted", "options", "tls")
 
     def __init__(
         self,
@@ -59,16 +63,16 @@ class Service:
         open_accepted: Callable[[StreamProtocol, socket.socket, Address], object] | None,
         factory: Callable[[], FramedProtocol | Connection],
         handler: Handler | None,
-        ssl: tls.SSLContext | None = None,
         options: SocketOptions,
         idle_timeout: float | None,
+        tls: ServerTls | None = None,
     ) -> None:
         self.open_accepted: Callable[[StreamProtocol, socket.socket, Address], object] | None = open_accepted
         self.factory: Callable[[], FramedProtocol | Connection] = factory
         self.handler: Handler | None = handler
-        self.ssl: tls.SSLContext | None = ssl
         self.options: SocketOptions = options
         self.idle_timeout: float | None = idle_timeout
+        self.tls: ServerTls | None = tls
 
 
 class ServedConnection:
@@ -82,9 +86,11 @@ class ServedConnection:
         "_task",
         "connection",
         "handled",
-        "handshake_failed",
         "protocol",
     )
+
+    #: Whether there is no connection because the client did not get through the TLS handshake.
+    failed_handshake: bool = False
 
     def __init__(self, observer: ServerObserver, service: Service, sock: socket.socket, address: Address) -> None:
         #: The connection as the server's user has it, and its protocol once it has been made.
@@ -92,8 +98,6 @@ class ServedConnection:
         self.protocol: StreamProtocol | None = None
         #: Whether the task, and the handler in it, has ended.
         self.handled: bool = False
-        #: Whether there is no connection because the client did not get through the TLS handshake.
-        self.handshake_failed: bool = False
         self._observer = observer
         self._service = service
         self._socket = sock
@@ -112,10 +116,14 @@ class ServedConnection:
             self._not_made(error)
             self._finished()
         else:
-            if service.handler is not None and isinstance(self.connection, Connection):
-                self._run_task(self._handle(service.handler, self.connection))
-            else:
-                self._finished()
+            self._serve()
+
+    def _serve(self) -> None:
+        handler = self._service.handler
+        if handler is not None and isinstance(self.connection, Connection):
+            self._run_task(self._handle(handler, self.connection))
+        else:
+            self._finished()
 
     @property
     def open(self) -> bool:
@@ -153,6 +161,9 @@ class ServedConnection:
         if self.handled:
             self._observer.serving_ended(self)
 
+    def handshake_failed(self, error: BaseException) -> None:
+        """Nothing: there was no handshake."""
+
     # -- the task ------------------------------------------------------------------------------------------------
 
     def _run_task(self, work: Coroutine[Any, Any, None]) -> None:
@@ -165,19 +176,18 @@ class ServedConnection:
         except Exception as error:
             self._not_made(error)
             return
+        await self._run_handler()
+
+    async def _run_handler(self) -> None:
         handler = self._service.handler
         if handler is not None and isinstance(self.connection, Connection):
             await self._handle(handler, self.connection)
 
-    async def _connect(self) -> None:
+    async def _connect(self, **tls: Any) -> None:
         loop = asyncio.get_running_loop()
         service = self._service
         protocol = self._make_protocol(self._socket if is_proactor(loop) else None)
-        try:
-            await loop.connect_accepted_socket(lambda: protocol, self._socket, ssl=service.ssl)
-        except OSError:
-            self.handshake_failed = service.ssl is not None and self.protocol is None
-            raise
+        await loop.connect_accepted_socket(lambda: protocol, self._socket, **tls)
         if not service.options.nodelay and protocol.disconnect is None:
             service.options.apply_stream(self._socket)  # asyncio turns TCP_NODELAY on there
 
@@ -190,10 +200,8 @@ class ServedConnection:
         protocol.attach(self, sock, self._address)
         return protocol
 
-    def _not_made(self, error: Exception) -> None:
-        if self.handshake_failed:
-            logger.info("%s: %s (%s)", self._peer, DisconnectReason.TLS_HANDSHAKE, _why_no_tls(error))
-        elif isinstance(error, OSError):
+    def _not_made(self, error: BaseException) -> None:
+        if isinstance(error, OSError):
             logger.info("%s: the connection ended while it was set up: %s", self._peer, classify(error).text)
         else:
             logger.error("%s: the connection could not be set up and is closed", self._peer, exc_info=error)
@@ -274,12 +282,3 @@ def _place(error: BaseException) -> str:
         return ""
     code = trace.tb_next.tb_frame.f_code
     return f" ({code.co_name}, {os.path.basename(code.co_filename)}:{trace.tb_next.tb_lineno})"
-
-
-def _why_no_tls(error: Exception) -> str:
-    """Return why a handshake failed, in OpenSSL's, asyncio's or the system's words: ``wrong version number``."""
-    if isinstance(error, tls.SSLError) and error.reason:
-        return error.reason.replace("_", " ").lower()
-    if isinstance(error, OSError) and error.errno is None and str(error):
-        return str(error)  # asyncio's own: it takes too long
-    return classify(error).text

@@ -7,9 +7,8 @@ import contextlib
 import dataclasses
 import logging
 import socket
-import ssl as tls
 from collections.abc import Callable, Sequence
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from proactor_echo.arguments import (
     check_factory,
@@ -34,6 +33,11 @@ from proactor_echo.sockets.binding import adopt_listeners, listen_tcp
 from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
 from proactor_echo.wire import Codec
 
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+    from proactor_echo.net.tcp.tls.description import Tls
+
 __all__ = ["Server", "serve_tcp"]
 
 logger: logging.Logger = logging.getLogger("proactor_echo.net")
@@ -55,7 +59,7 @@ async def serve_tcp(
     *,
     protocol_factory: Callable[[], FramedProtocol] | None = None,
     codec: Codec | None = None,
-    ssl: tls.SSLContext | None = None,
+    ssl: Tls | SSLContext | None = None,
     options: SocketOptions | None = None,
     sockets: Sequence[socket.socket] | None = None,
     backlog: int = 1024,
@@ -66,6 +70,9 @@ async def serve_tcp(
     read_limit: int = 262144,
     close_timeout: float = 10.0,
     drain: float = 5.0,
+    handshake_timeout: float = 10.0,
+    max_handshakes: int = 256,
+    allow_truncation: bool = False,
 ) -> Server:
     """Listen on TCP and serve every connection; return the running :class:`Server`.
 
@@ -75,7 +82,7 @@ async def serve_tcp(
         port 0 takes a free one.
     :param port: the port on every address; 0 takes a free one.
     :param codec: how bytes become frames; default: the pieces in which they arrive.
-    :param ssl: a server's context: every connection begins with a TLS handshake.
+    :param ssl: a :class:`Tls` or a server's :class:`ssl.SSLContext`: every connection begins with TLS.
     :param options: :class:`SocketOptions` for the listeners and every connection.
     :param sockets: listening sockets made elsewhere, instead of host and port; the server closes them.
     :param backlog: connections the system may hold that are not accepted yet.
@@ -87,6 +94,9 @@ async def serve_tcp(
     :param read_limit: bytes of received frames waiting for the handler at which reading pauses.
     :param close_timeout: seconds a closing connection may make no progress before the rest is dropped.
     :param drain: seconds that leaving ``async with`` gives connections to finish.
+    :param handshake_timeout: seconds for a TLS handshake.
+    :param max_handshakes: TLS handshakes at once; more clients wait in the backlog.
+    :param allow_truncation: take an end of TCP without the end of TLS for an end of file.
 
     Raises :class:`BindError` with one sentence when it cannot listen, TypeError or ValueError for a wrong argument.
     """
@@ -97,7 +107,6 @@ async def serve_tcp(
     else:
         check_factory("protocol_factory", protocol_factory, FramedProtocol)
     check_instance("codec", codec, Codec, optional=True)
-    check_instance("ssl", ssl, tls.SSLContext, optional=True)
     check_instance("options", options, SocketOptions, optional=True)
     if sockets is not None and port:
         raise ValueError("serve_tcp() takes a port or sockets that are bound to theirs, not both")
@@ -109,6 +118,11 @@ async def serve_tcp(
     check_whole("read_limit", read_limit, least=1, unit="bytes")
     check_seconds("close_timeout", close_timeout)
     check_seconds("drain", drain, zero=True)
+    tls = None
+    if ssl is not None:
+        from proactor_echo.net.tcp.tls.serving import ServerTls
+
+        tls = ServerTls(ssl, handshake_timeout, max_handshakes, allow_truncation)
     options = options or SocketOptions()
     if sockets is None:
         listeners = await listen_tcp(host, port, options=options, backlog=backlog)
@@ -135,14 +149,13 @@ async def serve_tcp(
         return made
 
     loop = native(asyncio.get_running_loop())
-    open_accepted = loop.open_accepted if loop and not ssl else None  # why not: see Service
     service = Service(
-        open_accepted=open_accepted,
+        open_accepted=tls.opener() if tls else loop.open_accepted if loop else None,
         factory=protocol if handler is None else connection,
         handler=handler,
-        ssl=ssl,
         options=options,
         idle_timeout=idle_timeout,
+        tls=tls,
     )
     return Server(listeners, service, drain=drain, accepts=accepts, max_connections=max_connections)
 
@@ -165,6 +178,8 @@ class Server:
     ) -> None:
         self._addresses: list[Address] = [sock.getsockname() for sock in listeners]
         self._service = service
+        self._tls = service.tls
+        self._served_class = ServedConnection if self._tls is None else self._tls.served_class
         self._drain = drain
         self._loop = asyncio.get_running_loop()
         self._served: set[ServedConnection] = set()
@@ -175,6 +190,8 @@ class Server:
         self._closed = asyncio.Event()
         self._limited = max_connections is not None
         self._acceptor = self._make_acceptor(listeners, accepts, max_connections)
+        if self._tls is not None:
+            self._tls.begin(self._acceptor)
         self._acceptor.start()
 
     @property
@@ -207,6 +224,8 @@ class Server:
         now = dataclasses.replace(self._total, open=len(connections), disconnects=self._total.disconnects.copy())
         for connection in connections:
             now.add(connection.stats)
+        if self._tls is not None:
+            self._tls.add_to(now)
         return now
 
     async def serve_forever(self) -> None:
@@ -268,7 +287,7 @@ class Server:
 
     def _accepted(self, sock: socket.socket, address: Address) -> None:
         self._total.accepted += 1
-        served = ServedConnection(self, self._service, sock, address)
+        served = self._served_class(self, self._service, sock, address)
         self._served.add(served)
         try:
             served.start()
@@ -293,7 +312,7 @@ class Server:
 
     def serving_ended(self, served: ServedConnection) -> None:
         """Free its slot."""
-        if served.handshake_failed:
+        if served.failed_handshake:
             self._total.disconnects[DisconnectReason.TLS_HANDSHAKE] += 1
         elif served.protocol is None:
             self._total.refused += 1
@@ -313,6 +332,8 @@ class Server:
 
     async def _close(self, started: float) -> DrainReport:
         before = len(self._served)
+        if self._tls is not None:
+            self._tls.end()
         try:
             await self._acceptor.close()
             await self._let_finish()

@@ -77,4 +77,4 @@ async def test_starting_tls_below_a_connection_is_refused_before_anything_could_
         assert await client.receive_exactly(15) == b"still as it was"
     (sentence,) = refused
     assert sentence.startswith("loop.start_tls() does not work on this connection")
-    assert "serve_tcp(ssl=...)" in sentence
+    assert "write await conn.start_tls(...) instead" in sentence

@@ -57,7 +57,7 @@ async def test_clients_that_leave_in_their_handshake_give_their_places_back(form
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("sent", "why"),
-    [(b"GET / HTTP/1.0\r\n\r\n", "http request"), (b"no TLS at all, and long enough", ""), (b"", "")],
+    [(b"GET / HTTP/1.0\r\n\r\n", "not TLS: "), (b"no TLS at all, and long enough", ""), (b"", "")],
     ids=["http", "garbage", "nothing"],
 )
 async def test_a_handshake_that_fails_has_its_own_reason_and_one_line(
