@@ -166,7 +166,7 @@ class TcpServerFactory:
 
         :param codec: how bytes become frames.
         :param ssl: for TLS: True, or a server's certificate, of :mod:`~proactor_echo.testing.certificates`, or a
-            server's context; faults work on what is encrypted.
+            :class:`Tls` or server's context; faults work on what is encrypted.
         :param settings: further ones of :func:`~proactor_echo.serve_tcp`.
         """
         server = await TcpTestServer.serve(
@@ -214,11 +214,14 @@ class TcpClientFactory:
     ) -> Connection:
         """Connect to a server of this test or to a ``(host, port)``.
 
-        ``settings`` are those of :func:`~proactor_echo.connect_tcp`. Raises :class:`~proactor_echo.ConnectFailed`.
+        ``settings`` are those of :func:`~proactor_echo.connect_tcp`; to a server of this test that speaks TLS it does
+        so too. Raises :class:`~proactor_echo.ConnectFailed`.
         """
         address = server.address if isinstance(server, FaultProxy) else server
         check_address("server", address)
         host, port = address[:2]
+        if isinstance(server, TcpTestServer) and server.speaks_tls:
+            settings.setdefault("ssl", server.client_context())
         conn = await connect_tcp(host, port, codec=codec, **settings)
         self._resources.opened_client(conn)
         return conn

@@ -14,6 +14,7 @@ from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.net.tcp.served import Handler
 from proactor_echo.net.tcp.server import Server, serve_tcp
+from proactor_echo.net.tcp.tls.description import Tls
 from proactor_echo.net.udp import UdpServer, serve_udp
 from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol
@@ -26,7 +27,7 @@ from proactor_echo.wire import Codec
 __all__ = ["ServerTls", "TcpTestServer", "UdpTestServer"]
 
 #: Whether and how a server for tests speaks TLS.
-ServerTls = bool | certificates.Certificate | tls.SSLContext
+ServerTls = bool | certificates.Certificate | Tls | tls.SSLContext
 
 #: Seconds that connections get, at the end of a test, to end by themselves: the client's FIN may still be under way.
 GRACE: Final = 0.5
@@ -64,7 +65,7 @@ class TcpTestServer(FaultProxy):
         """Start a server with this handler or protocol, or else an echo server.
 
         ``ssl`` is True or a certificate for a server that speaks TLS with a certificate of
-        :mod:`~proactor_echo.testing.certificates`, or a context of yours.
+        :mod:`~proactor_echo.testing.certificates`, or a :class:`Tls` or context of yours.
         ``settings`` are further ones of :func:`~proactor_echo.serve_tcp`. Raises :class:`~proactor_echo.BindError`.
         """
         errors: list[Exception] = []
@@ -98,6 +99,11 @@ class TcpTestServer(FaultProxy):
     def stats(self) -> ServerStats:
         """The server's counters."""
         return self.server.stats
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether its connections begin with TLS."""
+        return self._tls
 
     @property
     def ca_file(self) -> Path:
@@ -175,7 +181,7 @@ class UdpTestServer(UdpFaultProxy):
         await self.server.close()
 
 
-def _for_serving(ssl: ServerTls | None) -> tls.SSLContext | None:
+def _for_serving(ssl: ServerTls | None) -> Tls | tls.SSLContext | None:
     """Return what serve_tcp() takes."""
     if isinstance(ssl, bool):
         return certificates.server_context() if ssl else None

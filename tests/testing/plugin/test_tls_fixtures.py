@@ -10,7 +10,14 @@ from typing import Any
 import pytest
 from helpers.suites import Run
 
-from proactor_echo.testing import ServerThreadFactory, TcpServerFactory, TcpServerThread, TcpTestServer
+import proactor_echo as pe
+from proactor_echo.testing import (
+    ServerThreadFactory,
+    TcpClientFactory,
+    TcpServerFactory,
+    TcpServerThread,
+    TcpTestServer,
+)
 from proactor_echo.testing import certificates as certs
 
 CLIENT = """
@@ -114,6 +121,19 @@ async def test_a_server_without_tls_says_how_to_get_one(tcp_echo_server: TcpTest
     for ask in (tcp_echo_server.client_context, lambda: tcp_echo_server.ca_file):
         with pytest.raises(ValueError, match=r"does not speak TLS: make it with ssl=True, or use the fixture tls_echo"):
             ask()
+
+
+async def test_the_client_factory_speaks_tls_with_a_server_that_does(
+    tls_echo_server: TcpTestServer, tcp_client_factory: TcpClientFactory, tcp_server_factory: TcpServerFactory
+) -> None:
+    conn = await tcp_client_factory(tls_echo_server)
+    await conn.send(b"hello")
+    assert await conn.receive() == b"hello"
+    assert conn.tls is not None
+    server = await tcp_server_factory(ssl=pe.Tls(*certs.LOCALHOST[:2], client_ca=certs.CA_FILE))
+    conn = await tcp_client_factory(server, ssl=server.client_context(certs.CLIENT))
+    await conn.send(b"hello")
+    assert await conn.receive() == b"hello"
 
 
 def test_a_server_in_a_thread_speaks_tls_with_a_client_that_blocks(server_thread_factory: ServerThreadFactory) -> None:
