@@ -15,6 +15,7 @@ from helpers.tls_peers import abrupt, blocking_server
 import proactor_echo as pe
 from proactor_echo.testing import certificates as certs
 from proactor_echo.testing.conformance import Outcome, Report, check_echo
+from proactor_echo.testing.conformance.echo.tls_checks import CHECKS
 from proactor_echo.testing.conformance.echo.tls_hello import Answer, answer_to, client_hello
 
 pytestmark = pytest.mark.loop_errors
@@ -46,6 +47,25 @@ async def test_a_right_server_passes_every_check() -> None:
     assert re.fullmatch(r"came back over TLSv1\.3, TLS_\w+", report["answers"].detail)
     assert report["versions"].detail == "1.3 and 1.2 taken; 1.1 and 1.0 refused"
     assert report["truncation"].detail == "answered by a TCP end alone; others are served"
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name)
+def test_our_servers_pass_every_check_on_our_loop(version: ssl.TLSVersion) -> None:
+    async def main() -> list[Report]:
+        context = certs.client_context()
+        context.maximum_version = version
+        names = [name for name, _ in CHECKS if name != "endless handshake"]  # it has 10 seconds
+        reports = []
+        for form in ({"handler": pe.echo}, {"protocol_factory": pe.EchoProtocol}):
+            async with await pe.serve_tcp(**form, ssl=certs.server_context()) as server:
+                reports.append(await check(server.address, *names, context=context, timeout=10.0))
+        return reports
+
+    for report in pe.run(main()):
+        assert not report.of(Outcome.FAILED), report
+        assert report["half-close"].outcome is (Outcome.OK if version is ssl.TLSVersion.TLSv1_3 else Outcome.SKIPPED), (
+            report
+        )
 
 
 async def test_a_server_of_tls_1_2_alone_passes_and_its_half_close_is_skipped() -> None:
@@ -135,7 +155,9 @@ async def test_a_server_that_ends_without_a_close_notify_fails() -> None:
         assert result.detail.endswith("the TCP stream ended without a close_notify, as if it had been cut"), report
 
 
-@pytest.mark.stock_loop(because="it is a defect of asyncio's own TLS")
+@pytest.mark.stock_loop(
+    ours="tests/testing/conformance/test_conformance_tls.py::test_our_servers_pass_every_check_on_our_loop"
+)
 async def test_a_server_on_asyncios_own_tls_throws_away_what_it_owes_after_a_close_notify() -> None:
     """Read to the end, then answer: asyncio stops sending when the peer has said that it sends no more."""
 
