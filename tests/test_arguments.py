@@ -21,7 +21,17 @@ NOT_CALLED = {
     *("BindError", "ConnectFailed", "DatagramTooLong", "Disconnected", "EndOfStream", "FrameCorrupt", "FrameTooLong"),
     *("FrameTruncated", "FramingError", "ProactorEchoError", "ProtocolStateError"),
     *("ConnectionState", "ConnectionStats", "DatagramStats", "Disconnect", "DisconnectReason", "DrainReport"),
-    *("Address", "PartialFrame", "Server", "ServerStats", "TlsCertificate", "TlsError", "UdpEndpoint", "UdpServer"),
+    *(
+        "Address",
+        "PartialFrame",
+        "Server",
+        "ServerStats",
+        "TlsCertificate",
+        "TlsError",
+        "TlsInfo",
+        "UdpEndpoint",
+        "UdpServer",
+    ),
     "Tls",  # in net/tcp/test_tls_description.py
     *("Codec", "Decoder", "EventLoop", "new_event_loop"),  # they take none
     *("echo", "format_address"),  # they take anything

@@ -22,7 +22,7 @@ from proactor_echo.cli.options import address_options, loop_option, output_optio
 from proactor_echo.cli.output import logging_to_stderr, print_line
 from proactor_echo.cli.serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
 from proactor_echo.cli.stop_signals import StopSignals
-from proactor_echo.cli.tls import TlsOptions, check_tls_options, make_tls, reload_certificates, served_context
+from proactor_echo.cli.tls import TlsOptions, check_tls_options, make_tls, reload_certificates
 from proactor_echo.cli.types import ByteSize, KeepAliveTimes, LimitOrOff, Seconds
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM
 from proactor_echo.net.tcp.server import serve_tcp
@@ -170,7 +170,7 @@ def tcp(
             host=_hosts(hosts, ipv6_only),
             port=port,
             codec=codec,
-            ssl=None if tls is None else served_context(tls),
+            ssl=tls,
             options=options,
             backlog=backlog,
             accepts=accepts,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import ssl
 from typing import TYPE_CHECKING, Literal, TypedDict
 
 import click
@@ -13,7 +12,7 @@ from proactor_echo.errors import TlsError
 if TYPE_CHECKING:
     from proactor_echo.net.tcp.tls.description import Tls
 
-__all__ = ["TlsOptions", "check_tls_options", "make_tls", "reload_certificates", "served_context"]
+__all__ = ["TlsOptions", "check_tls_options", "make_tls", "reload_certificates"]
 
 logger: logging.Logger = logging.getLogger("proactor_echo.cli")
 
@@ -73,17 +72,6 @@ def make_tls(given: TlsOptions) -> Tls:
     )
     logger.info("TLS certificate: %s", _shown(tls))
     return tls
-
-
-def served_context(tls: Tls) -> ssl.SSLContext:
-    """Return a context that gives each handshake the certificate that was loaded last."""
-    context = tls.server_context
-
-    def latest(connection: ssl.SSLObject, _name: str | None, _begun_with: ssl.SSLContext) -> None:
-        connection.context = tls.server_context
-
-    context.sni_callback = latest
-    return context
 
 
 def reload_certificates(tls: Tls) -> None:

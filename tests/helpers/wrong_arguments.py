@@ -175,9 +175,9 @@ def of_servers() -> Iterator[Case]:
         tcp,
         {"ssl": True},
         TypeError,
-        ("ssl must be an SSLContext or None, not True: write ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)"),
+        'ssl must be a Tls or an SSLContext, not True: write Tls("server.pem", "server.key")',
     )
-    yield tcp, {"ssl": ssl.SSLContext}, TypeError, "ssl must be an SSLContext or None, not the class SSLContext"
+    yield tcp, {"ssl": ssl.SSLContext}, TypeError, "ssl must be a Tls or an SSLContext, not <class"
     yield from of_a_factory(pe.serve_udp, pe.EchoDatagramProtocol, pe.DatagramHandler)
     yield from of_a_place(pe.serve_udp, protocol_factory=pe.EchoDatagramProtocol)
     yield from of_sockets(pe.serve_udp, protocol_factory=pe.EchoDatagramProtocol)

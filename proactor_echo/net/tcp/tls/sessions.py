@@ -98,10 +98,10 @@ def sessions_of(context: ssl.SSLContext) -> SessionCache:
     They are kept in the context, not in a table here: a session leads back to its context, so that one which nobody
     else uses, with its list of authorities, would never be freed.
     """
-    cache: SessionCache | None = getattr(context, "_proactor_echo_sessions", None)
+    cache: SessionCache | None = getattr(context, "proactor_echo_sessions", None)
     if cache is None:
         cache = SessionCache()
-        setattr(context, "_proactor_echo_sessions", cache)  # noqa: B010 - a type checker knows no such attribute
+        setattr(context, "proactor_echo_sessions", cache)  # noqa: B010 - a type checker knows no such attribute
     return cache
 
 
