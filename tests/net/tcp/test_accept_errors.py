@@ -64,6 +64,12 @@ async def failing_listener(monkeypatch: pytest.MonkeyPatch) -> type[FailingListe
     return FailingListener
 
 
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pause for half the usual time; what the pauses are is in tests/sockets/test_accept_policy.py."""
+    monkeypatch.setattr("proactor_echo.sockets.accept_errors.FIRST_PAUSE", 0.05)
+
+
 def said(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
     return [r.getMessage() for r in caplog.records if r.name == "proactor_echo.net" and r.levelno == level]
 
@@ -88,7 +94,7 @@ async def test_a_failed_accept_is_survived(failing_listener: type[FailingListene
 
 
 @pytest.fixture
-def endless_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def endless_pauses(short_pauses: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a pause of accepting longer than any test has time."""
     for name in ("FIRST_PAUSE", "LONGEST_PAUSE"):
         monkeypatch.setattr(f"proactor_echo.sockets.accept_errors.{name}", 3600.0)
@@ -142,7 +148,7 @@ async def test_a_listener_that_is_wrong_is_tried_after_ever_longer_pauses(
             start = asyncio.get_running_loop().time()
             await eventually(lambda: listener.failures >= 3)
             assert listener.failures == 3
-            assert asyncio.get_running_loop().time() - start > 0.25  # 0.1 and 0.2, less two ticks of Windows' clock
+            assert asyncio.get_running_loop().time() - start > 0.11  # 0.05 and 0.1, less two ticks of Windows' clock
     assert len(said(caplog, logging.WARNING)) == 1
 
 

@@ -161,7 +161,7 @@ def loop_with(mistake: Callable[[Any], asyncio.BaseProtocol]) -> Callable[[], as
     ],
 )
 def test_a_mistake_fails_the_requirement_that_names_it(mistake: type[Between], requirement: str, detail: str) -> None:
-    report = check_transport(loop_with(mistake), only=[requirement], timeout=3 if mistake is NeverResumes else 1)
+    report = check_transport(loop_with(mistake), only=[requirement], timeout=1.5 if mistake is NeverResumes else 1)
     assert not report.passed
     assert report[requirement].outcome is Outcome.FAILED
     assert detail in report[requirement].detail

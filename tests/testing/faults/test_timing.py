@@ -37,7 +37,7 @@ EARLY = 0.001 if sys.platform != "win32" else 0.016
 Work = Callable[[], Awaitable[object]]
 
 
-async def costs(seconds: float, with_fault: Work, without: Work, times: int = 8) -> None:
+async def costs(seconds: float, with_fault: Work, without: Work, times: int = 6) -> None:
     """Fail unless the first takes so many seconds longer than the second."""
     measured: dict[Work, list[float]] = {with_fault: [], without: []}
     for _ in range(times):
@@ -81,7 +81,7 @@ async def test_jitter_spreads_over_its_range(tcp_echo_server: TcpTestServer) -> 
     delays = []
     async with await RawClient.connect(tcp_echo_server.address) as client:
         with tcp_echo_server.fault(Latency(0.03, jitter=0.02)):
-            for _ in range(30):
+            for _ in range(20):
                 started = time.perf_counter()
                 await echo(client, b"x")()
                 delays.append(time.perf_counter() - started)
