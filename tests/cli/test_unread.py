@@ -36,16 +36,22 @@ def assert_echoes(address: tuple[str, int], data: bytes = b"still there") -> Non
             assert stream.read(len(data)) == data
 
 
-@LOOPS
-def test_resets_whose_lines_nobody_reads_stop_nothing(loop: str) -> None:
-    with CliProcess("tcp", "--port", "0", "--loop", loop, unread=True) as cli:
-        address = cli.listening()
-        for _ in range(RESETS):
-            reset_client(address)
-        assert_echoes(address)
-        cli.signal(signal.SIGTERM)
-        assert cli.line().startswith("stopped: ")
-        assert cli.wait() == 0
+def test_resets_whose_lines_nobody_reads_stop_nothing() -> None:
+    with contextlib.ExitStack() as stack:
+        clis = [
+            stack.enter_context(CliProcess("tcp", "--port", "0", "--loop", loop, unread=True))
+            for loop in ("own", "stock")
+        ]
+        for cli in clis:
+            address = cli.listening()
+            for _ in range(RESETS):
+                reset_client(address)
+            assert_echoes(address)
+        for cli in clis:  # both wait for a reader at the same time
+            cli.signal(signal.SIGTERM)
+        for cli in clis:
+            assert cli.line().startswith("stopped: ")
+            assert cli.wait() == 0
 
 
 @LOOPS

@@ -64,7 +64,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     flag = folder / "flag"
     (package / "test_it.py").write_text(f"FLAG = {str(flag)!r}\n{MODULE}")
     results = folder / "results"
-    command = [sys.executable, str(SCRIPT), "--limit", "3", "--json", str(results)]
+    command = [sys.executable, str(SCRIPT), "--limit", "2", "--json", str(results)]
     ignoring = ["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *command]
     done = subprocess.run(
         ignoring, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(folder)}
