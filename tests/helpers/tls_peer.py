@@ -117,10 +117,6 @@ class TlsPeer:
         """End our direction of TCP without a word."""
         self.sock.shutdown(socket.SHUT_WR)
 
-    async def until_tcp_ends(self) -> None:
-        while not self.ended:
-            await self._receive()
-
     async def _receive(self) -> None:
         data = await self._loop.sock_recv(self.sock, 65536)
         self.ended = not data

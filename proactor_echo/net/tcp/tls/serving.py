@@ -134,7 +134,8 @@ class TlsServedConnection(ServedConnection):
 
     def start(self) -> None:
         """Begin the handshake; the handler is run when it is done."""
-        self.failed_handshake = self._aborted = False
+        self.failed_handshake: bool = False
+        self._aborted = False
         self._transport: Any = None
         self._slot: asyncio.Future[None] | None = None
         service = self._service
