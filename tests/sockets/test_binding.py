@@ -124,6 +124,7 @@ class Squatter(SocketOptions):
     """Takes the port that the IPv4 socket got on the IPv6 address too, just before that is bound."""
 
     held: list[socket.socket]
+    ports: list[int]
     times: int
     tried: int
     last: socket.socket
@@ -137,14 +138,15 @@ class Squatter(SocketOptions):
             rival = socket.socket(socket.AF_INET6, sock.type)
             Squatter.held.append(rival)
             rival.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            rival.bind(("::1", Squatter.last.getsockname()[1]))
+            Squatter.ports.append(Squatter.last.getsockname()[1])
+            rival.bind(("::1", Squatter.ports[-1]))  # fails if another program has it, which is as good
             if sock.type == socket.SOCK_STREAM:
                 rival.listen()
 
 
 @pytest.fixture
 def squatter() -> Iterator[type[Squatter]]:
-    Squatter.held, Squatter.tried = [], 0
+    Squatter.held, Squatter.ports, Squatter.tried = [], [], 0
     yield Squatter
     for sock in Squatter.held:
         sock.close()
@@ -159,7 +161,7 @@ async def test_a_port_that_is_taken_on_the_second_address_is_given_up_for_anothe
     with closed_at_end(await bind(["127.0.0.1", "::1"], 0, options=squatter())) as addresses:
         assert squatter.tried == 5
         assert len({address[1] for address in addresses}) == 1
-        assert addresses[0][1] not in {sock.getsockname()[1] for sock in squatter.held}
+        assert addresses[0][1] not in squatter.ports
 
 
 @needs_ipv6
