@@ -6,6 +6,8 @@ import math
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import click
 import pytest
@@ -21,10 +23,38 @@ def check(*arguments: str) -> Ended:
     return run_python("-m", "proactor_echo", "check", *arguments)
 
 
-def test_a_right_tcp_server_is_a_table_of_ok_and_status_0() -> None:
-    with CliProcess("tcp", "--port", "0") as server:
-        port = server.listening()[1]
-        ended = check(f"127.0.0.1:{port}")
+class Checked(NamedTuple):
+    address: str
+    ended: Ended
+
+
+@pytest.fixture(scope="module")
+def right() -> dict[str, Checked]:
+    """Check right servers, all at the same time: most of a check is waiting."""
+    with (
+        CliProcess("tcp", "--port", "0") as tcp,
+        CliProcess("udp", "--port", "0") as udp,
+        blocking_server(certs.server_context(), handshake_timeout=1.0) as (host, port),
+    ):
+        tcp_address, udp_address = (f"127.0.0.1:{server.listening()[1]}" for server in (tcp, udp))
+        tls_address = f"{host}:{port}"
+        commands = {
+            "tcp": (tcp_address,),
+            "udp": ("--udp", "--json", udp_address),
+            "tls": ("--tls", "--tls-ca", str(certs.CA_FILE), tls_address),
+            "tls, not trusted": ("--tls", tls_address),
+            "tls, insecure": ("--tls", "--tls-insecure", tls_address),
+        }
+        with ThreadPoolExecutor(len(commands)) as pool:
+            all_ended = pool.map(lambda command: check(*command), commands.values())
+            return {
+                name: Checked(command[-1], ended)
+                for (name, command), ended in zip(commands.items(), all_ended, strict=True)
+            }
+
+
+def test_a_right_tcp_server_is_a_table_of_ok_and_status_0(right: dict[str, Checked]) -> None:
+    address, ended = right["tcp"]
     assert (ended.status, ended.err) == (0, "")
     lines = ended.out.splitlines()
     assert [line.split("  ")[0] for line in lines[:-2]] == [
@@ -32,16 +62,14 @@ def test_a_right_tcp_server_is_a_table_of_ok_and_status_0() -> None:
         "simultaneous", "after resets", "nothing unsolicited",
     ]  # fmt: skip
     assert all(line[21:23] == "ok" and len(line) <= 80 for line in lines[:-2])
-    assert lines[-1].startswith(f"tcp 127.0.0.1:{port}: 11 ok, in ")
+    assert lines[-1].startswith(f"tcp {address}: 11 ok, in ")
 
 
-def test_json_is_the_whole_report() -> None:
-    with CliProcess("udp", "--port", "0") as server:
-        port = server.listening()[1]
-        ended = check("--udp", "--json", f"127.0.0.1:{port}")
+def test_json_is_the_whole_report(right: dict[str, Checked]) -> None:
+    address, ended = right["udp"]
     assert ended.status == 0
     report = json.loads(ended.out)
-    assert (report["subject"], report["passed"], len(report["results"])) == (f"udp 127.0.0.1:{port}", True, 9)
+    assert (report["subject"], report["passed"], len(report["results"])) == (f"udp {address}", True, 9)
 
 
 @pytest.fixture
@@ -91,14 +119,8 @@ def test_what_cannot_be_meant_is_status_2(arguments: list[str]) -> None:
 # -- over TLS ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def tls_server() -> Iterator[str]:
-    with blocking_server(certs.server_context()) as (host, port):
-        yield f"{host}:{port}"
-
-
-def test_a_right_tls_server_is_a_table_of_ok_and_status_0(tls_server: str) -> None:
-    ended = check("--tls", "--tls-ca", str(certs.CA_FILE), tls_server)
+def test_a_right_tls_server_is_a_table_of_ok_and_status_0(right: dict[str, Checked]) -> None:
+    address, ended = right["tls"]
     assert (ended.status, ended.err) == (0, ""), ended
     lines = ended.out.splitlines()
     assert [line.split("  ")[0] for line in lines[11:-2]] == [
@@ -106,14 +128,16 @@ def test_a_right_tls_server_is_a_table_of_ok_and_status_0(tls_server: str) -> No
     ]  # fmt: skip
     assert all(line[21:23] == "ok" or line.startswith("renegotiation") for line in lines[:-2])
     assert all(len(line) <= 80 for line in lines[:-2]), lines
-    assert lines[-1].startswith(f"tls {tls_server}: 1")
+    assert lines[-1].startswith(f"tls {address}: 1")
 
 
-def test_a_certificate_that_is_not_trusted_is_status_1_and_can_be_trusted_all_the_same(tls_server: str) -> None:
-    ended = check("--tls", tls_server)
+def test_a_certificate_that_is_not_trusted_is_status_1_and_can_be_trusted_all_the_same(
+    right: dict[str, Checked],
+) -> None:
+    ended = right["tls, not trusted"].ended
     assert ended.status == 1
     assert "in the TLS handshake, the certificate is not accepted: " in ended.out.splitlines()[0]
-    assert check("--tls", "--tls-insecure", tls_server).status == 0
+    assert right["tls, insecure"].ended.status == 0
 
 
 def test_a_file_of_authorities_that_cannot_be_used_is_one_sentence() -> None:
