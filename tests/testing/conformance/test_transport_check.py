@@ -3,12 +3,13 @@
 import asyncio
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from helpers.peers import WINE
 
-from proactor_echo.testing.conformance import PROMISES, Outcome, check_transport
+from proactor_echo.testing.conformance import PROMISES, Outcome, Report, check_transport
 from proactor_echo.testing.conformance.transport.known_defects import known_defect
 
 all_requirements = pytest.mark.parametrize("requirement", PROMISES)
@@ -137,31 +138,46 @@ def loop_with(mistake: Callable[[Any], asyncio.BaseProtocol]) -> Callable[[], as
     return Loop
 
 
-@pytest.mark.parametrize(
-    ("mistake", "requirement", "detail"),
-    [
-        (LosesTwice, "connection lost comes once and never from inside close", "not made, lost, lost"),
-        (NeverLoses, "writing after the end is harmless", "waited 1 s for connection_lost; events so far: made"),
-        (LosesWithAnError, "connection lost comes once and never from inside close", "connection_lost got OSError"),
-        (HandsOutBytearrays, "data received gets bytes", "data_received got bytearray and not bytes"),
-        (DropsAByte, "connection made comes first and once", "waited 1 s for data_received with all bytes"),
-        (EndsTwice, "end of file is told once then connection lost", "not made, data, eof, eof, lost"),
-        (AlwaysCloses, "eof received that returns true leaves writing open", "the transport is closing"),
-        (
-            NeverPauses,
-            "writing is paused when the buffer is full and resumed when it is not",
-            "pause_writing was not called after",
-        ),
-        (
-            NeverResumes,
-            "with a high mark of 0 writing is paused by any byte left",
-            "s for resume_writing; events so far",
-        ),
-        (Complains, "data received gets bytes", "the loop reported: something is wrong"),
-    ],
-)
-def test_a_mistake_fails_the_requirement_that_names_it(mistake: type[Between], requirement: str, detail: str) -> None:
-    report = check_transport(loop_with(mistake), only=[requirement], timeout=1.5 if mistake is NeverResumes else 1)
+MISTAKES = [
+    (LosesTwice, "connection lost comes once and never from inside close", "not made, lost, lost"),
+    (NeverLoses, "writing after the end is harmless", "waited 1.5 s for connection_lost; events so far: made"),
+    (LosesWithAnError, "connection lost comes once and never from inside close", "connection_lost got OSError"),
+    (HandsOutBytearrays, "data received gets bytes", "data_received got bytearray and not bytes"),
+    (DropsAByte, "connection made comes first and once", "waited 1.5 s for data_received with all bytes"),
+    (EndsTwice, "end of file is told once then connection lost", "not made, data, eof, eof, lost"),
+    (AlwaysCloses, "eof received that returns true leaves writing open", "the transport is closing"),
+    (
+        NeverPauses,
+        "writing is paused when the buffer is full and resumed when it is not",
+        "pause_writing was not called after",
+    ),
+    (
+        NeverResumes,
+        "with a high mark of 0 writing is paused by any byte left",
+        "s for resume_writing; events so far",
+    ),
+    (Complains, "data received gets bytes", "the loop reported: something is wrong"),
+]
+
+
+@pytest.fixture(scope="module")
+def reports() -> dict[type[Between], Report]:
+    """Make all the mistakes at the same time: some are seen only when a wait is over."""
+
+    def report(mistake: type[Between], requirement: str, _: str) -> Report:
+        return check_transport(loop_with(mistake), only=[requirement], timeout=1.5)
+
+    with ThreadPoolExecutor(len(MISTAKES)) as pool:
+        return dict(
+            zip((mistake for mistake, _, _ in MISTAKES), pool.map(report, *zip(*MISTAKES, strict=True)), strict=True)
+        )
+
+
+@pytest.mark.parametrize(("mistake", "requirement", "detail"), MISTAKES)
+def test_a_mistake_fails_the_requirement_that_names_it(
+    reports: dict[type[Between], Report], mistake: type[Between], requirement: str, detail: str
+) -> None:
+    report = reports[mistake]
     assert not report.passed
     assert report[requirement].outcome is Outcome.FAILED
     assert detail in report[requirement].detail
