@@ -1,6 +1,7 @@
 """Closing is bounded and reported: connections finish if they can, and are aborted at the deadline if they cannot."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -13,6 +14,23 @@ FORMS: list[Any] = [
     pytest.param({"handler": pe.echo}, id="handler"),
     pytest.param({"protocol_factory": pe.EchoProtocol}, id="protocol"),
 ]
+
+
+def in_both_forms(test: Callable[[dict[str, Any]], Coroutine[Any, Any, None]]) -> Callable[[], Awaitable[None]]:
+    """Run a test that waits for time to pass on a server of either form at the same time."""
+
+    async def both() -> None:
+        async with asyncio.TaskGroup() as tests:
+            for form in FORMS:
+                tests.create_task(test(*form.values))
+
+    both.__name__ = test.__name__
+    return both
+
+
+@pytest.fixture
+def short_quiet_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proactor_echo.net.tcp.server.QUIET_TIME", 0.1)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -65,7 +83,7 @@ async def test_a_handler_may_say_good_bye() -> None:
         assert await client.receive_all() == b"bye"
 
 
-@pytest.mark.parametrize("form", FORMS)
+@in_both_forms
 async def test_a_client_in_the_middle_of_a_frame_has_until_the_deadline(form: dict[str, Any]) -> None:
     server = await pe.serve_tcp(**form, codec=pe.LineCodec())
     async with connected(server, 2) as (quick, slow):
@@ -82,7 +100,7 @@ async def test_a_client_in_the_middle_of_a_frame_has_until_the_deadline(form: di
     assert server.stats.disconnects[pe.DisconnectReason.DRAIN_DEADLINE] == 1
 
 
-@pytest.mark.parametrize("form", FORMS)
+@in_both_forms
 async def test_a_client_that_does_not_read_is_aborted_at_the_deadline(form: dict[str, Any]) -> None:
     server = await pe.serve_tcp(**form, options=pe.SocketOptions(send_buffer=32768, receive_buffer=32768))
     async with connected(server, receive_buffer=32768) as (client,):
@@ -125,11 +143,9 @@ async def test_idle_busy_and_stuck_ones_are_told_apart() -> None:
     assert str(report).startswith("7 finished, 5 aborted in 0.2")
 
 
-@pytest.mark.parametrize("form", FORMS)
-async def test_a_client_that_goes_on_talking_is_answered_until_it_stops(
-    form: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("proactor_echo.net.tcp.server.QUIET_TIME", 0.1)
+@pytest.mark.usefixtures("short_quiet_time")
+@in_both_forms
+async def test_a_client_that_goes_on_talking_is_answered_until_it_stops(form: dict[str, Any]) -> None:
     server = await pe.serve_tcp(**form)
     async with connected(server) as (client,):
         closing = asyncio.create_task(server.close(drain=10))
