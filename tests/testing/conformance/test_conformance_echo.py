@@ -207,27 +207,29 @@ async def stream_server(handler: Handler) -> AsyncIterator[tuple[str, int]]:
             await asyncio.wait(tasks)
 
 
-@pytest.mark.parametrize(
-    ("handler", "check", "detail"),
-    [
-        (shouting, "answers", r"byte 0 of 6 came back different: b'echo\\r\\n' expected, b'ECHO\\r\\n' came"),
-        (text_mode, "answers", r"byte 4 of 6 came back different: b'\\r\\n' expected, b'\\n' came"),
-        (seven_bits, "every byte value", r"byte 128 of \d+ came back different: b'\\x80.* expected, b'\\x00.* came"),
-        (by_lines, "byte by byte", r"0 of 1 bytes came back, then nothing for 0.3 s"),
-        (short_of_breath, "half-close", r"50,000 of 65,536 bytes came back, then the end of the stream"),
-        (never_ending, "half-close", r"the end of the stream should come, nothing for 0.3 s"),
-        (never_ending, "nothing sent", r"the end of the stream should come, nothing for 0.3 s"),
-        (farewell, "nothing sent", r"the end of the stream should come, b'bye\\r\\n' came"),
-        (welcoming, "nothing unsolicited", r"before anything was sent, b'are you '\.\.\. came"),
-        (silent, "answers", r"0 of 6 bytes came back, then nothing for 0.3 s"),
-    ],
+WRONG = (
+    (shouting, "answers", r"byte 0 of 6 came back different: b'echo\\r\\n' expected, b'ECHO\\r\\n' came"),
+    (text_mode, "answers", r"byte 4 of 6 came back different: b'\\r\\n' expected, b'\\n' came"),
+    (seven_bits, "every byte value", r"byte 128 of \d+ came back different: b'\\x80.* expected, b'\\x00.* came"),
+    (by_lines, "byte by byte", r"0 of 1 bytes came back, then nothing for 0.5 s"),
+    (short_of_breath, "half-close", r"50,000 of 65,536 bytes came back, then the end of the stream"),
+    (never_ending, "half-close", r"the end of the stream should come, nothing for 0.5 s"),
+    (never_ending, "nothing sent", r"the end of the stream should come, nothing for 0.5 s"),
+    (farewell, "nothing sent", r"the end of the stream should come, b'bye\\r\\n' came"),
+    (welcoming, "nothing unsolicited", r"before anything was sent, b'are you '\.\.\. came"),
+    (silent, "answers", r"0 of 6 bytes came back, then nothing for 0.5 s"),
 )
-async def test_a_wrong_tcp_server_fails_the_check_that_names_its_mistake(
-    handler: Handler, check: str, detail: str
-) -> None:
-    async with stream_server(handler) as address:
-        report = await check_echo(address, only=[check], timeout=0.3, **FAST)
-    assert re.fullmatch(detail, report[check].detail), report
+
+
+async def test_each_wrong_tcp_server_fails_the_check_that_names_its_mistake() -> None:
+    async def fails(handler: Handler, check: str, detail: str) -> None:
+        async with stream_server(handler) as address:
+            report = await check_echo(address, only=[check], timeout=0.5, **FAST)
+        assert re.fullmatch(detail, report[check].detail), report
+
+    async with asyncio.TaskGroup() as checks:  # at the same time: some are seen only when a wait is over
+        for wrong in WRONG:
+            checks.create_task(fails(*wrong))
 
 
 async def test_a_server_for_one_client_at_a_time_fails_simultaneous_connections_alone() -> None:
@@ -331,23 +333,25 @@ async def datagram_server(answer: Callable[[DatagramServer, bytes, Any], None]) 
         server.other.close()
 
 
-@pytest.mark.parametrize(
-    ("answer", "check", "detail"),
-    [
-        (twice, "nothing unsolicited", r"after the one answer, another datagram of 6 bytes came: b'echo\\r\\n'"),
-        (cut_short, "sizes", r"a datagram of 4,096 bytes was answered by one of 2,048 bytes, the beginning of it"),
-        (from_elsewhere, "answers", r"an answer came from 127\.0\.0\.1:\d+ and not from 127\.0\.0\.1:\d+, where .*"),
-        (nothing_for_nothing, "empty datagram", r"a datagram of 0 bytes had no answer, sent 3 times in 0.3 s"),
-        (shouting_datagrams, "answers", r"byte 0 of a datagram of 6 bytes came back different: b'echo.* came"),
-        (mixed_up, "burst", r"\d of 16 datagrams had more than one answer|b'burst 9\d' came, which was not sent"),
-    ],
+WRONG_DATAGRAMS = (
+    (twice, "nothing unsolicited", r"after the one answer, another datagram of 6 bytes came: b'echo\\r\\n'"),
+    (cut_short, "sizes", r"a datagram of 4,096 bytes was answered by one of 2,048 bytes, the beginning of it"),
+    (from_elsewhere, "answers", r"an answer came from 127\.0\.0\.1:\d+ and not from 127\.0\.0\.1:\d+, where .*"),
+    (nothing_for_nothing, "empty datagram", r"a datagram of 0 bytes had no answer, sent 3 times in 0.5 s"),
+    (shouting_datagrams, "answers", r"byte 0 of a datagram of 6 bytes came back different: b'echo.* came"),
+    (mixed_up, "burst", r"\d of 16 datagrams had more than one answer|b'burst 9\d' came, which was not sent"),
 )
-async def test_a_wrong_udp_server_fails_the_check_that_names_its_mistake(
-    answer: Callable[[DatagramServer, bytes, Any], None], check: str, detail: str
-) -> None:
-    async with datagram_server(answer) as address:
-        report = await check_echo(address, udp=True, only=[check], timeout=0.3, **FAST)
-    assert re.fullmatch(detail, report[check].detail), report
+
+
+async def test_each_wrong_udp_server_fails_the_check_that_names_its_mistake() -> None:
+    async def fails(answer: Callable[[DatagramServer, bytes, Any], None], check: str, detail: str) -> None:
+        async with datagram_server(answer) as address:
+            report = await check_echo(address, udp=True, only=[check], timeout=0.5, **FAST)
+        assert re.fullmatch(detail, report[check].detail), report
+
+    async with asyncio.TaskGroup() as checks:
+        for wrong in WRONG_DATAGRAMS:
+            checks.create_task(fails(*wrong))
 
 
 @pytest.mark.stock_loop(because="it waits for time to pass, on any loop")

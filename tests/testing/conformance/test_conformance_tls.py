@@ -51,15 +51,16 @@ async def test_a_right_server_passes_every_check() -> None:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name)
 def test_our_servers_pass_every_check_on_our_loop(version: ssl.TLSVersion) -> None:
-    async def main() -> list[Report]:
+    async def main() -> tuple[Report, Report]:
         context = certs.client_context()
         context.maximum_version = version
         names = [name for name, _ in CHECKS if name != "endless handshake"]  # it has 10 seconds
-        reports = []
-        for form in ({"handler": pe.echo}, {"protocol_factory": pe.EchoProtocol}):
+
+        async def checked(**form: Any) -> Report:
             async with await pe.serve_tcp(**form, ssl=certs.server_context()) as server:
-                reports.append(await check(server.address, *names, context=context, timeout=10.0))
-        return reports
+                return await check(server.address, *names, context=context, timeout=10.0)
+
+        return await asyncio.gather(checked(handler=pe.echo), checked(protocol_factory=pe.EchoProtocol))
 
     for report in pe.run(main()):
         assert not report.of(Outcome.FAILED), report
