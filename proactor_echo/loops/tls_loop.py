@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from ssl import MemoryBIO, SSLContext, create_default_context
+from ssl import PROTOCOL_TLS_CLIENT, SSLContext, create_default_context
 from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops import private
@@ -35,8 +35,8 @@ class TlsLoop(SchedulingLoop):
 
     async def create_server(self, *args: Any, ssl: Any = None, **how: Any) -> asyncio.Server:
         """Serve; a context that is not for servers is refused here, where each handshake would fail otherwise."""
-        if isinstance(ssl, SSLContext):
-            ssl.wrap_bio(MemoryBIO(), MemoryBIO(), server_side=True)
+        if isinstance(ssl, SSLContext) and ssl.protocol is PROTOCOL_TLS_CLIENT:
+            raise ValueError("ssl is a client's context: a server needs ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)")
         server: asyncio.Server = await super().create_server(*args, ssl=ssl, **how)
         return server
 

@@ -149,7 +149,8 @@ async def test_sessions_do_not_keep_their_context_alive() -> None:
     async with await pe.serve_tcp(pe.echo, ssl=pe.Tls(*LOCALHOST[:2])) as server:
         await resumed(server, context)
     del context
-    gc.collect()
+    for _ in range(4):  # PyPy needs several
+        gc.collect()
     assert gone() is None
 
 

@@ -189,7 +189,8 @@ async def test_a_handshake_that_is_stalled_goes_on_when_the_fault_is_removed(
             done, _ = await asyncio.wait([connecting], timeout=0.1)
             assert (tls_echo_server.stats.bytes_in, bool(done)) == (0, version is ssl.TLSVersion.TLSv1_3)
         else:
-            assert len(tls_echo_server.sent) < 200  # the server's hello, without its certificate
+            sent = tls_echo_server.sent
+            assert len(sent) == 5 + int.from_bytes(sent[3:5], "big")  # one record, the server's hello
             assert not connecting.done()
     _, writer = await connecting
     writer.transport.abort()
@@ -237,7 +238,7 @@ async def test_a_corrupted_record_ends_the_connection_with_an_error(tls_echo_ser
     assert await reader.readexactly(5) == b"hello"
     with tls_echo_server.fault(CorruptRecord()) as fault:
         writer.write(b"world")
-        with pytest.raises(ssl.SSLError, match=r"(?i)bad.record.mac"):
+        with pytest.raises(ssl.SSLError, match=r"(?i)bad.record.mac|record.layer.failure"):
             await reader.readexactly(5)
     assert fault.hits == 1
     writer.transport.abort()
