@@ -87,6 +87,9 @@ async def test_a_server_of_tls_1_3_alone_has_no_renegotiation() -> None:
     assert report["renegotiation"].detail == "there is none without TLS 1.2"
 
 
+@pytest.mark.stock_loop(
+    ours="tests/testing/conformance/test_conformance_tls.py::test_our_servers_pass_every_check_on_our_loop"
+)
 @pytest.mark.skipif(shutil.which("socat") is None, reason="there is no socat")
 async def test_socat_passes_all_but_that_it_waits_for_ever_for_a_handshake() -> None:
     cert, key, _ = certs.LOCALHOST
