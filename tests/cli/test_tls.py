@@ -6,11 +6,12 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.cli_process import CliProcess, Ended, run_python
+from helpers.cli_process import CliProcess, Ended, run_here, run_python
 
 from proactor_echo.testing import certificates as certs
 
@@ -212,8 +213,9 @@ def test_wrong_files_are_one_sentence_with_status_1_before_anything_listens(tmp_
         "cannot read the certificate no-ca.pem: ": [*LOCALHOST, "--tls-client-ca", "no-ca.pem"],
         "cannot write the key log ": [*LOCALHOST, "--tls-keylog", str(tmp_path / "no" / "folder")],
     }
-    for sentence, options in cases.items():
-        ended = serve(*options)
+    with ThreadPoolExecutor() as pool:
+        all_ended = list(pool.map(lambda options: serve(*options), cases.values()))
+    for (sentence, options), ended in zip(cases.items(), all_ended, strict=True):
         assert (ended.status, ended.out) == (1, ""), (options, ended)
         assert ended.err.startswith("Error: "), (options, ended)
         assert sentence in ended.err, (options, ended)
@@ -237,7 +239,7 @@ def test_wrong_files_are_one_sentence_with_status_1_before_anything_listens(tmp_
     ],
 )
 def test_options_that_do_not_fit_together_are_status_2(options: list[str], sentence: str) -> None:
-    ended = serve(*options)
+    ended = run_here("tcp", "-p", "0", *options)
     assert (ended.status, ended.out) == (2, "")
     assert sentence in ended.err, ended
 
