@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import click
 import pytest
-from helpers.cli_process import CliProcess, Ended, run_here, run_python
+from helpers.cli_process import CliProcess, Ended, run_python
+from helpers.command_line import CommandLine
 from helpers.tls_peers import blocking_server
 
 import proactor_echo as pe
@@ -110,8 +111,8 @@ def test_where_nothing_listens_one_sentence_says_so_with_status_1() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["localhost"], ["127.0.0.1:0"], ["::1:7"], ["localhost:7", "--timeout", "0"]])
-def test_what_cannot_be_meant_is_status_2(arguments: list[str]) -> None:
-    ended = run_here("check", *arguments)
+def test_what_cannot_be_meant_is_status_2(cli: CommandLine, arguments: list[str]) -> None:
+    ended = cli.run("check", *arguments)
     assert ended.status == 2
     assert ended.err.startswith("Usage: proactor-echo check ")
 
@@ -152,8 +153,8 @@ def test_a_file_of_authorities_that_cannot_be_used_is_one_sentence() -> None:
     [["--tls", "--udp"], ["--tls-ca", "ca.pem"], ["--tls-insecure"], ["--tls", "--tls-ca", "ca.pem", "--tls-insecure"]],
     ids=" ".join,
 )
-def test_options_of_tls_that_do_not_fit_together_are_status_2(options: list[str]) -> None:
-    ended = run_here("check", *options, "127.0.0.1:7")
+def test_options_of_tls_that_do_not_fit_together_are_status_2(cli: CommandLine, options: list[str]) -> None:
+    ended = cli.run("check", *options, "127.0.0.1:7")
     assert ended.status == 2
     assert ended.err.startswith("Usage: proactor-echo check ")
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.cli_process import CliProcess, Ended, run_here, run_python
+from helpers.cli_process import CliProcess, Ended, run_python
+from helpers.command_line import CommandLine
 
 from proactor_echo.testing import certificates as certs
 
@@ -238,8 +239,8 @@ def test_wrong_files_are_one_sentence_with_status_1_before_anything_listens(tmp_
         ([*LOCALHOST, "--tls-min", "1.1"], "'1.1' is not one of '1.2', '1.3'"),
     ],
 )
-def test_options_that_do_not_fit_together_are_status_2(options: list[str], sentence: str) -> None:
-    ended = run_here("tcp", "-p", "0", *options)
+def test_options_that_do_not_fit_together_are_status_2(cli: CommandLine, options: list[str], sentence: str) -> None:
+    ended = cli.run("tcp", "-p", "0", *options)
     assert (ended.status, ended.out) == (2, "")
     assert sentence in ended.err, ended
 

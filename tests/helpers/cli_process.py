@@ -11,10 +11,6 @@ import threading
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
-import pytest
-
-from proactor_echo.cli import main
-
 TIMEOUT = 60.0
 
 # Nobody can send a signal to a process on Windows. There a thread of the process raises it when told to, which is how
@@ -173,16 +169,3 @@ def run_python(*arguments: str, **options: Any) -> Ended:
     command = [sys.executable, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False, **options)
     return Ended(done.returncode, done.stdout, done.stderr)
-
-
-def run_here(*arguments: str) -> Ended:
-    """Run a command line that is wrong in this process: it is refused before anything is begun."""
-    out, err = io.StringIO(), io.StringIO()
-    with (
-        contextlib.redirect_stdout(out),
-        contextlib.redirect_stderr(err),
-        pytest.raises(SystemExit) as exited,
-    ):
-        main.main(arguments, "proactor-echo")
-    assert isinstance(exited.value.code, int)
-    return Ended(exited.value.code, out.getvalue(), err.getvalue())
