@@ -138,7 +138,8 @@ class FramedProtocol(StreamProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Handle the end of the connection (called by the transport, once)."""
-        if self._remaining is not None and exc is not None and self._stream.can_receive:
+        # Not closed here: it broke, or asyncio's TLS ends it at once when the peer has ended.
+        if self._remaining is not None and (exc or self._after_remaining) and self._stream.can_receive:
             self._lost_early = True
             self._after_remaining.append(functools.partial(super().connection_lost, exc))
             self._close_socket()

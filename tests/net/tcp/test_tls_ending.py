@@ -90,3 +90,20 @@ async def test_a_protocol_in_a_server_of_asyncio_tells_a_truncated_stream_too() 
     await conn.wait_closed()
     listener.close()
     await listener.wait_closed()
+
+
+async def test_all_frames_of_a_client_that_sends_many_and_leaves_are_delivered() -> None:
+    received: list[bytes] = []
+
+    class Counts(pe.FramedProtocol):
+        codec = pe.LineCodec()
+
+        def frame_received(self, frame: bytes) -> None:
+            received.append(frame)
+
+    async with await pe.serve_tcp(protocol_factory=Counts, ssl=SERVER) as server:
+        conn = await pe.connect_tcp("localhost", server.port, codec=pe.LineCodec(), ssl=CLIENT)
+        await conn.send_many([b"x"] * 2000)
+        await conn.close()
+        await eventually(lambda: server.stats.disconnects)
+    assert len(received) == 2000
