@@ -98,11 +98,15 @@ async def test_all_frames_of_a_client_that_sends_many_and_leaves_are_delivered()
     class Counts(pe.FramedProtocol):
         codec = pe.LineCodec()
 
+        def connection_opened(self) -> None:
+            self.send_frame(b"hello")
+
         def frame_received(self, frame: bytes) -> None:
             received.append(frame)
 
     async with await pe.serve_tcp(protocol_factory=Counts, ssl=SERVER) as server:
         conn = await pe.connect_tcp("localhost", server.port, codec=pe.LineCodec(), ssl=CLIENT)
+        assert await conn.receive() == b"hello"
         await conn.send_many([b"x"] * 2000)
         await conn.close()
         await eventually(lambda: server.stats.disconnects)
