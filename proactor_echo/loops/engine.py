@@ -59,9 +59,17 @@ Failed = Callable[[Handler, BaseException], object]  # gets an exception of a ha
 
 
 class Engine(abc.ABC):
-    """The part of every engine that ends its operations."""
+    """What the engines of streams and of datagram sockets have in common: receiving, and ending their operations."""
 
     __slots__ = ()
+
+    @abc.abstractmethod
+    def _start_receiving(self) -> None:
+        """Receive from now on, until :meth:`_stop_receiving`; nothing when it does already."""
+
+    @abc.abstractmethod
+    def _stop_receiving(self) -> None:
+        """Stop receiving. Receives that are pending may stay: the transport holds back what they bring."""
 
     @abc.abstractmethod
     def _cancel_pending(self) -> bool:
@@ -89,14 +97,6 @@ class StreamEngine(Engine):
 
         If it raises, the socket is still the caller's.
         """
-
-    @abc.abstractmethod
-    def _start_receiving(self) -> None:
-        """Receive from now on, until :meth:`_stop_receiving`; nothing when a receive is pending already."""
-
-    @abc.abstractmethod
-    def _stop_receiving(self) -> None:
-        """Stop receiving. A receive that is pending may stay: the transport holds back what it brings."""
 
     @abc.abstractmethod
     def _submit_send(self) -> None:
@@ -163,14 +163,6 @@ class DatagramEngine(Engine):
     """The operations of one datagram socket. An engine may also override ``_offer``, to send many in one call."""
 
     __slots__ = ()
-
-    @abc.abstractmethod
-    def _start_receiving(self) -> None:
-        """Receive from now on, until :meth:`_stop_receiving`; nothing when it does already."""
-
-    @abc.abstractmethod
-    def _stop_receiving(self) -> None:
-        """Stop receiving. Receives that are pending may stay: the transport holds back what they bring."""
 
     @abc.abstractmethod
     def _submit_send(self) -> None:

@@ -216,10 +216,10 @@ class Connection:
     ) -> Coroutine[Any, Any, TlsInfo]:
         """Go on with TLS, as STARTTLS of many protocols asks for; await it, and nothing is sent or received in clear.
 
-        ``ssl``                a :class:`Tls` or :class:`ssl.SSLContext`; a client's may be True, as in ``connect_tcp``.
-        ``server_side``        which end this is; ``None``: that of ``serve_tcp`` or ``connect_tcp``, which made it.
-        ``server_hostname``    a client's: the name that must be in the certificate; ``None``: the host connected to.
-        ``handshake_timeout``  seconds.
+        :param ssl: a :class:`Tls` or :class:`ssl.SSLContext`; a client's may be True, as in ``connect_tcp``.
+        :param server_side: which end this is; ``None``: that of ``serve_tcp`` or ``connect_tcp``, which made it.
+        :param server_hostname: a client's: the name that must be in the certificate; ``None``: the host connected to.
+        :param handshake_timeout: seconds.
 
         Answer the command first, then call it. When anything has been received behind the command, which has come in
         clear text, the connection ends; so it does when the handshake fails, and when this is cancelled. Raises

@@ -221,7 +221,7 @@ class StreamProtocol(TlsProtocol):
     def eof_received(self) -> bool:
         """Handle the peer's end of file once: a paused proactor transport of the standard library reports it twice."""
         stream = self._stream
-        if stream.can_receive and self._truncated():
+        if stream.can_receive and self._asyncio_tls and self._truncated():
             self.abort_for(DisconnectReason.TRUNCATED)
         elif stream.can_receive:
             both_ended = stream.state is ConnectionState.OUR_EOF
@@ -253,7 +253,7 @@ class StreamProtocol(TlsProtocol):
             self._closer.cancel()
             self._closer = None
         self._out.clear()
-        disconnect = self._stream.lost(self._judged_tls(exc))
+        disconnect = self._stream.lost(exc if self._securing is None else self._handshake_error(exc))
         self._state_changed()
         if self._socket is not None:
             self._close_socket()

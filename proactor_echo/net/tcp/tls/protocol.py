@@ -79,10 +79,10 @@ class TlsProtocol(ConfiguredProtocol):
     ) -> Coroutine[Any, Any, TlsInfo]:
         """Go on with TLS, as STARTTLS of many protocols asks for; await it, and nothing is sent or received in clear.
 
-        ``ssl``                a :class:`Tls` or :class:`ssl.SSLContext`; a client's may be True, as in ``connect_tcp``.
-        ``server_side``        which end this is; ``None``: that of ``serve_tcp`` or ``connect_tcp``, which made it.
-        ``server_hostname``    a client's: the name that must be in the certificate; ``None``: the host connected to.
-        ``handshake_timeout``  seconds.
+        :param ssl: a :class:`Tls` or :class:`ssl.SSLContext`; a client's may be True, as in ``connect_tcp``.
+        :param server_side: which end this is; ``None``: that of ``serve_tcp`` or ``connect_tcp``, which made it.
+        :param server_hostname: a client's: the name that must be in the certificate; ``None``: the host connected to.
+        :param handshake_timeout: seconds.
 
         A server answers the command first, and calls it then. Raises :class:`ProtocolStateError` when anything has been
         received behind the command, since that has come in clear text; :class:`Disconnected` when the handshake fails,
@@ -199,7 +199,7 @@ class TlsProtocol(ConfiguredProtocol):
 
     def _truncated(self) -> bool:
         """Tell, at the end of asyncio's TLS, whether the peer has not sent the end of its own."""
-        if not self._asyncio_tls or self.allow_truncation:
+        if self.allow_truncation:
             return False
         import ssl
 
@@ -211,14 +211,13 @@ class TlsProtocol(ConfiguredProtocol):
         except ssl.SSLError:
             return False  # the transport says what is wrong
 
-    def _judged_tls(self, error: BaseException | None) -> BaseException | None:
-        """Return what the end of a connection is due to, as far as TLS is concerned."""
-        if self._securing is not None:
-            from proactor_echo.loops.tls_causes import tls_cause
+    def _handshake_error(self, error: BaseException | None) -> BaseException:
+        """Return why a connection ended in the handshake of :meth:`start_tls`, which ends with it."""
+        from proactor_echo.loops.tls_causes import tls_cause
 
-            error = error or ConnectionResetError("the connection ended during the TLS handshake")
-            self._stream.set_reason(DisconnectReason.TLS_HANDSHAKE, OSError(tls_cause(error)), forced=True)
-            self.tls_started()
+        error = error or ConnectionResetError("the connection ended during the TLS handshake")
+        self._stream.set_reason(DisconnectReason.TLS_HANDSHAKE, OSError(tls_cause(error)), forced=True)
+        self.tls_started()
         return error
 
     def _clear_text_ends(self) -> None:
