@@ -170,6 +170,32 @@ def test_a_thousand_connections_at_once_are_all_served(ours: Bench) -> None:
     ours.run(main())
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there the number of outstanding accepts is the bound")
+def test_a_connection_is_answered_while_a_burst_of_others_waits_to_be_accepted(ours: Bench) -> None:
+    async def main() -> int:
+        opened = itertools.count()
+
+        class Counted(Echo):
+            def connection_made(self, transport: asyncio.BaseTransport) -> None:
+                super().connection_made(transport)
+                next(opened)
+
+        server, address = await listen(Counted, backlog=1024)
+        reader, writer = await asyncio.open_connection(*address)
+        with contextlib.ExitStack() as stack:
+            for _ in range(200):
+                stack.enter_context(socket.create_connection(address))
+            writer.write(b"hello")
+            assert await reader.readexactly(5) == b"hello"
+            before = next(opened)
+        writer.close()
+        await writer.wait_closed()
+        await closed(server)
+        return before
+
+    assert ours.run(main()) < 64
+
+
 def test_a_protocol_may_close_its_server_while_it_accepts(ours: Bench) -> None:
     async def main() -> None:
         class Closes(Recorder):
