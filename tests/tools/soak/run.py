@@ -5,10 +5,10 @@
     python tests/tools/soak/run.py length --seconds 600 --json soak.json
 
 Each server is a process of its own with the command line's defaults: `raw` and `length` are `proactor-echo tcp` without
-and with frames, `handler` is `serve_tcp` with a coroutine, `udp` is `proactor-echo udp`. Honest clients measure at
-rest, for half of `--seconds`, and then, for `--seconds`, while attackers in another process hold connections open in
-all slow ways and come and go in all quick ones. After that everything must be as it was before. On Linux the server has
-CPU 0, the load the others, if there are two or more.
+and with frames, `handler` is `serve_tcp` with a coroutine, `tls` has frames over TLS, `udp` is `proactor-echo udp`.
+Honest clients measure at rest, for half of `--seconds`, and then, for `--seconds`, while attackers in other processes
+hold connections open in all slow ways and come and go in all quick ones. After that everything must be as it was
+before. On Linux the server has CPU 0, the load the others, if there are two or more.
 
 Exit status 1 when something that must hold does not. `--connections` is how many are open at once, nine tenths of them
 attackers' (the rest is for those that come and go); the limit on open files must be higher.
@@ -36,12 +36,17 @@ from tools.soak.hosted import FAULTY
 from tools.soak.server import Server, final_counters, kinds, slope
 from tools.soak.verdicts import Verdict, judge
 
+from proactor_echo.testing.certificates import LOCALHOST
+
 HERE = Path(__file__).parent
+
+CERTIFICATE = ("--tls-cert", str(LOCALHOST.certfile), "--tls-key", str(LOCALHOST.keyfile))
 
 SERVERS = {
     "raw": ("cli", "tcp", "-p", "0", "--stats"),
     "length": ("cli", "tcp", "-p", "0", "--stats", "--framing", "length"),
     "handler": ("handler",),
+    "tls": (*("cli", "tcp", "-p", "0", "--stats", "--framing", "length"), *CERTIFICATE),
     "udp": ("cli", "udp", "-p", "0", "--stats"),
 }
 
@@ -118,7 +123,7 @@ def soak(name: str, options: argparse.Namespace) -> dict[str, Any]:
         pin(server.process, {0})
         other = [stack.enter_context(Server(*SERVERS["udp"])).port] if kind == "udp" and not options.no_forged else []
         asked = {"port": server.port, "seed": options.seed, "clients": options.clients, "rate": 20}
-        asked |= {"framed": name != "raw", "through_faults": 3, "late": options.late}
+        asked |= {"framed": name != "raw", "through_faults": 3, "late": options.late, "tls": name == "tls"}
         honest(kind, {**asked, "seconds": 0.3}, server)  # what is made when it is first needed
         settle(server, server.look()["descriptors"])
         before = server.look()

@@ -1,7 +1,7 @@
 """Many clients on one machine: addresses to connect from, and sockets that reset.
 
-On Linux and under Wine all of 127.0.0.0/8 is the machine's own. Where it is not (macOS, Windows) everybody comes from
-127.0.0.1, and limits for each source mean all of them.
+On Linux and Windows all of 127.0.0.0/8 is the machine's own. Where it is not (macOS) everybody comes from 127.0.0.1,
+and limits for each source mean all of them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 def source(number: int) -> str:
     """Return the address of the attacker with this number, from 127.16.0.1 on."""
     number += 1
-    return f"127.{16 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}" if sys.platform == "linux" else ""
+    if sys.platform not in ("linux", "win32"):
+        return ""
+    return f"127.{16 + number // 62500}.{number // 250 % 250}.{number % 250 + 1}"
 
 
 def new_socket(address: str, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
