@@ -82,7 +82,7 @@ class Attackers:
         clock = asyncio.get_running_loop().time
         while True:
             if self.rate is not None:
-                self.next_passing = max(self.next_passing, clock() - 1.0) + 1 / self.rate
+                self.next_passing = max(self.next_passing, clock() - 0.1) + 1 / self.rate
                 await asyncio.sleep(self.next_passing - clock())
             (name,) = self.rng.choices(names, shares)
             await self.once(name, PASSING[name], source(self.rng.randrange(1000)), asyncio.Event())

@@ -10,7 +10,9 @@ from tools.soak.verdicts import judge
 
 SHORT = ["--seconds", "0.4", "--connections", "60", "--rate", "60", "--flood", "0", "--clients", "3", "--seed", "1"]
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="a Windows Python takes a minute for the processes")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="the tool starts ten processes, which take long under Wine"
+)
 
 
 def test_memory_that_grows_has_a_slope() -> None:
