@@ -185,8 +185,10 @@ class StreamTransport(FlowControlledReader):
                 private.detach(server, self)
 
     def __del__(self) -> None:
-        # A slot may be missing: __init__ itself may have raised.
-        sock = getattr(self, "_sock", None)
+        try:
+            sock = self._sock
+        except AttributeError:  # __init__ itself has raised
+            return
         if sock is not None:
             warnings.warn(f"unclosed transport {self!r}", ResourceWarning, source=self, stacklevel=2)
             sock.close()

@@ -78,7 +78,7 @@ class FlowControlledReader(BufferedWriter):
         if self._ended or self._closing or self._failure is not None:
             return
         self._ended = True
-        if self._loop.get_debug():
+        if self._loop._debug:
             logger.debug("%r received EOF", self)
         try:
             keep_open = self._context.run(self._protocol.eof_received)

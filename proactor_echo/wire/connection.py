@@ -28,7 +28,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
 from proactor_echo.errors import (
     Disconnect,
@@ -130,7 +130,7 @@ class FramedStream:
 
     def connected(self) -> None:
         """Open the connection. If the codec's ``decoder()`` raises, the state has changed nevertheless."""
-        self._apply(Event.CONNECTED)
+        self.state, self.can_receive, self.can_send = _CONNECTED.get(self.state) or self._refuse(Event.CONNECTED)
         if type(self.codec) is RawCodec:
             return  # whose decoder holds nothing, so one does for all connections
         decoder = self.codec.decoder()
@@ -167,8 +167,8 @@ class FramedStream:
         if not self.can_receive:
             return frames
         self._peer_ended = True
-        self._apply(Event.PEER_EOF)
-        if self.failure is None:
+        self.state, self.can_receive, self.can_send = _PEER_EOF.get(self.state) or self._refuse(Event.PEER_EOF)
+        if self.failure is None and self._decoder is not _RAW_DECODER:
             try:
                 self._decoder.decode_end(frames)
             except FramingError as error:
@@ -178,9 +178,13 @@ class FramedStream:
 
     def lost(self, error: BaseException | None = None) -> Disconnect:
         """Set the state to CLOSED: the connection has ended, with ``error`` or without. Return the first cause."""
-        self._apply(Event.LOST)
+        self.state, self.can_receive, self.can_send = _LOST
         self.is_closing = True
-        self.disconnect = disconnect = self._final_disconnect(error)
+        if error is None and (self._reason is None or self._reason is DisconnectReason.LOCAL_CLOSE):
+            disconnect = _END_OF_FILE if self._peer_ended else _LOCAL_CLOSE
+        else:
+            disconnect = self._final_disconnect(error)
+        self.disconnect = disconnect
         return disconnect
 
     # -- 2. what the application wants ---------------------------------------------------------------------------
@@ -214,7 +218,7 @@ class FramedStream:
             raise ProtocolStateError("cannot send an end of file: the connection is opening")
         if not self.can_send:
             return False
-        self._apply(Event.SEND_EOF)
+        self.state, self.can_receive, self.can_send = _SEND_EOF.get(self.state) or self._refuse(Event.SEND_EOF)
         return True
 
     def close(
@@ -222,11 +226,12 @@ class FramedStream:
     ) -> bool:
         """Close the connection. Return whether that is new: not when it was closing or closed before."""
         if self._reason is None:
-            self.set_reason(reason, error)
+            self._reason = reason
+            self._text = "" if error is None else _described(reason, error)
         if self.is_closing:
             return False
         self.is_closing = True
-        self._apply(Event.CLOSE)
+        self.state, self.can_receive, self.can_send = _CLOSE.get(self.state) or self._refuse(Event.CLOSE)
         return True
 
     def abort(self, reason: DisconnectReason, error: BaseException | None = None) -> bool:
@@ -235,14 +240,14 @@ class FramedStream:
         if self.state is ConnectionState.CLOSED:
             return False
         self.is_closing = True
-        self._apply(Event.ABORT)
+        self.state, self.can_receive, self.can_send = _ABORT
         return True
 
     def set_reason(self, reason: DisconnectReason, error: BaseException | None = None, *, forced: bool = False) -> None:
         """Set why the connection is going to end, unless that is set. ``forced``: pending output will be dropped."""
         if self._reason is None or (forced and self._reason is DisconnectReason.LOCAL_CLOSE):
             self._reason = reason
-            self._text = f"{reason}: {escaped(str(error))}" if error is not None else str(reason)
+            self._text = "" if error is None else _described(reason, error)
 
     # -- 3. questions --------------------------------------------------------------------------------------------
 
@@ -300,12 +305,9 @@ class FramedStream:
 
     # -- below: how the pieces above do it -----------------------------------------------------------------------
 
-    def _apply(self, event: Event) -> None:
-        found = _NEXT.get((self.state, event))
-        if found is None:
-            next_state(self.state, event)  # raises
-        else:
-            self.state, self.can_receive, self.can_send = found
+    def _refuse(self, event: Event) -> NoReturn:
+        next_state(self.state, event)  # raises
+        raise AssertionError(f"{event} is possible in {self.state}")
 
     def _failed(self, error: FramingError) -> None:
         self._decoder._fail(error, [])  # frees its buffer; the frames before the error are the caller's
@@ -315,7 +317,7 @@ class FramedStream:
         """Return why the connection ended: the first cause, else the error of the transport."""
         reason = self._reason
         if reason is not None and reason is not DisconnectReason.LOCAL_CLOSE:
-            return Disconnect(reason, None, self._text)
+            return Disconnect(reason, None, self._text or str(reason))
         if error is not None:
             return classify(error)
         return _END_OF_FILE if self._peer_ended else _LOCAL_CLOSE
@@ -324,8 +326,23 @@ class FramedStream:
         return isinstance(error, ProactorEchoError) and error.ending is self
 
 
-#: The next state for each pair of state and event, and whether it can receive and can send.
-_NEXT: Final = {cause: (after, after in MAY_RECEIVE, after in MAY_SEND) for cause, after in TRANSITIONS.items()}
+def _described(reason: DisconnectReason, error: BaseException) -> str:
+    return f"{reason}: {escaped(str(error))}"
+
+
+def _after(event: Event) -> dict[ConnectionState, tuple[ConnectionState, bool, bool]]:
+    """Return what ``event`` makes of each state it may come in: the next, and whether that can receive and can send."""
+    return {
+        state: (after, after in MAY_RECEIVE, after in MAY_SEND)
+        for (state, cause), after in TRANSITIONS.items()
+        if cause is event
+    }
+
+
+# The table by events. Each event is looked up where it is handled, since connections are made often.
+_CONNECTED, _PEER_EOF, _SEND_EOF, _CLOSE = map(_after, (Event.CONNECTED, Event.PEER_EOF, Event.SEND_EOF, Event.CLOSE))
+# These two lead from every state to the same one.
+_ABORT, _LOST = (_after(event)[ConnectionState.OPEN] for event in (Event.ABORT, Event.LOST))
 
 _END_OF_FILE, _LOCAL_CLOSE = (
     Disconnect(reason, None, str(reason)) for reason in (DisconnectReason.END_OF_FILE, DisconnectReason.LOCAL_CLOSE)

@@ -72,7 +72,12 @@ class ReadinessStream(StreamTransport):
         :meth:`_cancel_pending` or until an event finds that nothing is wanted.
         """
         self._receiving = True
-        self._watch(self._interest | self._loop._selector.READ)
+        poller = self._loop._selector
+        if self._interest or poller is None:
+            self._watch(self._interest | poller.READ)
+        else:  # the first time, as in every connection
+            poller.watch(self._fd, poller.READ, self._readable_into if self._buffered else self._readable)
+            self._interest = poller.READ
 
     def _stop_receiving(self) -> None:
         """Pausing and resuming cost no system call unless something arrives in between: see :meth:`_unwanted`."""
@@ -97,7 +102,9 @@ class ReadinessStream(StreamTransport):
     def _cancel_pending(self) -> bool:
         self._receiving = False
         if self._interest:
-            self._watch(0)
+            self._interest = 0
+            if self._loop._selector is not None:  # the loop is not closed
+                self._loop._selector.forget(self._fd)
         return True
 
     def _readable(self, _mask: int) -> None:

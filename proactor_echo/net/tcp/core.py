@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
-from typing import cast
+from typing import TYPE_CHECKING
 
 from proactor_echo.arguments import check_seconds
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
@@ -39,6 +40,7 @@ class StreamProtocol(TlsProtocol):
     """
 
     # Attributes that most connections never change are in the class: connections are made often.
+    _has_watchers = False  # tasks may wait for a change of the state
     _resetting = False
     _end_reported = False
     _socket: socket.socket | None = None
@@ -80,7 +82,8 @@ class StreamProtocol(TlsProtocol):
             # On a socket that the peer has just reset, shutdown() of stock transports fails. Reading gets the reason.
             with contextlib.suppress(OSError):
                 transport.write_eof()
-            self._state_changed()
+            if self._has_watchers:
+                self._state_changed()
             if stream.state is ConnectionState.CLOSING:
                 self._close(DisconnectReason.LOCAL_CLOSE)
         return Started(nothing_to_wait_for)
@@ -177,14 +180,15 @@ class StreamProtocol(TlsProtocol):
 
     def drain(self) -> None:
         """End as if the peer had sent its end of file now, unless the connection is ending already."""
-        if self._stream.can_receive:
+        if self._stream.can_receive and not self._end_reported:
             self._report_end()
 
     def abort_for(self, reason: DisconnectReason, error: BaseException | None = None) -> None:
         """End the connection at once, for ``reason``."""
         if self._stream.abort(reason, error):
             self._out.clear()
-            self._state_changed()
+            if self._has_watchers:
+                self._state_changed()
             if self._transport is not None:
                 self._transport.abort()
 
@@ -203,16 +207,19 @@ class StreamProtocol(TlsProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the connection (called by the event loop)."""
-        stream = self._stream
-        self._transport = cast("asyncio.Transport", transport)
-        self._note_tls(transport)
+        if TYPE_CHECKING:
+            assert isinstance(transport, asyncio.Transport)
+        stream, observer = self._stream, self._observer
+        self._transport = transport
+        if transport.get_extra_info("sslcontext") is not None:
+            self._note_tls()
         if stream.peer is None:
             stream.peer = transport.get_extra_info("peername")
         if stream.is_closing:
-            self._transport.abort()  # closed before it was there
+            transport.abort()  # closed before it was there
             return
-        if self._observer is not None:
-            self._observer.protocol_opened(self)
+        if observer is not None and observer.observes_opening:
+            observer.protocol_opened(self)
         try:
             self._begin()
         except BaseException as error:
@@ -230,13 +237,14 @@ class StreamProtocol(TlsProtocol):
             except Exception as error:
                 self.handler_failed(error)
             else:
-                self._state_changed()
+                if self._has_watchers:
+                    self._state_changed()
                 if frames:
                     self._handle_last(frames)
-                if stream.failure is None:
-                    self._report_end()
-                else:
+                if stream.failure is not None:
                     self._framing_failed()
+                elif not self._end_reported:
+                    self._report_end()
             if both_ended:
                 self._close(DisconnectReason.LOCAL_CLOSE)
         # True keeps the transport open. asyncio's TLS cannot be half-closed, and asyncio warns when asked to.
@@ -254,10 +262,12 @@ class StreamProtocol(TlsProtocol):
             self._closer = None
         self._out.clear()
         disconnect = self._stream.lost(exc if self._securing is None else self._handshake_error(exc))
-        self._state_changed()
+        if self._has_watchers:
+            self._state_changed()
         if self._socket is not None:
             self._close_socket()
-        self._stream.log_end()
+        if disconnect.reason is not DisconnectReason.END_OF_FILE or logger.isEnabledFor(logging.DEBUG):
+            self._stream.log_end()
         try:
             self.connection_closed(disconnect)
         except BaseException as error:
@@ -288,7 +298,8 @@ class StreamProtocol(TlsProtocol):
         """Open the connection; an exception in it ends the connection."""
         self._stream.codec = self.codec
         self._stream.connected()
-        self._state_changed()
+        if self._has_watchers:
+            self._state_changed()
         if self.write_limit is not None:
             self._transport.set_write_buffer_limits(*self.write_limit)
         self.connection_opened()
@@ -302,7 +313,7 @@ class StreamProtocol(TlsProtocol):
         raise NotImplementedError
 
     def _state_changed(self) -> None:
-        """Wake tasks that wait for a change of the state; the callback form has none."""
+        """Wake tasks that wait for a change of the state, in a form that ``_has_watchers``."""
 
     # -- below: how the pieces above do it -----------------------------------------------------------------------
 
@@ -310,12 +321,11 @@ class StreamProtocol(TlsProtocol):
         await self.wait_closed()
 
     def _report_end(self) -> None:
-        if not self._end_reported:
-            self._end_reported = True
-            try:
-                self.end_received()
-            except BaseException as error:
-                self._raised(error)
+        self._end_reported = True
+        try:
+            self.end_received()
+        except BaseException as error:
+            self._raised(error)
 
     def _flush(self) -> None:
         """Write the frames that are to be written together."""
@@ -351,7 +361,8 @@ class StreamProtocol(TlsProtocol):
             self._flush()
         if not self._stream.close(reason, error):
             return
-        self._state_changed()
+        if self._has_watchers:
+            self._state_changed()
         if transport is not None and not transport.is_closing():
             transport.close()
             # With asyncio's TLS the peer has to send its close_notify too, for which it would wait 30 seconds.

@@ -16,6 +16,9 @@ __all__ = ["ConnectionObserver", "next_wake", "wake"]
 class ConnectionObserver(Protocol):
     """Gets the beginning and the end of a connection."""
 
+    #: Whether :meth:`protocol_opened` is to be called.
+    observes_opening: bool
+
     def protocol_opened(self, protocol: StreamProtocol) -> None:
         """Handle that a connection has been made."""
 

@@ -64,7 +64,7 @@ class FramedProtocol(StreamProtocol):
     _lost_early = False  # the connection was lost while frames remained
 
     def __init__(self, codec: Codec | None = None, *, write_limit: tuple[int, int] | None = None) -> None:
-        super().__init__()
+        StreamProtocol.__init__(self)
         if codec is not None or write_limit is not None:
             self.configure(codec, write_limit=write_limit)
 
@@ -132,7 +132,7 @@ class FramedProtocol(StreamProtocol):
     def eof_received(self) -> bool:
         """Handle the peer's end of file (called by the transport)."""
         if self._remaining is None:
-            return super().eof_received()
+            return StreamProtocol.eof_received(self)
         self._after_remaining.append(super().eof_received)
         return not self._asyncio_tls
 
@@ -148,7 +148,7 @@ class FramedProtocol(StreamProtocol):
         if self._remaining is not None:  # closed here: what was not delivered is dropped
             self._remaining = None
             self._after_remaining.clear()
-        super().connection_lost(exc)
+        StreamProtocol.connection_lost(self, exc)
 
     def resume_writing(self) -> None:
         """Go on (called by the transport)."""
@@ -198,7 +198,7 @@ class FramedProtocol(StreamProtocol):
         if self._lost_early and self._remaining is not None:  # a frame closed it before the loss is reported
             self._lost_early = False
             self._remaining.clear()
-        super()._close(reason, error)
+        StreamProtocol._close(self, reason, error)
 
     # -- a read of many frames -----------------------------------------------------------------------------------
 

@@ -25,6 +25,8 @@ class QueueingProtocol(StreamProtocol):
     garbage collector.
     """
 
+    _has_watchers = True
+
     read_paused: bool = False
     ended: bool = False  # nothing comes behind the frames in the queue
     broken: Disconnect | None = None

@@ -8,6 +8,7 @@ working for clients that have left cannot pile up.
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import os
 import socket
@@ -25,7 +26,7 @@ from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
 if TYPE_CHECKING:
     from proactor_echo.net.tcp.tls.serving import ServerTls
 
-__all__ = ["Handler", "ServedConnection", "ServerObserver"]
+__all__ = ["Handler", "ServedConnection", "ServerObserver", "Service", "Serving", "log_not_made", "protocol_of"]
 
 logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
@@ -91,6 +92,7 @@ class ServedConnection:
 
     #: Whether there is no connection because the client did not get through the TLS handshake.
     failed_handshake: bool = False
+    observes_opening: bool = True
 
     def __init__(self, observer: ServerObserver, service: Service, sock: socket.socket, address: Address) -> None:
         #: The connection as the server's user has it, and its protocol once it has been made.
@@ -196,15 +198,12 @@ class ServedConnection:
         if not ACCEPTED_INHERIT:
             service.options.apply_stream(self._socket)
         self.connection = made = service.factory()
-        protocol = made.protocol if isinstance(made, Connection) else made
+        protocol = protocol_of(made)
         protocol.attach(self, sock, self._address)
         return protocol
 
     def _not_made(self, error: BaseException) -> None:
-        if isinstance(error, OSError):
-            logger.info("%s: the connection ended while it was set up: %s", self._peer, classify(error).text)
-        else:
-            logger.error("%s: the connection could not be set up and is closed", self._peer, exc_info=error)
+        log_not_made(self._address, error)
 
     async def _handle(self, handler: Handler, conn: Connection) -> None:
         try:
@@ -262,6 +261,63 @@ class ServedConnection:
         elif protocol.disconnect is None:
             return
         self._observer.serving_ended(self)
+
+
+class Serving:
+    """What a server is serving: connections that have an object of their own for that, and ``protocols`` without."""
+
+    __slots__ = ("protocols", "served")
+
+    def __init__(self) -> None:
+        self.served: set[ServedConnection] = set()
+        self.protocols: set[StreamProtocol] = set()
+
+    def __len__(self) -> int:
+        return len(self.served) + len(self.protocols)
+
+    def connections(self) -> set[FramedProtocol | Connection]:
+        """Return the connections that are open, as the server's user has them."""
+        open_now = {each.connection for each in self.served if each.open and each.connection}
+        return open_now.union(
+            each for each in self.protocols if isinstance(each, FramedProtocol) and each.disconnect is None
+        )
+
+    def all_protocols(self) -> list[StreamProtocol]:
+        """Return the protocols of the connections that have been made."""
+        return [*(each.protocol for each in self.served if each.protocol is not None), *self.protocols]
+
+    def everything(self) -> list[Callable[[], bool]]:
+        """Return, for all that is served, a function that aborts it, if it has not ended: then it returns False."""
+        return [
+            *(functools.partial(self._abort, each) for each in self.served),
+            *(functools.partial(self._abort_protocol, each) for each in self.protocols),
+        ]
+
+    def _abort(self, served: ServedConnection) -> bool:
+        if served not in self.served:
+            return False
+        served.abort()
+        return True
+
+    def _abort_protocol(self, protocol: StreamProtocol) -> bool:
+        if protocol not in self.protocols:
+            return False
+        protocol.abort_for(DisconnectReason.DRAIN_DEADLINE)
+        return True
+
+
+def protocol_of(made: FramedProtocol | Connection) -> StreamProtocol:
+    """Return the protocol of what a server's factory has made."""
+    return made.protocol if isinstance(made, Connection) else made
+
+
+def log_not_made(address: Address, error: BaseException) -> None:
+    """Log why the connection with ``address`` could not be made."""
+    peer = format_address(address) if address else "connection"
+    if isinstance(error, OSError):
+        logger.info("%s: the connection ended while it was set up: %s", peer, classify(error).text)
+    else:
+        logger.error("%s: the connection could not be set up and is closed", peer, exc_info=error)
 
 
 def _cancelled_from_outside() -> bool:

@@ -27,7 +27,8 @@ from proactor_echo.net.tcp.accept import BaseAcceptPipeline, NativeAcceptPipelin
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.core import StreamProtocol
 from proactor_echo.net.tcp.protocol import FramedProtocol
-from proactor_echo.net.tcp.served import Handler, ServedConnection, Service
+from proactor_echo.net.tcp.served import Handler, ServedConnection, Service, Serving
+from proactor_echo.net.tcp.unhandled import UnhandledConnections, count_out
 from proactor_echo.sockets.addresses import Address, format_address, port_of
 from proactor_echo.sockets.binding import adopt_listeners, listen_tcp
 from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
@@ -182,7 +183,7 @@ class Server:
         self._served_class = ServedConnection if self._tls is None else self._tls.served_class
         self._drain = drain
         self._loop = asyncio.get_running_loop()
-        self._served: set[ServedConnection] = set()
+        self._serving = Serving()
         self._total = ServerStats()
         self._closing: asyncio.Task[DrainReport] | None = None
         self._deadline = 0.0
@@ -215,7 +216,7 @@ class Server:
     @property
     def connections(self) -> set[FramedProtocol | Connection]:
         """The connections being served now; a copy. With a handler they are :class:`Connection` objects."""
-        return {served.connection for served in self._served if served.open and served.connection}
+        return self._serving.connections()
 
     @property
     def stats(self) -> ServerStats:
@@ -245,7 +246,7 @@ class Server:
         """
         check_seconds("drain", drain, zero=True, optional=True)
         task = asyncio.current_task()
-        if any(served.runs(task) for served in self._served):
+        if any(served.runs(task) for served in self._serving.served):
             raise ProtocolStateError("a handler cannot wait for its own server to close; give close() its own task")
         now = self._loop.time()
         self._end_by(now + (self._drain if drain is None else drain))
@@ -274,9 +275,14 @@ class Server:
         self, listeners: Sequence[socket.socket], accepts: int, max_connections: int | None
     ) -> BaseAcceptPipeline:
         pipeline = StockAcceptPipeline if native(self._loop) is None else NativeAcceptPipeline
+        accepted, service = self._accepted, self._service
+        if service.handler is None and service.open_accepted is not None and service.tls is None:
+            accepted = UnhandledConnections(
+                service, self._serving.protocols, service.open_accepted, self._total, self._unhandled_ended
+            ).accepted
         return pipeline(
             listeners,
-            self._accepted,
+            accepted,
             accepts=accepts,
             max_connections=max_connections,
             failed=self._accept_failed,
@@ -288,7 +294,7 @@ class Server:
     def _accepted(self, sock: socket.socket, address: Address) -> None:
         self._total.accepted += 1
         served = self._served_class(self, self._service, sock, address)
-        self._served.add(served)
+        self._serving.served.add(served)
         try:
             served.start()
         except BaseException:  # the accept pipeline closes the socket, and frees the slot
@@ -304,11 +310,7 @@ class Server:
 
     def protocol_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Count a connection out."""
-        total, reason = self._total, disconnect.reason
-        protocol.add_stats_to(total)
-        total.disconnects[reason] += 1
-        if reason is DisconnectReason.HANDLER_FAILED:
-            total.failed += 1
+        count_out(self._total, protocol, disconnect)
 
     def serving_ended(self, served: ServedConnection) -> None:
         """Free its slot."""
@@ -321,9 +323,15 @@ class Server:
             self._acceptor.leave()
 
     def _forget(self, served: ServedConnection) -> None:
-        self._served.discard(served)
-        if self._closing is not None and not self._served:
+        self._serving.served.discard(served)
+        if self._closing is not None and not self._serving:
             self._empty.set()
+
+    def _unhandled_ended(self) -> None:
+        if self._closing is not None and not self._serving:
+            self._empty.set()
+        if self._limited:
+            self._acceptor.leave()
 
     # -- closing -------------------------------------------------------------------------------------------------
 
@@ -331,7 +339,7 @@ class Server:
         self._deadline = deadline if self._closing is None else min(self._deadline, deadline)
 
     async def _close(self, started: float) -> DrainReport:
-        before = len(self._served)
+        before = len(self._serving)
         if self._tls is not None:
             self._tls.end()
         try:
@@ -339,30 +347,29 @@ class Server:
             await self._let_finish()
             aborted = await self._abort_all()
         except BaseException:  # cancelled: there is no more time
-            for served in list(self._served):
-                served.abort()
+            for abort in self._serving.everything():
+                abort()
             raise
         await self._all_ended(CANCEL_GRACE)
-        if running := sum(not served.handled for served in self._served):
+        if running := sum(not served.handled for served in self._serving.served):
             logger.warning("%d handlers did not end when cancelled; the server closed without them", running)
         return DrainReport(before - aborted, aborted, self._loop.time() - started)
 
     async def _let_finish(self) -> None:
         """Until the deadline, end the connections without pending output where no data passed between two checks."""
-        passed_before: dict[ServedConnection, int] = {}  # bytes at the last check, of idle connections
-        while self._served and self._deadline > self._loop.time():
-            connections = list(self._served)
+        passed_before: dict[StreamProtocol, int] = {}  # bytes at the last check, of idle connections
+        while self._serving and self._deadline > self._loop.time():
+            connections = self._serving.all_protocols()
             for start in range(0, len(connections), PORTION):
-                for served in connections[start : start + PORTION]:
-                    protocol = served.protocol
-                    if protocol is None or protocol.disconnect is not None or not protocol.idle:
-                        passed_before.pop(served, None)
+                for protocol in connections[start : start + PORTION]:
+                    if protocol.disconnect is not None or not protocol.idle:
+                        passed_before.pop(protocol, None)
                         continue
                     stats = protocol.stats
                     passed = stats.bytes_in + stats.bytes_out
-                    if passed_before.get(served) == passed:
+                    if passed_before.get(protocol) == passed:
                         protocol.drain()
-                    passed_before[served] = passed
+                    passed_before[protocol] = passed
                 await asyncio.sleep(0)
                 if self._deadline <= self._loop.time():
                     return
@@ -371,19 +378,16 @@ class Server:
 
     async def _abort_all(self) -> int:
         """Abort the connections that have not ended, a portion in each iteration; return how many those were."""
-        connections = list(self._served)
+        everything = self._serving.everything()
         aborted = 0
-        for start in range(0, len(connections), PORTION):
-            for served in connections[start : start + PORTION]:
-                if served in self._served:  # it may have ended meanwhile
-                    served.abort()
-                    aborted += 1
+        for start in range(0, len(everything), PORTION):
+            aborted += sum([abort() for abort in everything[start : start + PORTION]])
             await asyncio.sleep(0)
         return aborted
 
     async def _all_ended(self, within: float) -> None:
         """Wait until no connection is served, for ``within`` seconds at most."""
-        if self._served:
+        if self._serving:
             self._empty.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(within):

@@ -57,7 +57,7 @@ class Chaos:
         assert stats.open == 0
         assert stats.accepted == stats.refused + sum(stats.disconnects.values())
         assert not server.connections
-        assert not server._served
+        assert not server._serving
 
     def break_the_loop(self, patch: pytest.MonkeyPatch) -> None:
         loop = asyncio.get_running_loop()

@@ -82,6 +82,8 @@ class _Opening:
         self._key = key
         self._object: library.SSLObject | None = None
 
+    observes_opening = True
+
     def protocol_opened(self, protocol: StreamProtocol) -> None:
         """Go on."""
         info = protocol.tls

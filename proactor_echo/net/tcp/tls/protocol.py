@@ -192,10 +192,9 @@ class TlsProtocol(ConfiguredProtocol):
 
     # -- for StreamProtocol --------------------------------------------------------------------------------------
 
-    def _note_tls(self, transport: asyncio.BaseTransport) -> None:
-        """See what the transport of a new connection does about TLS."""
-        if transport.get_extra_info("sslcontext") is not None:
-            self._asyncio_tls = tls_loop(asyncio.get_running_loop()) is None
+    def _note_tls(self) -> None:
+        """See whose TLS a new connection speaks."""
+        self._asyncio_tls = tls_loop(asyncio.get_running_loop()) is None
 
     def _truncated(self) -> bool:
         """Tell, at the end of asyncio's TLS, whether the peer has not sent the end of its own."""
