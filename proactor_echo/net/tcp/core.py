@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proactor_echo.arguments import check_seconds
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
@@ -26,10 +26,12 @@ from proactor_echo.net.tcp.timers import IdleTimer, StallTimer
 from proactor_echo.net.tcp.tls.protocol import TlsProtocol
 from proactor_echo.sockets.addresses import Address, format_address
 from proactor_echo.sockets.options import reset_on_close
-from proactor_echo.wire.connection import ConnectionStats
+from proactor_echo.wire.connection import LOCAL_CLOSE, ConnectionStats
 from proactor_echo.wire.lifecycle import ConnectionState
 
 __all__ = ["StreamProtocol"]
+
+END_OF_FILE: Final = DisconnectReason.END_OF_FILE
 
 
 class StreamProtocol(TlsProtocol):
@@ -59,7 +61,7 @@ class StreamProtocol(TlsProtocol):
 
     def end_received(self) -> None:
         """Handle the peer's end of file, after its last frame. By default the connection is closed."""
-        self._close(DisconnectReason.LOCAL_CLOSE)
+        self._close(LOCAL_CLOSE)
 
     def connection_closed(self, disconnect: Disconnect) -> None:
         """Handle the end of the connection, called exactly once; ``disconnect`` is the reason."""
@@ -231,7 +233,7 @@ class StreamProtocol(TlsProtocol):
         if stream.can_receive and self._asyncio_tls and self._truncated():
             self.abort_for(DisconnectReason.TRUNCATED)
         elif stream.can_receive:
-            both_ended = stream.state is ConnectionState.OUR_EOF
+            both_ended = not stream.can_send
             try:
                 frames = stream.feed_eof()
             except Exception as error:
@@ -246,7 +248,7 @@ class StreamProtocol(TlsProtocol):
                 elif not self._end_reported:
                     self._report_end()
             if both_ended:
-                self._close(DisconnectReason.LOCAL_CLOSE)
+                self._close(LOCAL_CLOSE)
         # True keeps the transport open. asyncio's TLS cannot be half-closed, and asyncio warns when asked to.
         return not self._asyncio_tls
 
@@ -266,7 +268,7 @@ class StreamProtocol(TlsProtocol):
             self._state_changed()
         if self._socket is not None:
             self._close_socket()
-        if disconnect.reason is not DisconnectReason.END_OF_FILE or logger.isEnabledFor(logging.DEBUG):
+        if disconnect.reason is not END_OF_FILE or logger.isEnabledFor(logging.DEBUG):
             self._stream.log_end()
         try:
             self.connection_closed(disconnect)

@@ -26,7 +26,7 @@ from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
 if TYPE_CHECKING:
     from proactor_echo.net.tcp.tls.serving import ServerTls
 
-__all__ = ["Handler", "ServedConnection", "ServerObserver", "Service", "Serving", "log_not_made", "protocol_of"]
+__all__ = ["Handler", "ServedConnection", "ServerObserver", "Service", "Serving", "log_not_made"]
 
 logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
@@ -198,7 +198,7 @@ class ServedConnection:
         if not ACCEPTED_INHERIT:
             service.options.apply_stream(self._socket)
         self.connection = made = service.factory()
-        protocol = protocol_of(made)
+        protocol = made.protocol if isinstance(made, Connection) else made
         protocol.attach(self, sock, self._address)
         return protocol
 
@@ -304,11 +304,6 @@ class Serving:
             return False
         protocol.abort_for(DisconnectReason.DRAIN_DEADLINE)
         return True
-
-
-def protocol_of(made: FramedProtocol | Connection) -> StreamProtocol:
-    """Return the protocol of what a server's factory has made."""
-    return made.protocol if isinstance(made, Connection) else made
 
 
 def log_not_made(address: Address, error: BaseException) -> None:

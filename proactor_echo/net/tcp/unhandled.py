@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
 
 from proactor_echo.errors import Disconnect, DisconnectReason
 from proactor_echo.net.stats import ServerStats
 from proactor_echo.net.tcp.core import StreamProtocol
-from proactor_echo.net.tcp.served import Service, log_not_made, protocol_of
+from proactor_echo.net.tcp.served import Service, log_not_made
 from proactor_echo.sockets.addresses import Address
 from proactor_echo.sockets.options import ACCEPTED_INHERIT
 
-__all__ = ["UnhandledConnections"]
+__all__ = ["UnhandledConnections", "count_out"]
+
+HANDLER_FAILED: Final = DisconnectReason.HANDLER_FAILED
 
 
 class UnhandledConnections:
@@ -51,7 +54,9 @@ class UnhandledConnections:
         try:
             if not ACCEPTED_INHERIT:
                 self._service.options.apply_stream(sock)
-            protocol = protocol_of(self._make())
+            protocol = self._make()
+            if TYPE_CHECKING:
+                assert isinstance(protocol, StreamProtocol)  # there is no handler, which would want a Connection
             protocol.attach(self, None, address)
             self.protocols.add(protocol)
             self._open(protocol, sock, address)
@@ -88,5 +93,5 @@ def count_out(total: ServerStats, protocol: StreamProtocol, disconnect: Disconne
     protocol.add_stats_to(total)
     reason = disconnect.reason
     total.disconnects[reason] += 1
-    if reason is DisconnectReason.HANDLER_FAILED:
+    if reason is HANDLER_FAILED:
         total.failed += 1
