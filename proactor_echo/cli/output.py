@@ -18,7 +18,7 @@ from typing import Any, Final, TextIO
 
 import click
 
-from proactor_echo.escaping import escape_traceback, escaped_lines
+from proactor_echo.escaping import escape_traceback, escaped, escaped_lines
 
 __all__ = [
     "READER_GONE",
@@ -96,7 +96,12 @@ class _StderrHandler(logging.Handler):
         self._write = write
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._write(self.format(record))
+        try:
+            line = self.format(record)
+        except Exception as error:  # of somebody's repr(), say: it is no reason to end what was being logged
+            where = f"{os.path.basename(record.pathname)}:{record.lineno}"
+            line = log_line(f"a record of {record.name} ({where}) cannot be shown: {error!r}", logging.ERROR)
+        self._write(line)
 
 
 class _LineFormatter(logging.Formatter):
@@ -109,8 +114,12 @@ class _LineFormatter(logging.Formatter):
         return super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
-        record.message = escaped_lines(record.message)
+        # Lines that the call itself has are kept; a value that it puts into its text begins none.
+        record.message = (escaped_lines if "\n" in str(record.msg) else escaped)(record.message)
         return super().formatMessage(record)
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 (logging's name)
+        return "  " + escaped_lines(super().formatStack(stack_info))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 (logging's name)
         """Return the local time with its offset from UTC, as in RFC 3339."""

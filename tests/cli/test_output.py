@@ -131,6 +131,36 @@ def test_no_line_of_the_log_can_be_forged(capsys: pytest.CaptureFixture[str]) ->
     assert [line for line in rest if not line.startswith("  ") or not line.isprintable()] == []
 
 
+#: An escape code, ends of lines, a bell, C1 controls, a right-to-left override, a lone surrogate.
+HOSTILE = "a\x1b[2J\nb\rc\x07\x9b\x85\u202e\u2028\udcff"
+
+
+def test_a_value_in_a_line_of_the_log_begins_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with logging_to_stderr(logging.WARNING):
+        for name in ("proactor_echo.net", "asyncio"):
+            logging.getLogger(name).warning("%s: it ended", HOSTILE, stack_info=True)
+    lines = capsys.readouterr().err.splitlines()
+    assert [line for line in lines if not line.isprintable()] == []
+    first = [line.partition(" warning: ")[2] for line in lines if not line.startswith("  ")]
+    assert first == [r"a\x1b[2J\nb\rc\x07\x9b\x85\u202e\u2028\udcff: it ended"] * 2
+
+
+def test_a_record_that_cannot_be_shown_is_one_line_and_harms_nobody(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("proactor_echo"), "propagate", False)  # pytest's own handler would raise
+
+    class Unshowable:
+        def __repr__(self) -> str:
+            raise ValueError(HOSTILE)
+
+    with logging_to_stderr(logging.WARNING):
+        logging.getLogger("proactor_echo.net").warning("%r failed", Unshowable())
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.isprintable()
+    assert re.search(r" error: a record of proactor_echo\.net \(test_output\.py:\d+\) cannot be shown: Value", line)
+
+
 def test_the_log_s_levels_come_back(capsys: pytest.CaptureFixture[str]) -> None:
     loggers = [logging.getLogger(name) for name in ("proactor_echo", "asyncio")]
     before = [(logger.level, list(logger.handlers)) for logger in loggers]
