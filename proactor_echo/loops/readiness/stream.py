@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 # Bytes asked for in a receive. The interpreter allocates so much, frees at once what was not needed, and holds nothing
 # between receives: so there is nothing to adapt. From 128 KiB on glibc maps and unmaps memory, which costs more than a
-# second receive.
-RECEIVE_SIZE: Final = 64 * 1024
+# second receive. 64 KiB in TLS come in four records, whose headers and tags are to fit too.
+RECEIVE_SIZE: Final = 64 * 1024 + 512
 
 
 class ReadinessStream(StreamTransport):
