@@ -1,7 +1,7 @@
 """What the command line writes: lines on standard output, the log on standard error.
 
-A reader that has gone away (``proactor-echo tcp | head
--1``) is survived silently; a character that the stream's encoding lacks (a pipe on Windows is often cp1252) is escaped.
+A reader that has gone away (``proactor-echo tcp | head -1``) is survived silently; a character that the stream's
+encoding lacks (a pipe on Windows is often cp1252) is escaped.
 Colour goes to terminals only, and to none while NO_COLOR is set (https://no-color.org) or TERM is ``dumb``.
 """
 

@@ -1,8 +1,10 @@
 """One accept of a stock loop, cancelled at every moment, loses no connection."""
 
+import ast
 import asyncio
 import socket
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,3 +59,20 @@ async def test_a_pending_accept_is_cancelled() -> None:
         with pytest.raises(asyncio.CancelledError):
             await taking
         assert not accept.cancel()
+
+
+def test_asyncio_still_calls_the_socket_of_an_accept_conn() -> None:
+    """Of an accept that fails on the stock proactor loop, the socket is found by this name of a local variable."""
+    source = Path(asyncio.__file__).with_name("windows_events.py")
+    if not source.exists():
+        pytest.skip("this Python comes without the sources of asyncio")
+    (proactor,) = (
+        node
+        for node in ast.parse(source.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.name == "IocpProactor"
+    )
+    (accept,) = (node for node in proactor.body if isinstance(node, ast.FunctionDef) and node.name == "accept")
+    assigned = {node.id for node in ast.walk(accept) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    (task,) = (node for node in ast.walk(accept) if isinstance(node, ast.AsyncFunctionDef))
+    assert "conn" in assigned, "look at _socket_in() in one_accept.py"
+    assert "conn" in {argument.arg for argument in task.args.args}, "look at _Guard in one_accept.py"
