@@ -11,7 +11,6 @@ from proactor_echo.loops import private
 from proactor_echo.loops.accept import ServerConnections, set_nodelay
 from proactor_echo.loops.stream_writing import contained
 from proactor_echo.loops.tls_loop import TlsLoop, TlsServerConnections, asyncio_settings, handshakes_of
-from proactor_echo.loops.tls_stream import make_tls_stream
 
 if TYPE_CHECKING:
     import socket
@@ -162,6 +161,8 @@ class BaseLoop(TlsLoop, metaclass=KeepsIterationEnd):
         if tls is None:
             transport = self._stream_class(self, sock, protocol, peer=peer)
         else:
+            from proactor_echo.loops.tls_stream import make_tls_stream
+
             transport = make_tls_stream(self, sock, protocol, tls, peer=peer)
         transport._context.run(transport._open)
         return transport

@@ -1,4 +1,7 @@
-"""TLS in the loop: asyncio's calls that take ``ssl=``, and two more without coroutines, for the layers above."""
+"""TLS in the loop: asyncio's calls that take ``ssl=``, and two more without coroutines, for the layers above.
+
+The transports are imported where they are used: a program without TLS need not wait for them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from proactor_echo.loops.accept import ServerConnections, set_nodelay
 from proactor_echo.loops.scheduling import SchedulingLoop
 from proactor_echo.loops.stream_writing import contained
 from proactor_echo.loops.tls_settings import HANDSHAKE_TIMEOUT, HANDSHAKES, Handshakes, TlsSettings
-from proactor_echo.loops.tls_stream import TlsStream, make_tls_stream, secure
 
 if TYPE_CHECKING:
     import socket
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from proactor_echo.loops.accept import Acceptor
     from proactor_echo.loops.stream import StreamTransport
+    from proactor_echo.loops.tls_stream import TlsStream
 
 
 class TlsLoop(SchedulingLoop):
@@ -57,6 +60,8 @@ class TlsLoop(SchedulingLoop):
             raise TypeError(f"begin_tls() needs a stream transport of this loop in clear text, not {transport!r}")
         if transport.is_closing():
             raise ConnectionResetError("cannot begin TLS: the connection is closing")
+        from proactor_echo.loops.tls_stream import secure
+
         return secure(transport, protocol, settings, early=early)
 
     async def start_tls(
@@ -87,6 +92,8 @@ class TlsLoop(SchedulingLoop):
         hasattr(protocol, "get_buffer")  # asyncio's own asks this first: a protocol may refuse then
         if transport.is_closing():
             raise ConnectionResetError("cannot begin TLS: the connection is closing")
+        from proactor_echo.loops.tls_stream import secure
+
         waiter = self.create_future()
         secure(transport, protocol, settings, waiter=waiter, early=_received_early(protocol) if server_side else b"")
         try:
@@ -98,6 +105,8 @@ class TlsLoop(SchedulingLoop):
         return secured
 
     def _is_plain(self, transport: Any) -> bool:
+        from proactor_echo.loops.tls_stream import TlsStream
+
         return isinstance(transport, self._stream_class) and not isinstance(transport, TlsStream)
 
     def _make_ssl_transport(
@@ -122,6 +131,8 @@ class TlsLoop(SchedulingLoop):
         peer = None
         with contained:
             peer = rawsock.getpeername()
+        from proactor_echo.loops.tls_stream import make_tls_stream
+
         transport = make_tls_stream(
             self, rawsock, protocol, settings, waiter=waiter, extra=extra, server=server, context=context, peer=peer
         )
@@ -143,6 +154,8 @@ class TlsServerConnections(ServerConnections):
         self, protocol: asyncio.BaseProtocol, conn: socket.socket, peer: Any, context: Context
     ) -> StreamTransport:
         """Make the connection's transport."""
+        from proactor_echo.loops.tls_stream import make_tls_stream
+
         return make_tls_stream(
             self._loop, conn, protocol, self._settings, server=self._server, context=context, peer=peer
         )

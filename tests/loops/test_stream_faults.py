@@ -368,7 +368,8 @@ def test_the_last_words_arrive_although_a_write_found_the_reset_first(ours: Benc
 
     calls, received, exc = ours.run(main())
     if buffered and sys.platform == "win32" and WINE_VERSION != 8:
-        assert received == b"last"  # a reset takes with it what no receive was waiting for
+        # A reset takes with it what no receive was waiting for, unless it comes later than the next receive.
+        assert received in (b"last", b"last words")
     else:
         assert received == b"last words"
     assert calls[0] == "made"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -20,6 +22,9 @@ from helpers.tls_peer import listen
 from proactor_echo.testing import certificates
 
 OPENSSL = shutil.which("openssl")
+#: An address of this process alone, where it may be had: s_server must be told a free port, and another process could
+#: have it by then.
+HOST = f"127.1.{os.getpid() >> 8 & 255}.{os.getpid() % 254 + 1}" if sys.platform == "linux" else "127.0.0.1"
 
 pytestmark = pytest.mark.skipif(OPENSSL is None, reason="there is no openssl command")
 
@@ -139,11 +144,11 @@ def test_a_server_of_openssl_sends_and_gets_everything(ours: Bench, version: str
 
 def server_on(port: int, *more: str) -> tuple[str, ...]:
     certificate, key, _ = map(str, certificates.LOCALHOST)
-    return ("s_server", "-accept", f"127.0.0.1:{port}", "-cert", certificate, "-key", key, *more)
+    return ("s_server", "-accept", f"{HOST}:{port}", "-cert", certificate, "-key", key, *more)
 
 
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
+    with socket.create_server((HOST, 0)) as sock:
         port: int = sock.getsockname()[1]
     return port
 
@@ -153,7 +158,7 @@ async def connect(client: Recorder, port: int) -> Any:
     while True:
         with suppress(ConnectionRefusedError):
             transport, _ = await asyncio.get_running_loop().create_connection(
-                lambda: client, "127.0.0.1", port, ssl=client_context(), server_hostname="localhost"
+                lambda: client, HOST, port, ssl=client_context(), server_hostname="localhost"
             )
             return transport
         await asyncio.sleep(0.01)
