@@ -65,7 +65,7 @@ class TokenBucket:
     __slots__ = ("_full_at", "rate")
 
     def __init__(self, rate: Rate) -> None:
-        self.rate = rate
+        self.rate: Rate = rate
         self._full_at = FULL
 
     def take(self, now: float, tokens: float = 1.0) -> bool:
