@@ -236,7 +236,10 @@ class _DelimiterDecoder(Decoder):
             if not self._delivers:
                 raise truncated(b"")
         elif self.pending and self._delivers:
-            frames.append(PartialFrame(self.pending))
+            if len(self.pending) > self._limit:  # by what could have been the beginning of a delimiter
+                self._too_long(len(self.pending))
+            else:
+                frames.append(PartialFrame(self.pending))
             self.pending.clear()
         super().decode_end(frames)
 

@@ -146,3 +146,18 @@ def test_a_last_frame_without_delimiter_can_be_delivered_and_told_apart() -> Non
 def test_an_unknown_choice_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be '.*' or '.*', not 'guess'"):
         DelimiterCodec(b";", **{name: "guess"})  # type: ignore[arg-type]
+
+
+def test_a_partial_frame_is_too_long_by_what_began_as_a_delimiter() -> None:
+    """Before the end of file that byte may belong to the delimiter, and is not counted."""
+    decoder = LineCodec(max_frame_length=3, partial="deliver").decoder()
+    assert decoder.feed(b"abc\r") == []
+    with pytest.raises(FrameTooLong, match="a frame of 4 bytes is over the limit of 3"):
+        decoder.eof()
+
+
+def test_a_partial_frame_that_is_too_long_is_skipped_if_that_is_wanted() -> None:
+    decoder = LineCodec(max_frame_length=3, partial="deliver", on_too_long="skip").decoder()
+    decoder.feed(b"abc\r")
+    assert decoder.eof() == []
+    assert decoder.skipped == 1
