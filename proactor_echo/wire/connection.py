@@ -183,11 +183,7 @@ class FramedStream:
         """Set the state to CLOSED: the connection has ended, with ``error`` or without. Return the first cause."""
         self.state, self.can_receive, self.can_send = _LOST
         self.is_closing = True
-        if error is None and (self._reason is None or self._reason is LOCAL_CLOSE):
-            disconnect = _END_OF_FILE if self._peer_ended else _LOCAL_CLOSE
-        else:
-            disconnect = self._final_disconnect(error)
-        self.disconnect = disconnect
+        self.disconnect = disconnect = self._final_disconnect(error)
         return disconnect
 
     # -- 2. what the application wants ---------------------------------------------------------------------------
@@ -227,8 +223,7 @@ class FramedStream:
     def close(self, reason: DisconnectReason = LOCAL_CLOSE, error: BaseException | None = None) -> bool:
         """Close the connection. Return whether that is new: not when it was closing or closed before."""
         if self._reason is None:
-            self._reason = reason
-            self._text = "" if error is None else _described(reason, error)
+            self.set_reason(reason, error)
         if self.is_closing:
             return False
         self.is_closing = True
@@ -246,9 +241,9 @@ class FramedStream:
 
     def set_reason(self, reason: DisconnectReason, error: BaseException | None = None, *, forced: bool = False) -> None:
         """Set why the connection is going to end, unless that is set. ``forced``: pending output will be dropped."""
-        if self._reason is None or (forced and self._reason is DisconnectReason.LOCAL_CLOSE):
+        if self._reason is None or (forced and self._reason is LOCAL_CLOSE):
             self._reason = reason
-            self._text = "" if error is None else _described(reason, error)
+            self._text = "" if error is None else f"{reason}: {escaped(str(error))}"
 
     # -- 3. questions --------------------------------------------------------------------------------------------
 
@@ -317,7 +312,7 @@ class FramedStream:
     def _final_disconnect(self, error: BaseException | None) -> Disconnect:
         """Return why the connection ended: the first cause, else the error of the transport."""
         reason = self._reason
-        if reason is not None and reason is not DisconnectReason.LOCAL_CLOSE:
+        if reason is not None and reason is not LOCAL_CLOSE:
             return Disconnect(reason, None, self._text or str(reason))
         if error is not None:
             return classify(error)
@@ -325,10 +320,6 @@ class FramedStream:
 
     def _is_end_error(self, error: BaseException) -> bool:
         return isinstance(error, ProactorEchoError) and error.ending is self
-
-
-def _described(reason: DisconnectReason, error: BaseException) -> str:
-    return f"{reason}: {escaped(str(error))}"
 
 
 def _after(event: Event) -> dict[ConnectionState, tuple[ConnectionState, bool, bool]]:

@@ -73,7 +73,7 @@ class ReadinessStream(StreamTransport):
         """
         self._receiving = True
         poller = self._loop._selector
-        if self._interest or poller is None:
+        if self._interest:
             self._watch(self._interest | poller.READ)
         else:  # the first time, as in every connection
             poller.watch(self._fd, poller.READ, self._readable_into if self._buffered else self._readable)
@@ -102,9 +102,7 @@ class ReadinessStream(StreamTransport):
     def _cancel_pending(self) -> bool:
         self._receiving = False
         if self._interest:
-            self._interest = 0
-            if self._loop._selector is not None:  # the loop is not closed
-                self._loop._selector.forget(self._fd)
+            self._watch(0)
         return True
 
     def _readable(self, _mask: int) -> None:

@@ -25,7 +25,7 @@ HANDLER_FAILED: Final = DisconnectReason.HANDLER_FAILED
 class UnhandledConnections:
     """Open what is accepted, as ``service`` says, keep it in ``protocols`` until it ends, and count it in ``total``.
 
-    ``ended`` is called then, when there is no handler that the connection's slot still waits for.
+    ``ended`` is called then: the connection's slot is free.
     """
 
     __slots__ = ("_ended", "_make", "_open", "_service", "_total", "observes_opening", "protocols")
@@ -36,7 +36,7 @@ class UnhandledConnections:
         protocols: set[StreamProtocol],
         open_accepted: Callable[[StreamProtocol, socket.socket, Address], object],
         total: ServerStats,
-        ended: Callable[[], None] | None,
+        ended: Callable[[], None],
     ) -> None:
         #: Those that are open, or being opened.
         self.protocols: set[StreamProtocol] = protocols
@@ -68,8 +68,7 @@ class UnhandledConnections:
             log_not_made(address, error)
             sock.close()
             self._total.refused += 1
-            if self._ended is not None:
-                self._ended()
+            self._ended()
 
     def protocol_opened(self, protocol: StreamProtocol) -> None:
         """Watch over its idle time."""
@@ -81,8 +80,7 @@ class UnhandledConnections:
         """Count a connection out."""
         count_out(self._total, protocol, disconnect)
         self.protocols.discard(protocol)
-        if self._ended is not None:
-            self._ended()
+        self._ended()
 
     def handshake_failed(self, error: BaseException) -> None:
         """Nothing: there was no handshake."""
