@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol, echo
     from proactor_echo.sockets.addresses import Address, format_address, parse_host_port
     from proactor_echo.sockets.options import KeepAlive, SocketOptions
+    from proactor_echo.sockets.tcp_info import TcpInfo, tcp_info
     from proactor_echo.wire import (
         Codec,
         Decoder,
@@ -94,6 +95,7 @@ __all__ = [
     "Server",
     "ServerStats",
     "SocketOptions",
+    "TcpInfo",
     "Tls",
     "TlsCertificate",
     "TlsError",
@@ -112,6 +114,7 @@ __all__ = [
     "run",
     "serve_tcp",
     "serve_udp",
+    "tcp_info",
 ]
 
 __version__ = "0.1.0"
@@ -137,6 +140,7 @@ _HOMES: Final = {
     "proactor_echo.net.stats": "ConnectionStats DatagramStats DrainReport ServerStats",
     "proactor_echo.net.udp": "UdpEndpoint UdpServer bind_udp connect_udp serve_udp",
     "proactor_echo.sockets.options": "KeepAlive SocketOptions",
+    "proactor_echo.sockets.tcp_info": "TcpInfo tcp_info",
     "proactor_echo.wire": (
         "Codec Decoder DelimiterCodec FixedCodec LengthCodec LineCodec NetstringCodec PartialFrame RawCodec VarintCodec"
     ),

@@ -26,6 +26,7 @@ NOT_CALLED = {
         "PartialFrame",
         "Server",
         "ServerStats",
+        "TcpInfo",
         "TlsCertificate",
         "TlsError",
         "TlsInfo",

@@ -14,11 +14,19 @@ from typing import Final, Protocol
 
 from proactor_echo.sockets.refusals import report_refusal
 
-__all__ = ["SIO_KEEPALIVE_VALS", "SIO_UDP_CONNRESET", "SIO_UDP_NETRESET", "HasFileno", "disable_udp_connreset"]
+__all__ = [
+    "SIO_KEEPALIVE_VALS",
+    "SIO_TCP_INFO",
+    "SIO_UDP_CONNRESET",
+    "SIO_UDP_NETRESET",
+    "HasFileno",
+    "disable_udp_connreset",
+]
 
 SIO_KEEPALIVE_VALS: Final = 0x98000004
 SIO_UDP_CONNRESET: Final = 0x9800000C
 SIO_UDP_NETRESET: Final = 0x9800000F
+SIO_TCP_INFO: Final = 0xD8000027  # _WSAIORW(IOC_VENDOR, 39)
 
 
 class HasFileno(Protocol):
@@ -78,7 +86,15 @@ if sys.platform == "win32":
         Lifetime: the call is synchronous, since it passes no OVERLAPPED, so the argument is only used until it
         returns.
         """
+        query(sock, code, argument, 0)
+
+    def query(sock: HasFileno, code: int, argument: bytes, size: int) -> bytes:
+        """Call one control of a socket and return its answer, at most ``size`` bytes; else as :func:`ioctl`."""
         returned = wintypes.DWORD()
-        failed = _WSAIoctl(sock.fileno(), code, argument, len(argument), None, 0, ctypes.byref(returned), None, None)
+        answer = ctypes.create_string_buffer(size) if size else None
+        failed = _WSAIoctl(
+            sock.fileno(), code, argument, len(argument), answer, size, ctypes.byref(returned), None, None
+        )
         if failed:
             raise ctypes.WinError(_WSAGetLastError())
+        return b"" if answer is None else answer.raw[: returned.value]

@@ -240,6 +240,7 @@ def of_values() -> Iterator[Case]:
     yield pe.run, {"main": of_nothing}, TypeError, "main must be a coroutine, not of_nothing(): write of_nothing(), a"
     yield pe.run, {"main": 5}, TypeError, "main must be a coroutine, not 5"
     yield pe.parse_host_port, {"text": 5}, TypeError, "an address must be text, not 5"
+    yield pe.tcp_info, {"connection": 5}, TypeError, "takes a connection, a transport or a socket, not int"
     yield pe.classify, {"exc": "reset"}, TypeError, "exc must be a BaseException or None, not 'reset'"
 
 
