@@ -29,11 +29,15 @@ if TYPE_CHECKING:
         classify,
     )
     from proactor_echo.loops import EventLoop, new_event_loop, run
+    from proactor_echo.net.rates import Rate
     from proactor_echo.net.stats import ConnectionStats, DatagramStats, DrainReport, ServerStats
+    from proactor_echo.net.tcp.admission import RefusalReason
     from proactor_echo.net.tcp.client import connect_tcp
     from proactor_echo.net.tcp.connection import Connection
+    from proactor_echo.net.tcp.limits import Limits, Penalties
     from proactor_echo.net.tcp.protocol import FramedProtocol
-    from proactor_echo.net.tcp.server import Server, serve_tcp
+    from proactor_echo.net.tcp.serve import serve_tcp
+    from proactor_echo.net.tcp.server import Server
     from proactor_echo.net.tcp.tls.description import Tls
     from proactor_echo.net.tcp.tls.files import TlsCertificate
     from proactor_echo.net.tcp.tls.info import TlsInfo
@@ -86,12 +90,16 @@ __all__ = [
     "FramingError",
     "KeepAlive",
     "LengthCodec",
+    "Limits",
     "LineCodec",
     "NetstringCodec",
     "PartialFrame",
+    "Penalties",
     "ProactorEchoError",
     "ProtocolStateError",
+    "Rate",
     "RawCodec",
+    "RefusalReason",
     "Server",
     "ServerStats",
     "SocketOptions",
@@ -133,7 +141,11 @@ _HOMES: Final = {
     "proactor_echo.net.tcp.connection": "Connection",
     "proactor_echo.net.udp.handler": "DatagramHandler",
     "proactor_echo.net.tcp.protocol": "FramedProtocol",
-    "proactor_echo.net.tcp.server": "Server serve_tcp",
+    "proactor_echo.net.tcp.admission": "RefusalReason",
+    "proactor_echo.net.tcp.limits": "Limits Penalties",
+    "proactor_echo.net.tcp.serve": "serve_tcp",
+    "proactor_echo.net.tcp.server": "Server",
+    "proactor_echo.net.rates": "Rate",
     "proactor_echo.net.tcp.tls.description": "Tls",
     "proactor_echo.net.tcp.tls.files": "TlsCertificate",
     "proactor_echo.net.tcp.tls.info": "TlsInfo",

@@ -24,6 +24,7 @@ NOT_CALLED = {
     *(
         "Address",
         "PartialFrame",
+        "RefusalReason",
         "Server",
         "ServerStats",
         "TcpInfo",

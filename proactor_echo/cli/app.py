@@ -18,20 +18,25 @@ from proactor_echo.cli.commands import CommandGroup, ServerCommand
 from proactor_echo.cli.demo import run_demo
 from proactor_echo.cli.framing import FRAMINGS, LONGEST_FRAME, make_codec
 from proactor_echo.cli.hexdump import DumpingEchoDatagramProtocol, DumpingEchoProtocol
-from proactor_echo.cli.options import address_options, loop_option, output_options, tls_options
+from proactor_echo.cli.limits import LimitOptions, make_limits
+from proactor_echo.cli.options import address_options, limit_options, loop_option, output_options, tls_options
 from proactor_echo.cli.output import logging_to_stderr, print_line
 from proactor_echo.cli.serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
 from proactor_echo.cli.stop_signals import StopSignals
 from proactor_echo.cli.tls import TlsOptions, check_tls_options, make_tls, reload_certificates
-from proactor_echo.cli.types import ByteSize, KeepAliveTimes, LimitOrOff, Seconds
+from proactor_echo.cli.types import ByteSize, KeepAliveTimes, Seconds
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM
-from proactor_echo.net.tcp.server import serve_tcp
+from proactor_echo.net.tcp.serve import serve_tcp
 from proactor_echo.net.udp import serve_udp
 from proactor_echo.net.udp.handler import Oversize
 from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol
 from proactor_echo.sockets.options import KeepAlive, SocketOptions
 
 __all__ = ["main"]
+
+
+class TcpOptions(TlsOptions, LimitOptions):
+    """The options of ``proactor-echo tcp`` that come in groups."""
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -83,14 +88,7 @@ def main() -> None:
     show_default=True,
     help="How many AcceptEx calls wait at once for each address (Windows only).",
 )
-@click.option(
-    "--max-connections",
-    metavar="N|off",
-    type=LimitOrOff(),
-    default=10_000,
-    show_default=True,
-    help="Connections served at once; more of them wait.",
-)
+@limit_options
 @click.option(
     "--idle-timeout",
     metavar="SECONDS|off",
@@ -128,7 +126,6 @@ def tcp(
     max_frame_length: int | None,
     backlog: int,
     accepts: int,
-    max_connections: int | None,
     idle_timeout: float | None,
     keepalive: KeepAlive | None,
     no_nodelay: bool,
@@ -138,7 +135,7 @@ def tcp(
     stats: bool,
     verbose: bool,
     quiet: bool,
-    **tls_given: Unpack[TlsOptions],
+    **given: Unpack[TcpOptions],
 ) -> None:
     """Echo over TCP, byte for byte or frame for frame.
 
@@ -153,7 +150,8 @@ def tcp(
       proactor-echo tcp -p 0 --keepalive 30,5,4 --idle-timeout 300 --stats
       proactor-echo tcp --tls-cert fullchain.pem --tls-key privkey.pem
     """  # noqa: D301
-    speaks_tls = check_tls_options(tls_given)
+    speaks_tls = check_tls_options(given)
+    limits = make_limits(given)
     try:
         codec = make_codec(framing, max_frame_length)
     except ValueError as error:
@@ -164,7 +162,7 @@ def tcp(
         nodelay=not no_nodelay, keepalive=keepalive, exclusive=not no_exclusive, ipv6_only=ipv6_only
     )
     with _serving(verbose, quiet) as output:
-        tls = make_tls(tls_given) if speaks_tls else None
+        tls = make_tls(given) if speaks_tls else None
         starting = serve_tcp(
             protocol_factory=(lambda: DumpingEchoProtocol(output.err_line)) if hex_dump else EchoProtocol,
             host=_hosts(hosts, ipv6_only),
@@ -174,7 +172,7 @@ def tcp(
             options=options,
             backlog=backlog,
             accepts=accepts,
-            max_connections=max_connections,
+            limits=limits,
             idle_timeout=idle_timeout,
         )
         hung_up = None if tls is None else functools.partial(reload_certificates, tls)

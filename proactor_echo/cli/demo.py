@@ -19,7 +19,8 @@ from proactor_echo.cli.output import styled
 from proactor_echo.errors import ProactorEchoError
 from proactor_echo.net.tcp.client import connect_tcp
 from proactor_echo.net.tcp.connection import Connection
-from proactor_echo.net.tcp.server import Server, serve_tcp
+from proactor_echo.net.tcp.serve import serve_tcp
+from proactor_echo.net.tcp.server import Server
 from proactor_echo.net.udp import UdpServer, connect_udp, serve_udp
 from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol
 from proactor_echo.sockets.addresses import format_address

@@ -8,8 +8,9 @@ from typing import Any, Final, TypeVar
 import click
 
 from proactor_echo.cli.commands import HostName
+from proactor_echo.cli.types import ByteSize, LimitOrOff, NetworkText, RateOrOff
 
-__all__ = ["address_options", "loop_option", "output_options", "tls_options"]
+__all__ = ["address_options", "limit_options", "loop_option", "output_options", "tls_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -22,6 +23,11 @@ def address_options(command: Command) -> Command:
 def output_options(command: Command) -> Command:
     """Add the options that say what to print: ``hex_dump``, ``stats``, ``verbose``, ``quiet``."""
     return _add(command, _OUTPUT)
+
+
+def limit_options(command: Command) -> Command:
+    """Add the options that say who may connect: those of :class:`~proactor_echo.cli.limits.LimitOptions`."""
+    return _add(command, _LIMITS)
 
 
 def tls_options(command: Command) -> Command:
@@ -61,6 +67,64 @@ _ADDRESS: Final = (
     ),
     click.option("--ipv6-only", is_flag=True, help="Take IPv6 alone; the default host is then ::1."),
     click.option("--no-exclusive", is_flag=True, help="On Windows, let other programs bind the port too."),
+)
+
+_LIMITS: Final = (
+    click.option(
+        "--max-connections",
+        metavar="N|off",
+        type=LimitOrOff(),
+        default=10_000,
+        show_default=True,
+        help="Connections served at once; more of them wait.",
+    ),
+    click.option(
+        "--max-connections-per-source",
+        metavar="N|off",
+        type=LimitOrOff(),
+        default=1_000,
+        show_default=True,
+        help="Connections at once from one IPv4 address or IPv6 /64, and 4 times as many from an IPv6 /48; "
+        "more are refused.",
+    ),
+    click.option(
+        "--accept-rate",
+        metavar="N[/BURST]|off",
+        type=RateOrOff(),
+        default="off",
+        show_default=True,
+        help="Connections accepted in a second; more of them wait.",
+    ),
+    click.option(
+        "--accept-rate-per-source",
+        metavar="N[/BURST]|off",
+        type=RateOrOff(),
+        default="off",
+        show_default=True,
+        help="Connections in a second from one source; more are refused.",
+    ),
+    click.option(
+        "--allow",
+        metavar="CIDR",
+        type=NetworkText(),
+        multiple=True,
+        help="Serve this network, and no other that is not allowed; repeat it for several.",
+    ),
+    click.option(
+        "--deny",
+        metavar="CIDR",
+        type=NetworkText(),
+        multiple=True,
+        help="Refuse this network; the longest prefix wins. Repeat it for several.",
+    ),
+    click.option(
+        "--max-buffered",
+        metavar="SIZE|off",
+        type=ByteSize(1, 1 << 40, can_be_off=True),
+        default="512m",
+        show_default=True,
+        help="Memory for unfinished frames and unsent output; above it, those that hold the most are ended.",
+    ),
 )
 
 _LOOP: Final = (

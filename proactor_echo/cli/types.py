@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from proactor_echo.net.rates import Rate
 from proactor_echo.sockets.options import KeepAlive
 
-__all__ = ["ByteSize", "KeepAliveTimes", "LimitOrOff", "ParamType", "Seconds", "format_size"]
+__all__ = [
+    "ByteSize",
+    "KeepAliveTimes",
+    "LimitOrOff",
+    "NetworkText",
+    "ParamType",
+    "RateOrOff",
+    "Seconds",
+    "format_size",
+]
 
 if TYPE_CHECKING:
     from click import ParamType
@@ -30,19 +40,25 @@ _FACTORS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600}
 
 
-class ByteSize(ParamType[int]):
-    """A number of bytes: ``512``, ``64k``, ``1m``, ``2g`` (of 1024), from ``low`` to ``high`` bytes."""
+class ByteSize(ParamType[int | None]):
+    """A number of bytes: ``512``, ``64k``, ``1m``, ``2g`` (of 1024), from ``low`` to ``high`` bytes.
+
+    With ``can_be_off``, ``off`` is None.
+    """
 
     name = "size"
 
-    def __init__(self, low: int, high: int) -> None:
+    def __init__(self, low: int, high: int, *, can_be_off: bool = False) -> None:
         self.low = low
         self.high = high
+        self.can_be_off = can_be_off
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
         """Return the bytes, or fail with a usage error."""
         if isinstance(value, int):
             return value
+        if self.can_be_off and value == OFF:
+            return None
         found = re.fullmatch(r"([0-9]+)([kmg]?)", value.strip().lower())
         if found is None:
             self.fail(f"{value!r} is not a size: write bytes, or k, m or g after the number, as in 64k.", param, ctx)
@@ -108,6 +124,43 @@ class LimitOrOff(ParamType[int | None]):
         if not re.fullmatch(r"[0-9]+", value) or not int(value):
             self.fail(f"{value!r} is not a whole number of 1 or more, or off.", param, ctx)
         return int(value)
+
+
+class RateOrOff(ParamType[Rate | None]):
+    """Events a second as a :class:`Rate`: ``100``, ``0.5``, with a burst ``100/500``; or ``off``, which is None."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Rate | None:
+        """Return the rate, or fail with a usage error."""
+        if isinstance(value, Rate):
+            return value
+        if value == OFF:
+            return None
+        try:
+            per_second, slash, burst = value.partition("/")
+            numbers = float(per_second), float(burst) if slash else None
+        except ValueError:
+            self.fail(f"{value!r} is not a number a second, as in 100, or with a burst 100/500; or off.", param, ctx)
+        try:
+            return Rate(*numbers)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
+
+class NetworkText(ParamType[str]):
+    """A network, ``192.0.2.0/24``, or one address."""
+
+    name = "network"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return it as it was written, or fail with a usage error."""
+        from proactor_echo.net.networks import networks  # ipaddress takes a while to load
+
+        try:
+            return str(networks("the network", [value])[0])
+        except ValueError as error:
+            self.fail(f"{str(error).partition(': ')[2]}.", param, ctx)
 
 
 class KeepAliveTimes(ParamType[KeepAlive | None]):

@@ -57,6 +57,8 @@ class DisconnectReason(enum.StrEnum):
     TRUNCATED = "truncated"
     #: Nothing moved for as long as the server's idle timeout allows.
     IDLE_TIMEOUT = "idle timeout"
+    #: The server's connections held too many bytes, and this one most of them (``Limits.max_buffered``).
+    BUFFER_LIMIT = "buffer limit"
     #: The server closed, and the connection did not finish within the time given to it.
     DRAIN_DEADLINE = "drain deadline"
     #: The application closed the connection, or used it after that.

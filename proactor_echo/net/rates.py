@@ -76,6 +76,10 @@ class TokenBucket:
         self._full_at = after
         return True
 
+    def charge(self, now: float, tokens: float = 1.0) -> None:
+        """Take so many tokens, there or not: those that were missing are waited for by whoever comes next."""
+        self._full_at = max(now, self._full_at) + tokens / self.rate.per_second
+
     def wait(self, now: float, tokens: float = 1.0) -> float:
         """Return the seconds until so many tokens are there."""
         return self.rate.wait(self._full_at, now, tokens)

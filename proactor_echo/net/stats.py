@@ -11,6 +11,7 @@ from collections import Counter
 from typing import Any
 
 from proactor_echo.errors import DisconnectReason
+from proactor_echo.net.tcp.admission import RefusalReason
 from proactor_echo.wire.connection import ConnectionStats
 
 __all__ = ["ConnectionStats", "DatagramStats", "DrainReport", "ServerStats"]
@@ -22,7 +23,9 @@ class ServerStats(ConnectionStats):
 
     :ivar accepted: connections taken from the listeners.
     :ivar open: connections being served now.
-    :ivar refused: connections accepted but never served: the server was closing, or setting them up failed.
+    :ivar refused: connections accepted but never served: the server was closing, setting them up failed, or a limit of
+        their source was reached.
+    :ivar refusals: those refused by a limit, by :class:`~proactor_echo.RefusalReason`.
     :ivar failed: connections ended by an exception in the handler or protocol.
     :ivar accept_errors: times that accepting itself failed (and went on).
     :ivar disconnects: ended connections by :class:`~proactor_echo.DisconnectReason`; TLS handshakes that failed too.
@@ -43,6 +46,7 @@ class ServerStats(ConnectionStats):
     refused: int = 0
     failed: int = 0
     accept_errors: int = 0
+    refusals: Counter[RefusalReason] = dataclasses.field(default_factory=Counter)
     disconnects: Counter[DisconnectReason] = dataclasses.field(default_factory=Counter)
     handshaking: int = 0
     handshakes: int = 0
@@ -54,6 +58,7 @@ class ServerStats(ConnectionStats):
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers and strings, ready for JSON."""
         row = ConnectionStats.as_dict(self)
+        row["refusals"] = {str(reason): count for reason, count in sorted(self.refusals.items())}
         row["disconnects"] = {str(reason): count for reason, count in sorted(self.disconnects.items())}
         return row
 

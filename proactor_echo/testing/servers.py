@@ -12,8 +12,9 @@ from proactor_echo.arguments import check_factory, check_handler, check_made
 from proactor_echo.net.stats import DatagramStats, ServerStats
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.protocol import FramedProtocol
+from proactor_echo.net.tcp.serve import serve_tcp
 from proactor_echo.net.tcp.served import Handler
-from proactor_echo.net.tcp.server import Server, serve_tcp
+from proactor_echo.net.tcp.server import Server
 from proactor_echo.net.tcp.tls.description import Tls
 from proactor_echo.net.udp import UdpServer, serve_udp
 from proactor_echo.net.udp.handler import DatagramHandler

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from helpers.command_line import CommandLine
 from helpers.peers import RawClient, connected, settled
+from helpers.sources import Clients
 
 import proactor_echo as pe
 
@@ -94,3 +95,53 @@ def test_without_a_maximum_nobody_waits(cli: CommandLine, loop: str) -> None:
             assert server.stats.open == 30
 
     serve(cli, loop, client, "--max-connections", "off")
+
+
+def test_a_source_with_more_than_its_connections_is_refused(cli: CommandLine, loop: str) -> None:
+    async def client(server: pe.Server) -> None:
+        async with Clients(server) as to:
+            await to.served()
+            await to.refused()
+
+    serve(cli, loop, client, "--max-connections-per-source", "1")
+
+
+def test_a_source_that_connects_too_often_is_refused(cli: CommandLine, loop: str) -> None:
+    async def client(server: pe.Server) -> None:
+        async with Clients(server) as to:
+            await to.served()
+            await to.served()
+            await to.refused()
+
+    serve(cli, loop, client, "--accept-rate-per-source", "0.01/2")
+
+
+@pytest.mark.parametrize("arguments", [["--deny", "127.0.0.0/8"], ["--allow", "192.0.2.0/24", "--allow", "::1"]])
+def test_a_network_that_may_not_connect_is_refused(cli: CommandLine, loop: str, arguments: list[str]) -> None:
+    async def client(server: pe.Server) -> None:
+        async with Clients(server) as to:
+            await to.refused()
+
+    serve(cli, loop, client, *arguments)
+
+
+def test_connections_above_the_rate_wait(cli: CommandLine, loop: str) -> None:
+    async def client(server: pe.Server) -> None:
+        async with Clients(server) as to:
+            await to.served()
+            await to.connect()
+            await settled(lambda: server.stats)
+            assert (server.stats.open, server.stats.refused) == (1, 0)
+
+    serve(cli, loop, client, "--accept-rate", "0.001/1")
+
+
+def test_those_that_hold_too_much_memory_are_ended(cli: CommandLine, loop: str) -> None:
+    async def client(server: pe.Server) -> None:
+        async with Clients(server) as to:
+            client = await to.connect()
+            await client.send(b"100000:" + bytes(9999))
+            assert await client.receive_all() == b""
+        assert server.stats.disconnects == {pe.DisconnectReason.BUFFER_LIMIT: 1}
+
+    serve(cli, loop, client, "--max-buffered", "5k", "--framing", "netstring")

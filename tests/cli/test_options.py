@@ -22,7 +22,10 @@ def test_the_defaults_of_tcp_are_the_documented_ones(cli: CommandLine) -> None:
     assert cli.asked["options"] == pe.SocketOptions(keepalive=pe.KeepAlive(60, 5, 10))
     assert isinstance(cli.asked["codec"], pe.RawCodec)
     assert (cli.asked["backlog"], cli.asked["accepts"]) == (1024, 32)
-    assert (cli.asked["max_connections"], cli.asked["idle_timeout"]) == (10_000, None)
+    assert cli.asked["idle_timeout"] is None
+    assert cli.asked["limits"] == pe.Limits(
+        connections=10_000, connections_per_source=1_000, connections_per_network=4_000, max_buffered=512 << 20
+    )
 
 
 def test_the_default_port_is_9000() -> None:
@@ -36,6 +39,11 @@ def test_the_default_port_is_9000() -> None:
     [
         (["--backlog", "7"], "backlog", 7),  # which only the system knows
         (["--accepts", "3"], "accepts", 3),
+        (  # there is one IPv6 address here
+            ["--max-connections-per-source", "off", "--max-buffered", "off", "--accept-rate", "9/20"],
+            "limits",
+            pe.Limits(connections=10_000, accept_rate=pe.Rate(9, 20), max_buffered=None),
+        ),
         (["--no-exclusive"], "options", pe.SocketOptions(exclusive=False)),  # Windows'
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -3,8 +3,16 @@
 import click
 import pytest
 
-from proactor_echo import KeepAlive
-from proactor_echo.cli.types import ByteSize, KeepAliveTimes, LimitOrOff, Seconds, format_size
+from proactor_echo import KeepAlive, Rate
+from proactor_echo.cli.types import (
+    ByteSize,
+    KeepAliveTimes,
+    LimitOrOff,
+    NetworkText,
+    RateOrOff,
+    Seconds,
+    format_size,
+)
 
 
 @pytest.mark.parametrize(
@@ -93,3 +101,45 @@ def test_what_is_no_keepalive_is_refused_with_an_example(text: str) -> None:
 def test_keepalive_that_no_system_takes_is_refused_with_the_reason() -> None:
     with pytest.raises(click.BadParameter, match="keepalive idle must be more than 0 and at most 32767 seconds"):
         KeepAliveTimes().convert("0,5,10", None, None)
+
+
+def test_a_size_that_can_be_off_is_none_then() -> None:
+    assert ByteSize(1, 2048, can_be_off=True).convert("off", None, None) is None
+    assert ByteSize(1, 2048, can_be_off=True).convert("1k", None, None) == 1024
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("100", Rate(100)), ("0.5", Rate(0.5)), ("100/500", Rate(100, 500)), ("off", None)]
+)
+def test_a_rate_is_events_a_second_and_perhaps_a_burst(text: str, rate: Rate | None) -> None:
+    assert RateOrOff().convert(text, None, None) == rate
+
+
+@pytest.mark.parametrize("text", ["", "/", "5/", "fast", "5/x", "5 a second"])
+def test_what_is_no_rate_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="is not a number a second, as in 100, or with a burst 100/500;"):
+        RateOrOff().convert(text, None, None)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "5/0.5"])
+def test_a_rate_out_of_bounds_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"must be from .* not "):
+        RateOrOff().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "network"), [("192.0.2.0/24", "192.0.2.0/24"), ("192.0.2.7", "192.0.2.7/32"), ("2001:db8::/32",) * 2]
+)
+def test_a_network_is_one_address_or_many(text: str, network: str) -> None:
+    assert NetworkText().convert(text, None, None) == network
+
+
+@pytest.mark.parametrize("text", ["", "localhost", "192.0.2.0/33", "fe80::%eth0/64"])
+def test_what_is_no_network_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"is no network|has a zone"):
+        NetworkText().convert(text, None, None)
+
+
+def test_an_address_within_a_network_is_refused_with_the_network() -> None:
+    with pytest.raises(click.BadParameter, match=r'within a network: write "192\.0\.2\.0/24"'):
+        NetworkText().convert("192.0.2.9/24", None, None)

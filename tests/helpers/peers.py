@@ -40,12 +40,16 @@ class RawClient:
         self.sock = sock
 
     @classmethod
-    async def connect(cls, address: tuple[Any, ...], *, receive_buffer: int | None = None) -> Self:
+    async def connect(
+        cls, address: tuple[Any, ...], *, receive_buffer: int | None = None, source: str | None = None
+    ) -> Self:
         sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET)
         sock.setblocking(False)
         try:
             if receive_buffer is not None:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            if source is not None:
+                sock.bind((source, 0))
             await asyncio.get_running_loop().sock_connect(sock, address)
         except BaseException:
             sock.close()

@@ -171,6 +171,8 @@ def of_servers() -> Iterator[Case]:
     yield from of_a_count(tcp, "accepts", 1)
     yield from of_a_count(tcp, "read_limit", 1, "bytes")
     yield tcp, {"max_connections": 0}, ValueError, "max_connections must be at least 1, not 0"
+    yield tcp, {"limits": 5}, TypeError, "limits must be a Limits or None, not 5"
+    yield tcp, {"limits": pe.Limits(), "max_connections": 5}, TypeError, "max_connections is part of limits: write"
     yield (
         tcp,
         {"ssl": True},
@@ -237,11 +239,46 @@ def of_values() -> Iterator[Case]:
     )
     yield pe.SocketOptions, {"send_buffer": "64k"}, TypeError, "send_buffer must be a whole number of bytes or None"
     yield pe.SocketOptions, {"receive_buffer": 0}, ValueError, "receive_buffer must be from 1 to 2147483647 bytes"
+    yield pe.Rate, {"per_second": 0}, ValueError, "a rate's per_second must be from 1.15741e-05 to 1e+09, not 0"
+    yield pe.Rate, {"per_second": math.nan}, ValueError, "a rate's per_second must be from"
+    yield pe.Rate, {"per_second": 1, "burst": 0.5}, ValueError, "a rate's burst must be from 1 to 1e+09, not 0.5"
+    yield from of_limits_of_sources()
     yield pe.run, {"main": of_nothing}, TypeError, "main must be a coroutine, not of_nothing(): write of_nothing(), a"
     yield pe.run, {"main": 5}, TypeError, "main must be a coroutine, not 5"
     yield pe.parse_host_port, {"text": 5}, TypeError, "an address must be text, not 5"
     yield pe.tcp_info, {"connection": 5}, TypeError, "takes a connection, a transport or a socket, not int"
     yield pe.classify, {"exc": "reset"}, TypeError, "exc must be a BaseException or None, not 'reset'"
+
+
+def of_limits_of_sources() -> Iterator[Case]:
+    for name in ("connections", "connections_per_source", "connections_per_network"):
+        yield pe.Limits, {name: 0}, ValueError, f"{name} must be at least 1, not 0"
+        yield pe.Limits, {name: True}, TypeError, f"{name} must be a whole number or None, not True"
+    for name in ("accept_rate", "accept_rate_per_source"):
+        yield (
+            pe.Limits,
+            {name: True},
+            TypeError,
+            f"{name} must be a Rate, a number of events a second or None, not True",
+        )
+        yield pe.Limits, {name: math.inf}, ValueError, f"{name} must be from 1.15741e-05 to 1e+09, not inf"
+    yield pe.Limits, {"allow": "192.0.2.0/24"}, TypeError, 'allow must be a list of networks, as in ["192.0.2.0/24"]'
+    yield pe.Limits, {"deny": ["192.0.2.1/24"]}, ValueError, 'is an address within a network: write "192.0.2.0/24"'
+    yield pe.Limits, {"deny": ["10.0.0.0/8"], "allow": ["10.0.0.0/8"]}, ValueError, "10.0.0.0/8 is in both allow and"
+    yield pe.Limits, {"max_buffered": 0}, ValueError, "max_buffered must be from 1 to"
+    yield pe.Limits, {"penalties": True}, TypeError, "penalties must be a Penalties or None, not True"
+    yield pe.Limits, {"ipv4_prefix": 33}, ValueError, "ipv4_prefix must be from 1 to 32, not 33"
+    yield pe.Limits, {"ipv6_prefix": 0}, ValueError, "ipv6_prefix must be from 1 to 128, not 0"
+    yield (
+        pe.Limits,
+        {"connections_per_network": 9, "ipv6_prefix": 48},
+        ValueError,
+        "network_prefix must be shorter than ipv6_prefix (48), not 48",
+    )
+    yield pe.Penalties, {"framing": 0}, ValueError, "framing must be more than 0 seconds, or None for no limit, not 0"
+    yield pe.Penalties, {"threshold": math.nan}, ValueError, "threshold must be 0 seconds or more, not nan"
+    yield pe.Penalties, {"maximum": 5}, ValueError, "maximum must be above threshold (15), not 5"
+    yield pe.Penalties, {"exempt": ["localhost"]}, ValueError, "exempt: 'localhost' is no network: write one as in"
 
 
 def of_test_servers() -> Iterator[Case]:

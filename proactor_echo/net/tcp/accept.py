@@ -5,24 +5,35 @@ accepted: the slots of ``max_connections``. :class:`NativeAcceptPipeline` accept
 accepting built in: no tasks, only callbacks. On any other loop it is
 :class:`~proactor_echo.net.stock.accept.StockAcceptPipeline`.
 
-Throttling. While ``max_connections`` are served nothing new is accepted; clients wait in the listen backlog, are not
-dropped, and are taken when somebody leaves. A connection that arrives when the last slot has just gone, from an accept
-that was already outstanding, is held until there is one. (An accept does not take its slot before it has a connection:
-the last slot would then wait for a client of one listener while another listener has one.)
+Throttling. While as many connections are served as the limits allow, or as many were accepted a moment ago, nothing new
+is accepted; clients wait in the listen backlog, are not dropped, and are taken when there is a slot. A connection that
+arrives when the last slot has just gone, from an accept that was already outstanding, is held until there is one. (An
+accept does not take its slot before it has a connection: the last slot would then wait for a client of one listener
+while another listener has one.)
+
+Refusing. What one source has too much of is reset as soon as it is accepted, before it takes a slot or a token: so it
+holds up nobody else.
 """
 
 from __future__ import annotations
 
 import abc
 import asyncio
+import contextlib
 import logging
 import socket
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from proactor_echo.errors import DisconnectReason
 from proactor_echo.net.loop_api import AcceptPipeline, native
+from proactor_echo.net.rates import TokenBucket, as_rate
 from proactor_echo.net.tcp.accept_log import AcceptErrorLog
+from proactor_echo.net.tcp.admission import Admission, RefusalReason
+from proactor_echo.net.tcp.limits import Limits
+from proactor_echo.net.tcp.refusal_log import RefusalLog
 from proactor_echo.sockets.addresses import Address, format_address
+from proactor_echo.sockets.options import reset_on_close
 
 __all__ = ["BaseAcceptPipeline", "NativeAcceptPipeline"]
 
@@ -32,9 +43,10 @@ logger: logging.Logger = logging.getLogger("proactor_echo.net")
 class BaseAcceptPipeline(abc.ABC):
     """Accept from ``listeners`` and call ``connected(sock, address)`` for each connection.
 
-    At most ``max_connections`` are served at once: call :meth:`leave` when one of them has ended. ``failed`` is called
-    for each accept error, ``refused`` for each connection that arrived too late to be served. ``accepts`` bounds the
-    outstanding accepts of a listener, on a proactor loop.
+    ``limits`` says how many, and from where: call :meth:`leave` when one of them has ended, if it :attr:`limits`
+    anything. ``failed`` is called for each accept error, ``refused`` for each connection that is not served, with the
+    reason if it was refused, and None if it arrived when the server was closing. ``accepts`` bounds the outstanding
+    accepts of a listener, on a proactor loop.
     """
 
     def __init__(
@@ -43,20 +55,29 @@ class BaseAcceptPipeline(abc.ABC):
         connected: Callable[[socket.socket, Address], None],
         *,
         accepts: int = 32,
-        max_connections: int | None = None,
+        limits: Limits | None = None,
         failed: Callable[[BaseException], None] = lambda error: None,
-        refused: Callable[[], None] = lambda: None,
+        refused: Callable[[RefusalReason | None], None] = lambda reason: None,
     ) -> None:
         self._listeners = list(listeners)
         self._connected = connected
         self._failed = failed
         self._refused = refused
         self._accepts = accepts
-        self._max_connections = max_connections
-        self._slots = max_connections  # those that are free; None: there is no limit
-        self._waiting: deque[tuple[socket.socket, Address]] = deque()  # accepted when the last slot had just gone
+        self._loop = asyncio.get_running_loop()
+        limits = limits or Limits()
+        self._max_connections = limits.connections
+        self._slots = limits.connections  # those that are free; None: there is no limit
+        rate = as_rate("accept_rate", limits.accept_rate)
+        self._bucket = None if rate is None else TokenBucket(rate)
+        self._token_timer: asyncio.TimerHandle | None = None  # until the bucket has a token again
+        self._admission = Admission(limits) if limits.by_source else None
+        self._refusal_log = RefusalLog(self._loop)
+        self._waiting: deque[tuple[socket.socket, Address]] = deque()  # accepted when there was no slot any more
         self._closing = False
         self._held = False
+        #: Whether anything is limited. If not, what arrives is served, and nobody needs to :meth:`leave`.
+        self.limits: bool = not (self._slots is None and self._bucket is None and self._admission is None)
 
     @abc.abstractmethod
     def start(self) -> None:
@@ -70,18 +91,16 @@ class BaseAcceptPipeline(abc.ABC):
     def _resume(self) -> None:
         """Accept again: there is a slot."""
 
-    def leave(self) -> None:
-        """Free the slot of a connection that has ended."""
-        if self._slots is None:
-            return
-        self._slots += 1
-        if self._closing:
-            return
-        while self._waiting and self._slots:
-            if not self._serve(*self._waiting.popleft()):
-                self._slots += 1
-        if self._slots == 1 and not self._held:
-            self._resume()
+    def leave(self, address: object, reason: DisconnectReason | None = None) -> None:
+        """Free the slot of a connection that has ended, for ``reason`` if it has been a connection."""
+        if self._admission is not None:
+            self._admission.left(address, reason, self._loop.time())
+        if self._slots is not None:
+            self._slots += 1
+            if self._waiting and not self._closing:
+                self._serve_waiting()
+            if self._slots == 1:
+                self._resume_if_free()
 
     def hold(self) -> None:
         """Accept no more for now, although there are slots."""
@@ -91,15 +110,21 @@ class BaseAcceptPipeline(abc.ABC):
     def let_go(self) -> None:
         """Undo :meth:`hold`."""
         self._held = False
-        if self._slots != 0 and not self._closing:
-            self._resume()
+        self._resume_if_free()
 
     def stop(self) -> None:
         """Stop accepting at once; a connection that waits for a slot is refused."""
         self._closing = True
+        if self._token_timer is not None:
+            self._token_timer.cancel()
+            self._token_timer = None
         while self._waiting:
-            self._waiting.popleft()[0].close()
-            self._refused()
+            sock, address = self._waiting.popleft()
+            sock.close()
+            self._refused(None)
+            if self._admission is not None:
+                self._admission.left(address, None, self._loop.time())
+        self._refusal_log.close()
 
     @abc.abstractmethod
     async def close(self) -> None:
@@ -108,22 +133,63 @@ class BaseAcceptPipeline(abc.ABC):
     # -- what the two ways of accepting report -------------------------------------------------------------------
 
     def _arrived(self, sock: socket.socket, address: Address) -> None:
-        """Serve a connection, hold it until there is a slot, or refuse it because the server is closing."""
+        """Serve a connection, hold it until there is a slot, or refuse it."""
         if self._closing:
             sock.close()
-            self._refused()
-        elif self._slots == 0:
+            self._refused(None)
+        elif self._admission is not None and (reason := self._admission.admit(address, self._loop.time())):
+            self._refuse(sock, address, reason)
+        elif self._slots == 0 or self._token_timer is not None:
             self._waiting.append((sock, address))
             self._pause()  # a listener may have come back from a pause of its own
-        elif not self._serve(sock, address):
-            self.leave()
+        else:
+            self._take_slot()
+            if not self._serve(sock, address):
+                self.leave(address)
 
-    def _serve(self, sock: socket.socket, address: Address) -> bool:
-        """Take a slot and begin to serve; return whether that worked. If not, it is logged and the socket closed."""
+    def _refuse(self, sock: socket.socket, address: Address, reason: RefusalReason) -> None:
+        with contextlib.suppress(OSError):
+            reset_on_close(sock)
+        sock.close()
+        self._refused(reason)
+        source = None if self._admission is None else self._admission.source_of(address)
+        self._refusal_log.note(reason, source or format_address(address))
+
+    def _take_slot(self) -> None:
+        """Take a slot and a token; pause accepting if they were the last ones."""
         if self._slots is not None:
             self._slots -= 1
             if not self._slots:
                 self._pause()
+        if self._bucket is not None:
+            now = self._loop.time()
+            self._bucket.charge(now)
+            if wait := self._bucket.wait(now):
+                self._pause()
+                self._token_timer = self._loop.call_later(wait, self._token_is_there)
+
+    def _token_is_there(self) -> None:
+        """Go on. A timer may fire early, by a tick of the system's clock; then the next one is longer."""
+        self._token_timer = None
+        self._serve_waiting()
+        self._resume_if_free()
+
+    def _serve_waiting(self) -> None:
+        while self._waiting and self._slots != 0 and self._token_timer is None:
+            sock, address = self._waiting.popleft()
+            self._take_slot()
+            if not self._serve(sock, address):
+                if self._admission is not None:
+                    self._admission.left(address, None, self._loop.time())
+                if self._slots is not None:
+                    self._slots += 1
+
+    def _resume_if_free(self) -> None:
+        if not (self._held or self._closing or self._slots == 0 or self._token_timer is not None):
+            self._resume()
+
+    def _serve(self, sock: socket.socket, address: Address) -> bool:
+        """Begin to serve; return whether that worked. If not, it is logged and the socket closed."""
         try:
             self._connected(sock, address)
         except BaseException as error:
@@ -149,7 +215,7 @@ class NativeAcceptPipeline(BaseAcceptPipeline):
         loop = native(asyncio.get_running_loop())
         assert loop is not None
         # Without a limit there is nothing to ask for; and nothing arrives at a pipeline of the loop that was closed.
-        arrived = self._serve if self._slots is None else self._arrived
+        arrived = self._arrived if self.limits else self._serve
         for listener in self._listeners:
             self._pipelines += (
                 loop.accept_connections(

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Final
 from proactor_echo.arguments import check_seconds
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
 from proactor_echo.net.tcp.observers import ConnectionObserver, next_wake, wake
+from proactor_echo.net.tcp.properties import ConnectionProperties
 from proactor_echo.net.tcp.started import Started, nothing_to_wait_for
 from proactor_echo.net.tcp.stream import SocketStream, logger
 from proactor_echo.net.tcp.timers import IdleTimer, StallTimer
-from proactor_echo.net.tcp.tls.protocol import TlsProtocol
-from proactor_echo.sockets.addresses import Address, format_address
+from proactor_echo.sockets.addresses import Address
 from proactor_echo.sockets.options import reset_on_close
-from proactor_echo.wire.connection import LOCAL_CLOSE, ConnectionStats
+from proactor_echo.wire.connection import LOCAL_CLOSE
 from proactor_echo.wire.lifecycle import ConnectionState
 
 __all__ = ["StreamProtocol"]
@@ -34,7 +34,7 @@ __all__ = ["StreamProtocol"]
 END_OF_FILE: Final = DisconnectReason.END_OF_FILE
 
 
-class StreamProtocol(TlsProtocol):
+class StreamProtocol(ConnectionProperties):
     """One connection on a transport: opening, writing, half-close, closing, back pressure.
 
     A subclass handles the frames, in :meth:`data_received` and :meth:`_handle_last`, and bytes of the peer that are no
@@ -120,41 +120,6 @@ class StreamProtocol(TlsProtocol):
         self.abort()
 
     # -- looking -------------------------------------------------------------------------------------------------
-
-    @property
-    def state(self) -> ConnectionState:
-        """The state of the connection."""
-        return self._stream.state
-
-    @property
-    def disconnect(self) -> Disconnect | None:
-        """Why the connection ended; ``None`` while it is open."""
-        return self._stream.disconnect
-
-    @property
-    def stats(self) -> ConnectionStats:
-        """The counters of the connection."""
-        return self._stream.stats
-
-    def add_stats_to(self, total: ConnectionStats) -> None:
-        """Add the counters of the connection to those of a server."""
-        total.add(self._stream)
-
-    @property
-    def peer(self) -> str:
-        """The peer's address as text: ``127.0.0.1:50001``, ``[::1]:50001``."""
-        return self._stream.peer_name()
-
-    @property
-    def local(self) -> str:
-        """Our own address as text."""
-        address = self._transport.get_extra_info("sockname") if self._transport else None
-        return format_address(address) if address else ""
-
-    @property
-    def transport(self) -> asyncio.Transport:
-        """The asyncio transport below."""
-        return self._transport
 
     @property
     def idle(self) -> bool:

@@ -56,7 +56,7 @@ class Service:
     ``tls`` is for sessions that begin with a handshake: :class:`~proactor_echo.net.tcp.tls.serving.ServerTls`.
     """
 
-    __slots__ = ("factory", "handler", "idle_timeout", "open_accepted", "options", "tls")
+    __slots__ = ("factory", "handler", "idle_timeout", "most_held", "open_accepted", "options", "tls")
 
     def __init__(
         self,
@@ -66,6 +66,7 @@ class Service:
         handler: Handler | None,
         options: SocketOptions,
         idle_timeout: float | None,
+        most_held: float,
         tls: ServerTls | None = None,
     ) -> None:
         self.open_accepted: Callable[[StreamProtocol, socket.socket, Address], object] | None = open_accepted
@@ -73,6 +74,8 @@ class Service:
         self.handler: Handler | None = handler
         self.options: SocketOptions = options
         self.idle_timeout: float | None = idle_timeout
+        #: Bytes of unfinished frames and unsent output that one connection may hold.
+        self.most_held: float = most_held
         self.tls: ServerTls | None = tls
 
 
@@ -80,11 +83,11 @@ class ServedConnection:
     """Serve the connection of ``sock`` as ``service`` says, with the handler if there is one."""
 
     __slots__ = (
-        "_address",
         "_observer",
         "_service",
         "_socket",
         "_task",
+        "address",
         "connection",
         "handled",
         "protocol",
@@ -103,7 +106,7 @@ class ServedConnection:
         self._observer = observer
         self._service = service
         self._socket = sock
-        self._address = address
+        self.address: Address = address
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -113,7 +116,7 @@ class ServedConnection:
             self._run_task(self._run())
             return
         try:
-            service.open_accepted(self._make_protocol(None), self._socket, self._address)
+            service.open_accepted(self._make_protocol(None), self._socket, self.address)
         except Exception as error:
             self._not_made(error)
             self._finished()
@@ -145,7 +148,7 @@ class ServedConnection:
 
     @property
     def _peer(self) -> str:
-        return format_address(self._address) if self._address else "connection"
+        return format_address(self.address) if self.address else "connection"
 
     # -- called by the protocol ----------------------------------------------------------------------------------
 
@@ -199,11 +202,11 @@ class ServedConnection:
             service.options.apply_stream(self._socket)
         self.connection = made = service.factory()
         protocol = made.protocol if isinstance(made, Connection) else made
-        protocol.attach(self, sock, self._address)
+        protocol.attach(self, sock, self.address)
         return protocol
 
     def _not_made(self, error: BaseException) -> None:
-        log_not_made(self._address, error)
+        log_not_made(self.address, error)
 
     async def _handle(self, handler: Handler, conn: Connection) -> None:
         try:

@@ -1,4 +1,4 @@
-"""serve_tcp and Server: connections to handlers, counted, and closed in bounded time."""
+"""Server: connections to handlers, counted, and closed in bounded time."""
 
 from __future__ import annotations
 
@@ -7,39 +7,31 @@ import contextlib
 import dataclasses
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Self
 
 from proactor_echo.arguments import (
-    check_factory,
-    check_handler,
-    check_instance,
-    check_made,
     check_seconds,
-    check_whole,
-    check_write_limit,
 )
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
 from proactor_echo.net.loop_api import native
 from proactor_echo.net.stats import DrainReport, ServerStats
 from proactor_echo.net.stock.accept import StockAcceptPipeline
 from proactor_echo.net.tcp.accept import BaseAcceptPipeline, NativeAcceptPipeline
+from proactor_echo.net.tcp.admission import RefusalReason
+from proactor_echo.net.tcp.buffer_watch import BufferWatch
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.core import StreamProtocol
+from proactor_echo.net.tcp.limits import Limits
 from proactor_echo.net.tcp.protocol import FramedProtocol
-from proactor_echo.net.tcp.served import Handler, ServedConnection, Service, Serving
+from proactor_echo.net.tcp.served import ServedConnection, Service, Serving
 from proactor_echo.net.tcp.unhandled import UnhandledConnections, count_out
 from proactor_echo.sockets.addresses import Address, format_address, port_of
-from proactor_echo.sockets.binding import adopt_listeners, listen_tcp
-from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
-from proactor_echo.wire import Codec
 
 if TYPE_CHECKING:
-    from ssl import SSLContext
+    pass
 
-    from proactor_echo.net.tcp.tls.description import Tls
-
-__all__ = ["Server", "serve_tcp"]
+__all__ = ["Server"]
 
 logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
@@ -51,114 +43,6 @@ PORTION: Final = 100
 CHECK_PAUSE: Final = 1e-5
 #: Seconds that a cancelled handler may take to clean up before the server stops waiting for it.
 CANCEL_GRACE: Final = 1.0
-
-
-async def serve_tcp(
-    handler: Handler | None = None,
-    host: str | Sequence[str] | None = "127.0.0.1",
-    port: int = 0,
-    *,
-    protocol_factory: Callable[[], FramedProtocol] | None = None,
-    codec: Codec | None = None,
-    ssl: Tls | SSLContext | None = None,
-    options: SocketOptions | None = None,
-    sockets: Sequence[socket.socket] | None = None,
-    backlog: int = 1024,
-    accepts: int = 32,
-    max_connections: int | None = None,
-    idle_timeout: float | None = None,
-    write_limit: tuple[int, int] | None = None,
-    read_limit: int = 262144,
-    close_timeout: float = 10.0,
-    drain: float = 5.0,
-    handshake_timeout: float = 10.0,
-    max_handshakes: int = 256,
-    allow_truncation: bool = False,
-) -> Server:
-    """Listen on TCP and serve every connection; return the running :class:`Server`.
-
-    :param handler: a coroutine function that gets a :class:`Connection`, which is closed when it returns.
-    :param protocol_factory: instead of a handler: makes a :class:`FramedProtocol` for each connection.
-    :param host: a name, several, or ``None`` for every interface; every address a name has is bound to one port, and
-        port 0 takes a free one.
-    :param port: the port on every address; 0 takes a free one.
-    :param codec: how bytes become frames; default: the pieces in which they arrive.
-    :param ssl: a :class:`Tls` or a server's :class:`ssl.SSLContext`: every connection begins with TLS.
-    :param options: :class:`SocketOptions` for the listeners and every connection.
-    :param sockets: listening sockets made elsewhere, instead of host and port; the server closes them.
-    :param backlog: connections the system may hold that are not accepted yet.
-    :param accepts: outstanding AcceptEx for each listener, on a proactor loop.
-    :param max_connections: connections served at once; more wait in the backlog. ``None``: no limit.
-    :param idle_timeout: seconds without traffic after which a connection is ended. ``None``: never.
-    :param write_limit: ``(high, low)``, the high- and low-water marks of the pending output in bytes: a sender waits
-        from the one to the other.
-    :param read_limit: bytes of received frames waiting for the handler at which reading pauses.
-    :param close_timeout: seconds a closing connection may make no progress before the rest is dropped.
-    :param drain: seconds that leaving ``async with`` gives connections to finish.
-    :param handshake_timeout: seconds for a TLS handshake.
-    :param max_handshakes: TLS handshakes at once; more clients wait in the backlog.
-    :param allow_truncation: take an end of TCP without the end of TLS for an end of file.
-
-    Raises :class:`BindError` with one sentence when it cannot listen, TypeError or ValueError for a wrong argument.
-    """
-    if (handler is None) == (protocol_factory is None):
-        raise TypeError("serve_tcp() needs a handler or a protocol_factory, and not both")
-    if handler is not None:
-        check_handler("handler", handler)
-    else:
-        check_factory("protocol_factory", protocol_factory, FramedProtocol)
-    check_instance("codec", codec, Codec, optional=True)
-    check_instance("options", options, SocketOptions, optional=True)
-    if sockets is not None and port:
-        raise ValueError("serve_tcp() takes a port or sockets that are bound to theirs, not both")
-    check_whole("backlog", backlog, least=1)
-    check_whole("accepts", accepts, least=1)
-    check_whole("max_connections", max_connections, least=1, optional=True)
-    check_seconds("idle_timeout", idle_timeout, optional=True)
-    check_write_limit(write_limit)
-    check_whole("read_limit", read_limit, least=1, unit="bytes")
-    check_seconds("close_timeout", close_timeout)
-    check_seconds("drain", drain, zero=True)
-    tls = None
-    if ssl is not None:
-        from proactor_echo.net.tcp.tls.serving import ServerTls
-
-        tls = ServerTls(ssl, handshake_timeout, max_handshakes, allow_truncation)
-    options = options or SocketOptions()
-    if sockets is None:
-        listeners = await listen_tcp(host, port, options=options, backlog=backlog)
-    else:
-        listeners = adopt_listeners(sockets, backlog=backlog)
-    if ACCEPTED_INHERIT:
-        for listener in listeners:
-            options.apply_stream(listener)
-
-    def connection() -> Connection:
-        return Connection(codec, write_limit=write_limit, read_limit=read_limit, close_timeout=close_timeout)
-
-    def protocol() -> FramedProtocol:
-        assert protocol_factory is not None
-        made = protocol_factory()
-        if not isinstance(made, FramedProtocol):
-            check_made("protocol_factory", made, FramedProtocol)
-        # What configure() does, without its checks: they were made above, once for all connections.
-        if codec is not None:
-            made.codec = codec
-        if write_limit is not None:
-            made.write_limit = write_limit
-        made.close_timeout = close_timeout
-        return made
-
-    loop = native(asyncio.get_running_loop())
-    service = Service(
-        open_accepted=tls.opener() if tls else loop.open_accepted if loop else None,
-        factory=protocol if handler is None else connection,
-        handler=handler,
-        options=options,
-        idle_timeout=idle_timeout,
-        tls=tls,
-    )
-    return Server(listeners, service, drain=drain, accepts=accepts, max_connections=max_connections)
 
 
 class Server:
@@ -175,7 +59,7 @@ class Server:
         *,
         drain: float,
         accepts: int,
-        max_connections: int | None,
+        limits: Limits,
     ) -> None:
         self._addresses: list[Address] = [sock.getsockname() for sock in listeners]
         self._service = service
@@ -189,8 +73,14 @@ class Server:
         self._deadline = 0.0
         self._empty = asyncio.Event()
         self._closed = asyncio.Event()
-        self._limited = max_connections is not None
-        self._acceptor = self._make_acceptor(listeners, accepts, max_connections)
+        self._acceptor = self._make_acceptor(listeners, accepts, limits)
+        self._limited = self._acceptor.limits
+        self._buffer_watch: BufferWatch | None = None
+        if limits.max_buffered is not None:
+            serving = self._serving
+            self._buffer_watch = BufferWatch(
+                limits.max_buffered, service.most_held, serving.__len__, serving.all_protocols
+            )
         if self._tls is not None:
             self._tls.begin(self._acceptor)
         self._acceptor.start()
@@ -222,7 +112,8 @@ class Server:
     def stats(self) -> ServerStats:
         """A snapshot of the counters."""
         connections = self.connections
-        now = dataclasses.replace(self._total, open=len(connections), disconnects=self._total.disconnects.copy())
+        now = dataclasses.replace(self._total, open=len(connections))
+        now.disconnects, now.refusals = now.disconnects.copy(), now.refusals.copy()
         for connection in connections:
             now.add(connection.stats)
         if self._tls is not None:
@@ -271,20 +162,18 @@ class Server:
         where = ", ".join(map(format_address, self._addresses))
         return f"<Server {where} open={len(self.connections)}>"
 
-    def _make_acceptor(
-        self, listeners: Sequence[socket.socket], accepts: int, max_connections: int | None
-    ) -> BaseAcceptPipeline:
+    def _make_acceptor(self, listeners: Sequence[socket.socket], accepts: int, limits: Limits) -> BaseAcceptPipeline:
         pipeline = StockAcceptPipeline if native(self._loop) is None else NativeAcceptPipeline
         accepted, service = self._accepted, self._service
         if service.handler is None and service.open_accepted is not None and service.tls is None:
             accepted = UnhandledConnections(
-                service, self._serving.protocols, service.open_accepted, self._total, self._unhandled_ended
+                service, self._serving.protocols, service.open_accepted, self._total, self._ended
             ).accepted
         return pipeline(
             listeners,
             accepted,
             accepts=accepts,
-            max_connections=max_connections,
+            limits=limits,
             failed=self._accept_failed,
             refused=self._refused,
         )
@@ -298,15 +187,17 @@ class Server:
         try:
             served.start()
         except BaseException:  # the accept pipeline closes the socket, and frees the slot
-            self._forget(served)
+            self._serving.served.discard(served)
             raise
 
     def _accept_failed(self, error: BaseException) -> None:
         self._total.accept_errors += 1
 
-    def _refused(self) -> None:
+    def _refused(self, reason: RefusalReason | None) -> None:
         self._total.accepted += 1
         self._total.refused += 1
+        if reason is not None:
+            self._total.refusals[reason] += 1
 
     def protocol_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Count a connection out."""
@@ -314,24 +205,23 @@ class Server:
 
     def serving_ended(self, served: ServedConnection) -> None:
         """Free its slot."""
+        reason = None
         if served.failed_handshake:
-            self._total.disconnects[DisconnectReason.TLS_HANDSHAKE] += 1
+            reason = DisconnectReason.TLS_HANDSHAKE
+            self._total.disconnects[reason] += 1
         elif served.protocol is None:
             self._total.refused += 1
-        self._forget(served)
-        if self._limited:
-            self._acceptor.leave()
-
-    def _forget(self, served: ServedConnection) -> None:
+        elif served.protocol.disconnect is not None:
+            reason = served.protocol.disconnect.reason
         self._serving.served.discard(served)
-        if self._closing is not None and not self._serving:
-            self._empty.set()
+        self._ended(served.address, reason)
 
-    def _unhandled_ended(self) -> None:
+    def _ended(self, address: object, reason: DisconnectReason | None) -> None:
+        """Free the slot of what is served no more."""
         if self._closing is not None and not self._serving:
             self._empty.set()
         if self._limited:
-            self._acceptor.leave()
+            self._acceptor.leave(address, reason)
 
     # -- closing -------------------------------------------------------------------------------------------------
 
@@ -342,6 +232,8 @@ class Server:
         before = len(self._serving)
         if self._tls is not None:
             self._tls.end()
+        if self._buffer_watch is not None:
+            self._buffer_watch.close()
         try:
             await self._acceptor.close()
             await self._let_finish()

@@ -36,7 +36,7 @@ class UnhandledConnections:
         protocols: set[StreamProtocol],
         open_accepted: Callable[[StreamProtocol, socket.socket, Address], object],
         total: ServerStats,
-        ended: Callable[[], None],
+        ended: Callable[[object, DisconnectReason | None], None],
     ) -> None:
         #: Those that are open, or being opened.
         self.protocols: set[StreamProtocol] = protocols
@@ -68,7 +68,7 @@ class UnhandledConnections:
             log_not_made(address, error)
             sock.close()
             self._total.refused += 1
-            self._ended()
+            self._ended(address, None)
 
     def protocol_opened(self, protocol: StreamProtocol) -> None:
         """Watch over its idle time."""
@@ -80,7 +80,7 @@ class UnhandledConnections:
         """Count a connection out."""
         count_out(self._total, protocol, disconnect)
         self.protocols.discard(protocol)
-        self._ended()
+        self._ended(protocol.address, disconnect.reason)
 
     def handshake_failed(self, error: BaseException) -> None:
         """Nothing: there was no handshake."""

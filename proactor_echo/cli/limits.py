@@ -1,0 +1,43 @@
+"""Limits for the command line: what the options ask for."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import click
+
+from proactor_echo.net.rates import Rate
+from proactor_echo.net.tcp.limits import Limits
+
+__all__ = ["LimitOptions", "make_limits"]
+
+
+class LimitOptions(TypedDict):
+    """The options that say how many may connect, how often, and from where."""
+
+    max_connections: int | None
+    max_connections_per_source: int | None
+    accept_rate: Rate | None
+    accept_rate_per_source: Rate | None
+    allow: tuple[str, ...]
+    deny: tuple[str, ...]
+    max_buffered: int | None
+
+
+def make_limits(given: LimitOptions) -> Limits:
+    """Return the limits. Raises click.UsageError for options that make no sense together."""
+    per_source = given["max_connections_per_source"]
+    try:
+        return Limits(
+            connections=given["max_connections"],
+            connections_per_source=per_source,
+            # Whoever has a /48 has 65,536 networks of 64 bits.
+            connections_per_network=None if per_source is None else 4 * per_source,
+            accept_rate=given["accept_rate"],
+            accept_rate_per_source=given["accept_rate_per_source"],
+            allow=given["allow"],
+            deny=given["deny"],
+            max_buffered=given["max_buffered"],
+        )
+    except ValueError as error:
+        raise click.UsageError(f"{error}.") from None
