@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from proactor_echo.net.tcp.admission import RefusalReason
     from proactor_echo.net.tcp.client import connect_tcp
     from proactor_echo.net.tcp.connection import Connection
+    from proactor_echo.net.tcp.deadlines import Deadlines
     from proactor_echo.net.tcp.limits import Limits, Penalties
     from proactor_echo.net.tcp.protocol import FramedProtocol
     from proactor_echo.net.tcp.serve import serve_tcp
@@ -72,6 +73,7 @@ __all__ = [
     "DatagramHandler",
     "DatagramStats",
     "DatagramTooLong",
+    "Deadlines",
     "Decoder",
     "DelimiterCodec",
     "Disconnect",
@@ -142,6 +144,7 @@ _HOMES: Final = {
     "proactor_echo.net.udp.handler": "DatagramHandler",
     "proactor_echo.net.tcp.protocol": "FramedProtocol",
     "proactor_echo.net.tcp.admission": "RefusalReason",
+    "proactor_echo.net.tcp.deadlines": "Deadlines",
     "proactor_echo.net.tcp.limits": "Limits Penalties",
     "proactor_echo.net.tcp.serve": "serve_tcp",
     "proactor_echo.net.tcp.server": "Server",

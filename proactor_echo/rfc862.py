@@ -57,6 +57,16 @@ class EchoProtocol(FramedProtocol):
         total.frames_in += stream.frames_in + self._echoed_frames
         total.frames_out += stream.frames_out + self._echoed_frames
 
+    @property
+    def received_bytes(self) -> int:
+        """Bytes received so far."""
+        return self._stream.bytes_in + self._echoed_bytes
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes given to the transport so far."""
+        return self._stream.bytes_out + self._echoed_bytes
+
     def _begin(self) -> None:
         self._verbatim = self.codec.canonical and self._sends_all_back
         FramedProtocol._begin(self)
@@ -85,8 +95,6 @@ class EchoProtocol(FramedProtocol):
                 return
         self._echoed_bytes += len(data)
         self._echoed_frames += count
-        if self._idle is not None:
-            self._idle.touch()
         self._transport.write(data)
 
     def frames_received(self, frames: list[bytes]) -> None:

@@ -18,8 +18,15 @@ from proactor_echo.cli.commands import CommandGroup, ServerCommand
 from proactor_echo.cli.demo import run_demo
 from proactor_echo.cli.framing import FRAMINGS, LONGEST_FRAME, make_codec
 from proactor_echo.cli.hexdump import DumpingEchoDatagramProtocol, DumpingEchoProtocol
-from proactor_echo.cli.limits import LimitOptions, make_limits
-from proactor_echo.cli.options import address_options, limit_options, loop_option, output_options, tls_options
+from proactor_echo.cli.limits import DeadlineOptions, LimitOptions, make_deadlines, make_limits
+from proactor_echo.cli.options import (
+    address_options,
+    deadline_options,
+    limit_options,
+    loop_option,
+    output_options,
+    tls_options,
+)
 from proactor_echo.cli.output import logging_to_stderr, print_line
 from proactor_echo.cli.serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
 from proactor_echo.cli.stop_signals import StopSignals
@@ -35,7 +42,7 @@ from proactor_echo.sockets.options import KeepAlive, SocketOptions
 __all__ = ["main"]
 
 
-class TcpOptions(TlsOptions, LimitOptions):
+class TcpOptions(TlsOptions, LimitOptions, DeadlineOptions):
     """The options of ``proactor-echo tcp`` that come in groups."""
 
 
@@ -89,14 +96,7 @@ def main() -> None:
     help="How many AcceptEx calls wait at once for each address (Windows only).",
 )
 @limit_options
-@click.option(
-    "--idle-timeout",
-    metavar="SECONDS|off",
-    type=Seconds(can_be_off=True),
-    default="off",
-    show_default=True,
-    help="End connections that are silent for so long; 90s, 5m and 1h are times too.",
-)
+@deadline_options
 @click.option(
     "--keepalive",
     metavar="IDLE,INTERVAL,COUNT|off",
@@ -126,7 +126,6 @@ def tcp(
     max_frame_length: int | None,
     backlog: int,
     accepts: int,
-    idle_timeout: float | None,
     keepalive: KeepAlive | None,
     no_nodelay: bool,
     drain: float,
@@ -173,7 +172,7 @@ def tcp(
             backlog=backlog,
             accepts=accepts,
             limits=limits,
-            idle_timeout=idle_timeout,
+            deadlines=make_deadlines(given),
         )
         hung_up = None if tls is None else functools.partial(reload_certificates, tls)
         serving = serve_tcp_until_stopped(

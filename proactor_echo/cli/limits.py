@@ -1,4 +1,4 @@
-"""Limits for the command line: what the options ask for."""
+"""Limits and deadlines for the command line: what the options ask for."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import TypedDict
 import click
 
 from proactor_echo.net.rates import Rate
+from proactor_echo.net.tcp.deadlines import Deadlines
 from proactor_echo.net.tcp.limits import Limits
 
-__all__ = ["LimitOptions", "make_limits"]
+__all__ = ["DeadlineOptions", "LimitOptions", "make_deadlines", "make_limits"]
 
 
 class LimitOptions(TypedDict):
@@ -41,3 +42,26 @@ def make_limits(given: LimitOptions) -> Limits:
         )
     except ValueError as error:
         raise click.UsageError(f"{error}.") from None
+
+
+class DeadlineOptions(TypedDict):
+    """The options that say how long a connection may take for what, in seconds."""
+
+    first_byte_timeout: float | None
+    frame_timeout: float | None
+    idle_timeout: float | None
+    write_timeout: float | None
+    lifetime: float | None
+    min_rate: tuple[float, float] | None
+
+
+def make_deadlines(given: DeadlineOptions) -> Deadlines:
+    """Return the deadlines."""
+    return Deadlines(
+        first_byte=given["first_byte_timeout"],
+        frame=given["frame_timeout"],
+        idle=given["idle_timeout"],
+        write=given["write_timeout"],
+        lifetime=given["lifetime"],
+        min_rate=given["min_rate"],
+    )

@@ -8,9 +8,9 @@ from typing import Any, Final, TypeVar
 import click
 
 from proactor_echo.cli.commands import HostName
-from proactor_echo.cli.types import ByteSize, LimitOrOff, NetworkText, RateOrOff
+from proactor_echo.cli.types import ByteSize, LimitOrOff, MinRate, NetworkText, RateOrOff, Seconds
 
-__all__ = ["address_options", "limit_options", "loop_option", "output_options", "tls_options"]
+__all__ = ["address_options", "deadline_options", "limit_options", "loop_option", "output_options", "tls_options"]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -28,6 +28,11 @@ def output_options(command: Command) -> Command:
 def limit_options(command: Command) -> Command:
     """Add the options that say who may connect: those of :class:`~proactor_echo.cli.limits.LimitOptions`."""
     return _add(command, _LIMITS)
+
+
+def deadline_options(command: Command) -> Command:
+    """Add the options that say how long: those of :class:`~proactor_echo.cli.limits.DeadlineOptions`."""
+    return _add(command, _DEADLINES)
 
 
 def tls_options(command: Command) -> Command:
@@ -124,6 +129,29 @@ _LIMITS: Final = (
         default="512m",
         show_default=True,
         help="Memory for unfinished frames and unsent output; above it, those that hold the most are ended.",
+    ),
+)
+
+
+def _deadline(name: str, default: str, what: str) -> Callable[[Any], Any]:
+    kind = Seconds(can_be_off=True)
+    return click.option(name, metavar="SECONDS|off", type=kind, default=default, show_default=True, help=what)
+
+
+_DEADLINES: Final = (
+    _deadline("--first-byte-timeout", "60", "End connections on which nothing came for so long after they began."),
+    _deadline("--frame-timeout", "60", "End connections whose frame is not complete so long after its first byte."),
+    _deadline("--idle-timeout", "off", "End connections that are silent for so long; 90s, 5m and 1h are times too."),
+    _deadline("--write-timeout", "60", "End connections whose peer takes nothing of its answer for so long."),
+    _deadline("--lifetime", "off", "End connections that are so old, 10 % more or less."),
+    click.option(
+        "--min-rate",
+        metavar="BYTES,GRACE|off",
+        type=MinRate(),
+        default="240,30",
+        show_default=True,
+        help="End connections whose unfinished frame or unsent answer moves by fewer bytes a second, "
+        "on average, after GRACE seconds.",
     ),
 )
 

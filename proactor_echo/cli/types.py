@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from proactor_echo.net.rates import Rate
+from proactor_echo.net.tcp.deadlines import Deadlines
 from proactor_echo.sockets.options import KeepAlive
 
 __all__ = [
     "ByteSize",
     "KeepAliveTimes",
     "LimitOrOff",
+    "MinRate",
     "NetworkText",
     "ParamType",
     "RateOrOff",
@@ -146,6 +148,31 @@ class RateOrOff(ParamType[Rate | None]):
             return Rate(*numbers)
         except ValueError as error:
             self.fail(f"{error}.", param, ctx)
+
+
+class MinRate(ParamType[tuple[float, float] | None]):
+    """``BYTES,GRACE`` (bytes a second, seconds) as a pair, or ``off``, which is None."""
+
+    name = "minimum rate"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float] | None:
+        """Return the pair, or fail with a usage error."""
+        if isinstance(value, tuple):
+            return value
+        if value == OFF:
+            return None
+        try:
+            least, grace = value.split(",")
+            numbers = float(least), _seconds(grace)
+        except ValueError:
+            self.fail(f"{value!r} is not BYTES,GRACE, as in 240,5, or off.", param, ctx)
+        try:
+            Deadlines(min_rate=numbers)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        return numbers
 
 
 class NetworkText(ParamType[str]):

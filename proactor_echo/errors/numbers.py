@@ -57,6 +57,16 @@ class DisconnectReason(enum.StrEnum):
     TRUNCATED = "truncated"
     #: Nothing moved for as long as the server's idle timeout allows.
     IDLE_TIMEOUT = "idle timeout"
+    #: The peer sent nothing for as long as ``Deadlines.first_byte`` allows.
+    FIRST_BYTE_TIMEOUT = "first byte timeout"
+    #: A frame had begun and was not complete in time (``Deadlines.frame``).
+    FRAME_TIMEOUT = "frame timeout"
+    #: The peer took nothing of what was to be sent for as long as ``Deadlines.write`` allows.
+    WRITE_TIMEOUT = "write timeout"
+    #: The connection is as old as ``Deadlines.lifetime`` allows.
+    LIFETIME = "lifetime ended"
+    #: The peer sent or took less than ``Deadlines.min_rate``.
+    MIN_RATE = "below the minimum rate"
     #: The server's connections held too many bytes, and this one most of them (``Limits.max_buffered``).
     BUFFER_LIMIT = "buffer limit"
     #: The server closed, and the connection did not finish within the time given to it.

@@ -1,13 +1,14 @@
 """What the options of ``proactor-echo tcp`` do to a connection, on both event loops."""
 
 import asyncio
+import contextlib
 import socket
 import sys
 from typing import Any
 
 import pytest
 from helpers.command_line import CommandLine
-from helpers.peers import RawClient, connected, settled
+from helpers.peers import RawClient, connected, eventually, settled
 from helpers.sources import Clients
 
 import proactor_echo as pe
@@ -145,3 +146,37 @@ def test_those_that_hold_too_much_memory_are_ended(cli: CommandLine, loop: str) 
         assert server.stats.disconnects == {pe.DisconnectReason.BUFFER_LIMIT: 1}
 
     serve(cli, loop, client, "--max-buffered", "5k", "--framing", "netstring")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent", "reason"),
+    [
+        (["--first-byte-timeout", "0.1"], b"", pe.DisconnectReason.FIRST_BYTE_TIMEOUT),
+        (["--frame-timeout", "0.1"], b"5:ha", pe.DisconnectReason.FRAME_TIMEOUT),
+        (["--lifetime", "0.1"], b"4:ping,", pe.DisconnectReason.LIFETIME),
+        (["--min-rate", "1000,0.1"], b"5:ha", pe.DisconnectReason.MIN_RATE),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_deadline_ends_a_connection(
+    cli: CommandLine, loop: str, arguments: list[str], sent: bytes, reason: pe.DisconnectReason
+) -> None:
+    async def client(server: pe.Server) -> None:
+        async with await RawClient.connect(server.addresses[0]) as client:
+            await client.send(sent)
+            assert await client.receive_all() == (sent if sent.endswith(b",") else b"")
+        assert server.stats.disconnects == {reason: 1}
+
+    serve(cli, loop, client, "--framing", "netstring", *arguments)
+
+
+def test_a_client_that_does_not_take_its_answer_is_ended(cli: CommandLine, loop: str) -> None:
+    async def client(server: pe.Server) -> None:
+        async with await RawClient.connect(server.addresses[0], receive_buffer=4096) as client:
+            sending = asyncio.create_task(client.send(bytes(20_000_000)))
+            await eventually(lambda: server.stats.disconnects == {pe.DisconnectReason.WRITE_TIMEOUT: 1})
+            sending.cancel()  # under Wine 10 nothing ends it
+            with contextlib.suppress(OSError, asyncio.CancelledError):
+                await sending
+
+    serve(cli, loop, client, "--write-timeout", "0.2")

@@ -22,7 +22,7 @@ def test_the_defaults_of_tcp_are_the_documented_ones(cli: CommandLine) -> None:
     assert cli.asked["options"] == pe.SocketOptions(keepalive=pe.KeepAlive(60, 5, 10))
     assert isinstance(cli.asked["codec"], pe.RawCodec)
     assert (cli.asked["backlog"], cli.asked["accepts"]) == (1024, 32)
-    assert cli.asked["idle_timeout"] is None
+    assert cli.asked["deadlines"] == pe.Deadlines(first_byte=60, frame=60, write=60, min_rate=(240, 30))
     assert cli.asked["limits"] == pe.Limits(
         connections=10_000, connections_per_source=1_000, connections_per_network=4_000, max_buffered=512 << 20
     )

@@ -8,6 +8,7 @@ from proactor_echo.cli.types import (
     ByteSize,
     KeepAliveTimes,
     LimitOrOff,
+    MinRate,
     NetworkText,
     RateOrOff,
     Seconds,
@@ -143,3 +144,14 @@ def test_what_is_no_network_is_refused(text: str) -> None:
 def test_an_address_within_a_network_is_refused_with_the_network() -> None:
     with pytest.raises(click.BadParameter, match=r'within a network: write "192\.0\.2\.0/24"'):
         NetworkText().convert("192.0.2.9/24", None, None)
+
+
+@pytest.mark.parametrize(("text", "pair"), [("240,5", (240, 5)), ("0.5,1m", (0.5, 60)), ("off", None)])
+def test_a_minimum_rate_is_bytes_a_second_and_grace(text: str, pair: tuple[float, float] | None) -> None:
+    assert MinRate().convert(text, None, None) == pair
+
+
+@pytest.mark.parametrize("text", ["", "240", "240,", "1,2,3", "x,5", "240,-1", "0,5", "240,0", "nan,5", "240,inf"])
+def test_what_is_no_minimum_rate_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"as in 240,5, or off|of min_rate must be"):
+        MinRate().convert(text, None, None)

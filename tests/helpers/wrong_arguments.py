@@ -171,6 +171,9 @@ def of_servers() -> Iterator[Case]:
     yield from of_a_count(tcp, "accepts", 1)
     yield from of_a_count(tcp, "read_limit", 1, "bytes")
     yield tcp, {"max_connections": 0}, ValueError, "max_connections must be at least 1, not 0"
+    yield tcp, {"deadlines": 5}, TypeError, "deadlines must be a Deadlines or None, not 5"
+    yield tcp, {"deadlines": pe.Deadlines(), "idle_timeout": 5}, TypeError, "are part of deadlines: write deadlines="
+    yield tcp, {"deadlines": pe.Deadlines(), "handshake_timeout": 5}, TypeError, "are part of deadlines: write"
     yield tcp, {"limits": 5}, TypeError, "limits must be a Limits or None, not 5"
     yield tcp, {"limits": pe.Limits(), "max_connections": 5}, TypeError, "max_connections is part of limits: write"
     yield (
@@ -243,6 +246,15 @@ def of_values() -> Iterator[Case]:
     yield pe.Rate, {"per_second": math.nan}, ValueError, "a rate's per_second must be from"
     yield pe.Rate, {"per_second": 1, "burst": 0.5}, ValueError, "a rate's burst must be from 1 to 1e+09, not 0.5"
     yield from of_limits_of_sources()
+    for name in ("first_byte", "frame", "idle", "write", "lifetime"):
+        yield pe.Deadlines, {name: 0}, ValueError, f"{name} must be more than 0 seconds, or None for no limit, not 0"
+        yield pe.Deadlines, {name: True}, TypeError, f"{name} must be a number of seconds or None, not True"
+        yield pe.Deadlines, {name: math.nan}, ValueError, f"{name} must be more than 0 seconds"
+        yield pe.Deadlines, {name: math.inf}, ValueError, f"{name} must be more than 0 seconds"
+    yield pe.Deadlines, {"handshake": None}, TypeError, "handshake must be a number of seconds, not None"
+    yield pe.Deadlines, {"min_rate": 240}, TypeError, "min_rate must be (bytes a second, seconds of grace) or None"
+    yield pe.Deadlines, {"min_rate": (0, 5)}, ValueError, "the bytes of min_rate must be more than 0"
+    yield pe.Deadlines, {"min_rate": (240, math.nan)}, ValueError, "the grace of min_rate must be more than 0 seconds"
     yield pe.run, {"main": of_nothing}, TypeError, "main must be a coroutine, not of_nothing(): write of_nothing(), a"
     yield pe.run, {"main": 5}, TypeError, "main must be a coroutine, not 5"
     yield pe.parse_host_port, {"text": 5}, TypeError, "an address must be text, not 5"

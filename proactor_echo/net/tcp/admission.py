@@ -137,6 +137,9 @@ class _PenaltyTable:
         self._seconds: Final = {
             DisconnectReason.FRAMING: penalties.framing,
             DisconnectReason.TLS_HANDSHAKE: penalties.handshake,
+            DisconnectReason.FIRST_BYTE_TIMEOUT: penalties.unfinished,
+            DisconnectReason.FRAME_TIMEOUT: penalties.unfinished,
+            DisconnectReason.MIN_RATE: penalties.unfinished,
             DisconnectReason.BUFFER_LIMIT: penalties.unfinished,
         }
 

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Final
 
 from proactor_echo.arguments import check_seconds
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
+from proactor_echo.net.tcp.deadlines import Deadlines, DeadlineSweep
 from proactor_echo.net.tcp.observers import ConnectionObserver, next_wake, wake
 from proactor_echo.net.tcp.properties import ConnectionProperties
 from proactor_echo.net.tcp.started import Started, nothing_to_wait_for
 from proactor_echo.net.tcp.stream import SocketStream, logger
-from proactor_echo.net.tcp.timers import IdleTimer, StallTimer
+from proactor_echo.net.tcp.timers import StallTimer
 from proactor_echo.sockets.addresses import Address
 from proactor_echo.sockets.options import reset_on_close
 from proactor_echo.wire.connection import LOCAL_CLOSE
@@ -46,13 +47,13 @@ class StreamProtocol(ConnectionProperties):
     _resetting = False
     _end_reported = False
     _socket: socket.socket | None = None
+    _idle: DeadlineSweep | None = None  # for this connection alone
     _closer: StallTimer | None = None
     _closers: list[asyncio.Future[None]] | None = None
 
     def __init__(self) -> None:
         self._stream = SocketStream(self.codec)
         self._out: list[bytes] = []  # encoded frames that are written together
-        self._idle: IdleTimer | None = None  # read with every message, and quicker here than from the class
 
     # -- for subclasses ------------------------------------------------------------------------------------------
 
@@ -143,12 +144,18 @@ class StreamProtocol(ConnectionProperties):
     def set_idle_timeout(self, seconds: float) -> None:
         """End the connection when no data passed, either way, for so many seconds."""
         check_seconds("seconds", seconds)
-        self._idle = IdleTimer(seconds, self._idle_expired)
+        if self._idle is not None:
+            self._idle.cancel()
+        self._idle = DeadlineSweep(Deadlines(idle=seconds), lambda: (self,), asyncio.get_running_loop())
 
     def drain(self) -> None:
         """End as if the peer had sent its end of file now, unless the connection is ending already."""
         if self._stream.can_receive and not self._end_reported:
             self._report_end()
+
+    def end_for(self, reason: DisconnectReason) -> None:
+        """Close the connection, for ``reason``; what was sent is still flushed."""
+        self._close(reason)
 
     def abort_for(self, reason: DisconnectReason, error: BaseException | None = None) -> None:
         """End the connection at once, for ``reason``."""
@@ -301,16 +308,12 @@ class StreamProtocol(ConnectionProperties):
             data = b"".join(out)
             out.clear()  # and not a new list: a Connection refers to it too
             self._stream.bytes_out += len(data)
-            if self._idle is not None:
-                self._idle.touch()
             self._transport.write(data)
 
     def _write(self, data: bytes) -> None:
         if self._transport.is_closing():
             return  # it broke, and connection_lost() is on its way; asyncio would warn if this went on and on
         self._stream.bytes_out += len(data)
-        if self._idle is not None:
-            self._idle.touch()
         self._transport.write(data)
 
     def _pause_reading(self) -> None:
@@ -347,9 +350,6 @@ class StreamProtocol(ConnectionProperties):
 
     def _stalled(self) -> None:
         self.abort_for(DisconnectReason.TIMED_OUT)
-
-    def _idle_expired(self) -> None:
-        self._close(DisconnectReason.IDLE_TIMEOUT)
 
     def _raised(self, error: BaseException) -> None:
         """End the connection because a callback raised ``error``, unless that is to end the program."""

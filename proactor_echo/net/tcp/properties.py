@@ -56,8 +56,49 @@ class ConnectionProperties(TlsProtocol):
         """The asyncio transport below."""
         return self._transport
 
+    # -- for the limits and deadlines of a server ----------------------------------------------------------------
+
+    @property
+    def can_end(self) -> bool:
+        """Whether the connection has been made, and is not closing yet."""
+        return self._transport is not None and not self._stream.is_closing
+
+    @property
+    def activity(self) -> int:
+        """A number that is another one after anything was received or sent."""
+        return self.received_bytes + self.sent_bytes
+
+    @property
+    def received_bytes(self) -> int:
+        """Bytes received so far."""
+        return self._stream.bytes_in
+
+    @property
+    def sent_bytes(self) -> int:
+        """Bytes given to the transport so far."""
+        return self._stream.bytes_out
+
+    @property
+    def received_frames(self) -> int:
+        """Frames received so far."""
+        return self._stream.frames_in
+
+    @property
+    def unfinished_bytes(self) -> int:
+        """Bytes that are held of an unfinished frame."""
+        return self._stream.buffered
+
+    @property
+    def unsent_bytes(self) -> int:
+        """Bytes that the system has not taken yet."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether this side takes what the peer sends."""
+        return self._transport is not None and self._transport.is_reading()
+
     @property
     def held_bytes(self) -> int:
         """How many bytes are held, of an unfinished frame and of unsent output."""
-        transport = self._transport
-        return self._stream.buffered + (0 if transport is None else transport.get_write_buffer_size())
+        return self.unfinished_bytes + self.unsent_bytes

@@ -110,12 +110,15 @@ class FramedProtocol(StreamProtocol):
         """Whether there is no pending output, no part of a frame received, and no frame to be delivered."""
         return not self._remaining and super().idle
 
+    @property
+    def activity(self) -> int:
+        """A number that is another one after anything was received, sent or delivered."""
+        return super().activity - len(self._remaining or ())
+
     # -- asyncio.Protocol: called by the transport ---------------------------------------------------------------
 
     def data_received(self, data: bytes) -> None:
         """Decode the bytes of one read and deliver the frames (called by the transport)."""
-        if self._idle is not None:
-            self._idle.touch()
         stream = self._stream
         try:
             frames = stream.feed(data)
@@ -228,8 +231,6 @@ class FramedProtocol(StreamProtocol):
         if self._stream.can_receive:
             if not self._lost_early and (self._write_paused or self._transport.is_closing()):
                 return  # resume_writing() or connection_lost() goes on
-            if self._idle is not None:
-                self._idle.touch()
             portion = [rest.popleft() for _ in range(min(len(rest), self._portion))]
             self._deliver(portion)
             if rest and self._stream.can_receive:

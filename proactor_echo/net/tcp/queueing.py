@@ -68,8 +68,6 @@ class QueueingProtocol(StreamProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Decode the bytes of one read and queue the frames (called by the transport)."""
-        if self._idle is not None:
-            self._idle.touch()
         stream = self._stream
         try:
             frames = stream.feed(data)

@@ -19,10 +19,12 @@ from proactor_echo.arguments import (
 from proactor_echo.net.loop_api import native
 from proactor_echo.net.tcp.buffer_watch import most_of_one
 from proactor_echo.net.tcp.connection import Connection
+from proactor_echo.net.tcp.deadlines import Deadlines
 from proactor_echo.net.tcp.limits import Limits
 from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.net.tcp.served import Handler, Service
 from proactor_echo.net.tcp.server import Server
+from proactor_echo.net.tcp.tls.protocol import HANDSHAKE_TIMEOUT
 from proactor_echo.sockets.binding import adopt_listeners, listen_tcp
 from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
 from proactor_echo.wire import Codec
@@ -50,11 +52,12 @@ async def serve_tcp(
     max_connections: int | None = None,
     limits: Limits | None = None,
     idle_timeout: float | None = None,
+    deadlines: Deadlines | None = None,
     write_limit: tuple[int, int] | None = None,
     read_limit: int = 262144,
     close_timeout: float = 10.0,
     drain: float = 5.0,
-    handshake_timeout: float = 10.0,
+    handshake_timeout: float | None = None,
     max_handshakes: int = 256,
     allow_truncation: bool = False,
 ) -> Server:
@@ -74,12 +77,14 @@ async def serve_tcp(
     :param max_connections: connections served at once; more wait in the backlog. ``None``: no limit.
     :param limits: :class:`Limits`: how many connections, how often, from where. It is instead of ``max_connections``.
     :param idle_timeout: seconds without traffic after which a connection is ended. ``None``: never.
+    :param deadlines: :class:`Deadlines`: how long a connection may take for what. It is instead of ``idle_timeout`` and
+        ``handshake_timeout``.
     :param write_limit: ``(high, low)``, the high- and low-water marks of the pending output in bytes: a sender waits
         from the one to the other.
     :param read_limit: bytes of received frames waiting for the handler at which reading pauses.
     :param close_timeout: seconds a closing connection may make no progress before the rest is dropped.
     :param drain: seconds that leaving ``async with`` gives connections to finish.
-    :param handshake_timeout: seconds for a TLS handshake.
+    :param handshake_timeout: seconds for a TLS handshake; ``None``: 10.
     :param max_handshakes: TLS handshakes at once; more clients wait in the backlog.
     :param allow_truncation: take an end of TCP without the end of TLS for an end of file.
 
@@ -104,6 +109,15 @@ async def serve_tcp(
     elif max_connections is not None:
         raise TypeError("max_connections is part of limits: write limits=Limits(connections=...), and not both")
     check_seconds("idle_timeout", idle_timeout, optional=True)
+    check_seconds("handshake_timeout", handshake_timeout, optional=True)
+    check_instance("deadlines", deadlines, Deadlines, optional=True)
+    if deadlines is None:
+        deadlines = Deadlines(idle=idle_timeout, handshake=handshake_timeout or HANDSHAKE_TIMEOUT)
+    elif idle_timeout is not None or handshake_timeout is not None:
+        raise TypeError(
+            "idle_timeout and handshake_timeout are part of deadlines: write deadlines=Deadlines(idle=..., "
+            "handshake=...), and not both"
+        )
     check_write_limit(write_limit)
     check_whole("read_limit", read_limit, least=1, unit="bytes")
     check_seconds("close_timeout", close_timeout)
@@ -112,7 +126,7 @@ async def serve_tcp(
     if ssl is not None:
         from proactor_echo.net.tcp.tls.serving import ServerTls
 
-        tls = ServerTls(ssl, handshake_timeout, max_handshakes, allow_truncation)
+        tls = ServerTls(ssl, deadlines.handshake, max_handshakes, allow_truncation)
     options = options or SocketOptions()
     if sockets is None:
         listeners = await listen_tcp(host, port, options=options, backlog=backlog)
@@ -144,8 +158,7 @@ async def serve_tcp(
         factory=protocol if handler is None else connection,
         handler=handler,
         options=options,
-        idle_timeout=idle_timeout,
         most_held=most_of_one(codec, write_limit),
         tls=tls,
     )
-    return Server(listeners, service, drain=drain, accepts=accepts, limits=limits)
+    return Server(listeners, service, drain=drain, accepts=accepts, limits=limits, deadlines=deadlines)

@@ -56,7 +56,7 @@ class Service:
     ``tls`` is for sessions that begin with a handshake: :class:`~proactor_echo.net.tcp.tls.serving.ServerTls`.
     """
 
-    __slots__ = ("factory", "handler", "idle_timeout", "most_held", "open_accepted", "options", "tls")
+    __slots__ = ("factory", "handler", "most_held", "open_accepted", "options", "tls")
 
     def __init__(
         self,
@@ -65,7 +65,6 @@ class Service:
         factory: Callable[[], FramedProtocol | Connection],
         handler: Handler | None,
         options: SocketOptions,
-        idle_timeout: float | None,
         most_held: float,
         tls: ServerTls | None = None,
     ) -> None:
@@ -73,7 +72,6 @@ class Service:
         self.factory: Callable[[], FramedProtocol | Connection] = factory
         self.handler: Handler | None = handler
         self.options: SocketOptions = options
-        self.idle_timeout: float | None = idle_timeout
         #: Bytes of unfinished frames and unsent output that one connection may hold.
         self.most_held: float = most_held
         self.tls: ServerTls | None = tls
@@ -155,8 +153,6 @@ class ServedConnection:
     def protocol_opened(self, protocol: StreamProtocol) -> None:
         """Note that the connection has been made."""
         self.protocol = protocol
-        if self._service.idle_timeout is not None:
-            protocol.set_idle_timeout(self._service.idle_timeout)
 
     def protocol_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Note that the connection has ended."""

@@ -22,6 +22,7 @@ from proactor_echo.net.tcp.admission import RefusalReason
 from proactor_echo.net.tcp.buffer_watch import BufferWatch
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.core import StreamProtocol
+from proactor_echo.net.tcp.deadlines import Deadlines, DeadlineSweep
 from proactor_echo.net.tcp.limits import Limits
 from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.net.tcp.served import ServedConnection, Service, Serving
@@ -60,6 +61,7 @@ class Server:
         drain: float,
         accepts: int,
         limits: Limits,
+        deadlines: Deadlines,
     ) -> None:
         self._addresses: list[Address] = [sock.getsockname() for sock in listeners]
         self._service = service
@@ -81,6 +83,9 @@ class Server:
             self._buffer_watch = BufferWatch(
                 limits.max_buffered, service.most_held, serving.__len__, serving.all_protocols
             )
+        self._deadlines: DeadlineSweep | None = None
+        if deadlines.of_connections:
+            self._deadlines = DeadlineSweep(deadlines, self._serving.all_protocols, self._loop)
         if self._tls is not None:
             self._tls.begin(self._acceptor)
         self._acceptor.start()
@@ -234,6 +239,8 @@ class Server:
             self._tls.end()
         if self._buffer_watch is not None:
             self._buffer_watch.close()
+        if self._deadlines is not None:  # what is served now has the time to drain
+            self._deadlines.cancel()
         try:
             await self._acceptor.close()
             await self._let_finish()

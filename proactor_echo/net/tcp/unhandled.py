@@ -28,7 +28,9 @@ class UnhandledConnections:
     ``ended`` is called then: the connection's slot is free.
     """
 
-    __slots__ = ("_ended", "_make", "_open", "_service", "_total", "observes_opening", "protocols")
+    __slots__ = ("_ended", "_make", "_open", "_service", "_total", "protocols")
+
+    observes_opening = False
 
     def __init__(
         self,
@@ -40,7 +42,6 @@ class UnhandledConnections:
     ) -> None:
         #: Those that are open, or being opened.
         self.protocols: set[StreamProtocol] = protocols
-        self.observes_opening: bool = service.idle_timeout is not None
         self._service = service
         self._make = service.factory
         self._open = open_accepted
@@ -71,10 +72,7 @@ class UnhandledConnections:
             self._ended(address, None)
 
     def protocol_opened(self, protocol: StreamProtocol) -> None:
-        """Watch over its idle time."""
-        seconds = self._service.idle_timeout
-        if seconds is not None:
-            protocol.set_idle_timeout(seconds)
+        """Nothing: it is known already."""
 
     def protocol_closed(self, protocol: StreamProtocol, disconnect: Disconnect) -> None:
         """Count a connection out."""
