@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         classify,
     )
     from proactor_echo.loops import EventLoop, new_event_loop, run
+    from proactor_echo.net.guard_rule import GuardRule
     from proactor_echo.net.rates import Rate
     from proactor_echo.net.stats import ConnectionStats, DatagramStats, DrainReport, ServerStats
     from proactor_echo.net.tcp.admission import RefusalReason
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from proactor_echo.net.tcp.tls.files import TlsCertificate
     from proactor_echo.net.tcp.tls.info import TlsInfo
     from proactor_echo.net.udp import UdpEndpoint, UdpServer, bind_udp, connect_udp, serve_udp
+    from proactor_echo.net.udp.guard import UdpGuard
     from proactor_echo.net.udp.handler import DatagramHandler
     from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol, echo
     from proactor_echo.sockets.addresses import Address, format_address, parse_host_port
@@ -90,6 +92,7 @@ __all__ = [
     "FrameTruncated",
     "FramedProtocol",
     "FramingError",
+    "GuardRule",
     "KeepAlive",
     "LengthCodec",
     "Limits",
@@ -111,6 +114,7 @@ __all__ = [
     "TlsError",
     "TlsInfo",
     "UdpEndpoint",
+    "UdpGuard",
     "UdpServer",
     "VarintCodec",
     "bind_udp",
@@ -149,6 +153,8 @@ _HOMES: Final = {
     "proactor_echo.net.tcp.serve": "serve_tcp",
     "proactor_echo.net.tcp.server": "Server",
     "proactor_echo.net.rates": "Rate",
+    "proactor_echo.net.guard_rule": "GuardRule",
+    "proactor_echo.net.udp.guard": "UdpGuard",
     "proactor_echo.net.tcp.tls.description": "Tls",
     "proactor_echo.net.tcp.tls.files": "TlsCertificate",
     "proactor_echo.net.tcp.tls.info": "TlsInfo",

@@ -15,6 +15,7 @@ from proactor_echo.net.stats import ConnectionStats
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.protocol import FRAMES_AT_ONCE, FramedProtocol
+from proactor_echo.net.udp.guard import UdpGuard
 from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.sockets.addresses import Address
 from proactor_echo.wire import RawCodec
@@ -115,6 +116,8 @@ class EchoDatagramProtocol(DatagramHandler):
     datagrams_received: Callable[[Sequence[tuple[bytes, Address]]], None] | None = None
     _batches: BatchTransport
 
+    guard = UdpGuard()
+
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport, and take batches where it does."""
         super().connection_made(transport)
@@ -134,6 +137,11 @@ class EchoDatagramProtocol(DatagramHandler):
         stats = self.stats
         stats.datagrams_in += count
         stats.bytes_in += size
+        if self._guard is not None:
+            answered = self._guard.filter(datagrams, self._time())
+            if answered is not datagrams:
+                datagrams, count = answered, len(answered)
+                size = sum([len(data) for data, _ in answered])
         if self._blocked:
             stats.dropped += count
             return

@@ -23,6 +23,7 @@ NOT_CALLED = {
     *("ConnectionState", "ConnectionStats", "DatagramStats", "Disconnect", "DisconnectReason", "DrainReport"),
     *(
         "Address",
+        "GuardRule",
         "PartialFrame",
         "RefusalReason",
         "Server",

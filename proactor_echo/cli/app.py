@@ -7,7 +7,7 @@ import functools
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import Unpack
+from typing import Literal, Unpack
 
 import click
 
@@ -18,10 +18,11 @@ from proactor_echo.cli.commands import CommandGroup, ServerCommand
 from proactor_echo.cli.demo import run_demo
 from proactor_echo.cli.framing import FRAMINGS, LONGEST_FRAME, make_codec
 from proactor_echo.cli.hexdump import DumpingEchoDatagramProtocol, DumpingEchoProtocol
-from proactor_echo.cli.limits import DeadlineOptions, LimitOptions, make_deadlines, make_limits
+from proactor_echo.cli.limits import DeadlineOptions, LimitOptions, make_deadlines, make_guard, make_limits
 from proactor_echo.cli.options import (
     address_options,
     deadline_options,
+    guard_options,
     limit_options,
     loop_option,
     output_options,
@@ -32,6 +33,7 @@ from proactor_echo.cli.serve import LoopName, run, serve_tcp_until_stopped, serv
 from proactor_echo.cli.stop_signals import StopSignals
 from proactor_echo.cli.tls import TlsOptions, check_tls_options, make_tls, reload_certificates
 from proactor_echo.cli.types import ByteSize, KeepAliveTimes, Seconds
+from proactor_echo.net.rates import Rate
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM
 from proactor_echo.net.tcp.serve import serve_tcp
 from proactor_echo.net.udp import serve_udp
@@ -203,6 +205,7 @@ def tcp(
     show_default=True,
     help="What to do with a longer one.",
 )
+@guard_options
 @loop_option
 @output_options
 def udp(
@@ -212,6 +215,9 @@ def udp(
     no_exclusive: bool,
     max_datagram: int,
     oversize: Oversize,
+    guard: Literal["on", "log", "off"],
+    rate: Rate | None,
+    rate_per_source: Rate | None,
     loop: LoopName,
     hex_dump: bool,
     stats: bool,
@@ -233,7 +239,13 @@ def udp(
                 return DumpingEchoDatagramProtocol(output.err_line, max_datagram=max_datagram, oversize=oversize)
             return EchoDatagramProtocol(max_datagram=max_datagram, oversize=oversize)
 
-        starting = serve_udp(protocol, _hosts(hosts, ipv6_only), port, options=options)
+        starting = serve_udp(
+            protocol,
+            _hosts(hosts, ipv6_only),
+            port,
+            options=options,
+            guard=make_guard(guard, rate, rate_per_source),
+        )
         signals = StopSignals(ignore_afterwards=True)
         run(serve_udp_until_stopped(starting, output=output, signals=signals, stats=stats), loop)
 

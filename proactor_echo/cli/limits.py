@@ -1,16 +1,17 @@
-"""Limits and deadlines for the command line: what the options ask for."""
+"""Limits, deadlines and the guard for the command line: what the options ask for."""
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 import click
 
 from proactor_echo.net.rates import Rate
 from proactor_echo.net.tcp.deadlines import Deadlines
 from proactor_echo.net.tcp.limits import Limits
+from proactor_echo.net.udp.guard import UdpGuard
 
-__all__ = ["DeadlineOptions", "LimitOptions", "make_deadlines", "make_limits"]
+__all__ = ["DeadlineOptions", "LimitOptions", "make_deadlines", "make_guard", "make_limits"]
 
 
 class LimitOptions(TypedDict):
@@ -65,3 +66,12 @@ def make_deadlines(given: DeadlineOptions) -> Deadlines:
         lifetime=given["lifetime"],
         min_rate=given["min_rate"],
     )
+
+
+def make_guard(
+    mode: Literal["on", "log", "off"], rate: Rate | None, rate_per_source: Rate | None
+) -> UdpGuard | Literal[False]:
+    """Return the guard of a UDP server; False for none."""
+    if mode == "off":
+        return False
+    return UdpGuard(mode="drop" if mode == "on" else "log", rate=rate, rate_per_source=rate_per_source)

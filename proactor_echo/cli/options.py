@@ -10,7 +10,15 @@ import click
 from proactor_echo.cli.commands import HostName
 from proactor_echo.cli.types import ByteSize, LimitOrOff, MinRate, NetworkText, RateOrOff, Seconds
 
-__all__ = ["address_options", "deadline_options", "limit_options", "loop_option", "output_options", "tls_options"]
+__all__ = [
+    "address_options",
+    "deadline_options",
+    "guard_options",
+    "limit_options",
+    "loop_option",
+    "output_options",
+    "tls_options",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -33,6 +41,11 @@ def limit_options(command: Command) -> Command:
 def deadline_options(command: Command) -> Command:
     """Add the options that say how long: those of :class:`~proactor_echo.cli.limits.DeadlineOptions`."""
     return _add(command, _DEADLINES)
+
+
+def guard_options(command: Command) -> Command:
+    """Add the options of ``udp`` that say what is not answered: ``guard``, ``rate``, ``rate_per_source``."""
+    return _add(command, _GUARD)
 
 
 def tls_options(command: Command) -> Command:
@@ -152,6 +165,33 @@ _DEADLINES: Final = (
         show_default=True,
         help="End connections whose unfinished frame or unsent answer moves by fewer bytes a second, "
         "on average, after GRACE seconds.",
+    ),
+)
+
+_GUARD: Final = (
+    click.option(
+        "--guard",
+        type=click.Choice(["on", "log", "off"]),
+        default="on",
+        show_default=True,
+        help="Do not answer our own answers, other responders and addresses that cannot answer; "
+        "log only counts them, and answers.",
+    ),
+    click.option(
+        "--rate",
+        metavar="N[/BURST]|off",
+        type=RateOrOff(),
+        default="off",
+        show_default=True,
+        help="Datagrams answered in a second.",
+    ),
+    click.option(
+        "--rate-per-source",
+        metavar="N[/BURST]|off",
+        type=RateOrOff(),
+        default="1000/2000",
+        show_default=True,
+        help="Datagrams answered in a second to one IPv4 address or IPv6 /64, loopback apart.",
     ),
 )
 

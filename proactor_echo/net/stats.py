@@ -11,6 +11,7 @@ from collections import Counter
 from typing import Any
 
 from proactor_echo.errors import DisconnectReason
+from proactor_echo.net.guard_rule import GuardRule
 from proactor_echo.net.tcp.admission import RefusalReason
 from proactor_echo.wire.connection import ConnectionStats
 
@@ -71,6 +72,8 @@ class DatagramStats:
     :ivar oversize: datagrams longer than ``max_datagram``: truncated or dropped, as ``oversize`` says.
     :ivar unreachable: ICMP errors about datagrams sent earlier.
     :ivar errors: other errors of the socket; the endpoint went on.
+    :ivar guarded: datagrams that the guard of a server had not answered, by :class:`~proactor_echo.GuardRule`; those
+        that were answered all the same with ``UdpGuard(mode="log")`` too.
     """
 
     datagrams_in: int = 0
@@ -81,6 +84,7 @@ class DatagramStats:
     oversize: int = 0
     unreachable: int = 0
     errors: int = 0
+    guarded: Counter[GuardRule] = dataclasses.field(default_factory=Counter)
 
     def add(self, other: DatagramStats) -> None:
         """Add the counters of another socket."""
@@ -89,7 +93,9 @@ class DatagramStats:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers, ready for JSON."""
-        return dataclasses.asdict(self)
+        row = dataclasses.asdict(self)
+        row["guarded"] = {str(rule): count for rule, count in sorted(self.guarded.items())}
+        return row
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -275,3 +275,21 @@ def test_help_gives_examples_that_parse(cli: CommandLine, command: list[str]) ->
     assert examples
     for name, *arguments in examples:
         assert isinstance(main.commands[name].make_context(name, arguments), click.Context)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "guard"),
+    [
+        ([], pe.UdpGuard(rate_per_source=pe.Rate(1000, 2000))),
+        (
+            ["--guard", "log", "--rate", "9/20"],
+            pe.UdpGuard(mode="log", rate=pe.Rate(9, 20), rate_per_source=pe.Rate(1000, 2000)),
+        ),
+        (["--rate-per-source", "off"], pe.UdpGuard()),
+        (["--guard", "off"], False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_the_guard_of_udp_is_what_was_asked_for(cli: CommandLine, arguments: list[str], guard: object) -> None:
+    assert cli.run("udp", "--port", "0", *arguments).status == 0
+    assert cli.asked["guard"] == guard

@@ -246,6 +246,23 @@ def of_values() -> Iterator[Case]:
     yield pe.Rate, {"per_second": math.nan}, ValueError, "a rate's per_second must be from"
     yield pe.Rate, {"per_second": 1, "burst": 0.5}, ValueError, "a rate's burst must be from 1 to 1e+09, not 0.5"
     yield from of_limits_of_sources()
+    yield pe.UdpGuard, {"mode": "on"}, ValueError, "mode must be 'drop' or 'log', not 'on'"
+    yield pe.UdpGuard, {"rate": 0}, ValueError, "rate must be from 1.15741e-05 to 1e+09, not 0"
+    yield (
+        pe.UdpGuard,
+        {"rate_per_source": True},
+        TypeError,
+        "rate_per_source must be a Rate, a number of events a second",
+    )
+    yield pe.UdpGuard, {"responders": 7}, TypeError, "responders must be a list of ports, as in [7, 19], not 7"
+    yield pe.UdpGuard, {"responders": [0]}, ValueError, "a port of responders must be from 1 to 65535, not 0"
+    yield pe.UdpGuard, {"ipv6_prefix": 129}, ValueError, "ipv6_prefix must be from 1 to 128, not 129"
+    yield (
+        pe.serve_udp,
+        {"protocol_factory": pe.EchoDatagramProtocol, "guard": True},
+        TypeError,
+        "guard must be a UdpGuard",
+    )
     for name in ("first_byte", "frame", "idle", "write", "lifetime"):
         yield pe.Deadlines, {name: 0}, ValueError, f"{name} must be more than 0 seconds, or None for no limit, not 0"
         yield pe.Deadlines, {name: True}, TypeError, f"{name} must be a number of seconds or None, not True"

@@ -28,10 +28,10 @@ from collections.abc import Callable, Sequence
 from proactor_echo.errors import DisconnectReason
 from proactor_echo.net.loop_api import AcceptPipeline, native
 from proactor_echo.net.rates import TokenBucket, as_rate
+from proactor_echo.net.refusal_log import RefusalLog
 from proactor_echo.net.tcp.accept_log import AcceptErrorLog
 from proactor_echo.net.tcp.admission import Admission, RefusalReason
 from proactor_echo.net.tcp.limits import Limits
-from proactor_echo.net.tcp.refusal_log import RefusalLog
 from proactor_echo.sockets.addresses import Address, format_address
 from proactor_echo.sockets.options import reset_on_close
 
@@ -72,7 +72,7 @@ class BaseAcceptPipeline(abc.ABC):
         self._bucket = None if rate is None else TokenBucket(rate)
         self._token_timer: asyncio.TimerHandle | None = None  # until the bucket has a token again
         self._admission = Admission(limits) if limits.by_source else None
-        self._refusal_log = RefusalLog(self._loop)
+        self._refusal_log = RefusalLog(self._loop, "refused a connection", "refused %d more connections")
         self._waiting: deque[tuple[socket.socket, Address]] = deque()  # accepted when there was no slot any more
         self._closing = False
         self._held = False

@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from proactor_echo.arguments import check_factory, check_host, check_instance, check_made, check_whole
 from proactor_echo.errors import ConnectFailed, classify
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM
 from proactor_echo.net.udp.endpoint import UdpEndpoint
+from proactor_echo.net.udp.guard import UdpGuard
 from proactor_echo.net.udp.handler import DatagramHandler, Oversize, check_datagram_policy
 from proactor_echo.net.udp.server import UdpServer, UdpSockets
 from proactor_echo.sockets.addresses import resolve
@@ -87,19 +88,30 @@ async def serve_udp(
     *,
     options: SocketOptions | None = None,
     sockets: Sequence[socket.socket] | None = None,
+    guard: UdpGuard | Literal[False] | None = None,
 ) -> UdpServer:
     """Bind a UDP port and give each of its sockets a protocol; return the running :class:`UdpServer`.
+
+    :param protocol_factory: makes a :class:`DatagramHandler` for each socket.
+    :param host: as for :func:`serve_tcp`.
+    :param port: the port for all addresses; 0 takes a free one.
+    :param options: what to set on the sockets.
+    :param sockets: bound UDP sockets made elsewhere, instead of host and port; the server closes them.
+    :param guard: a :class:`UdpGuard`: what is not answered. ``None``: the protocol's own ``guard``, which
+        :class:`EchoDatagramProtocol` has and others have not; ``False``: everything is answered.
 
     Raises :class:`BindError` with one sentence.
     """
     check_factory("protocol_factory", protocol_factory, DatagramHandler)
+    if guard is not False:
+        check_instance("guard", guard, UdpGuard, optional=True)
 
     def protocol() -> DatagramHandler:
         made = protocol_factory()
         check_made("protocol_factory", made, DatagramHandler)
         return made
 
-    server = await _bind(lambda made: UdpServer(made, protocol), host, port, options, sockets)
+    server = await _bind(lambda made: UdpServer(made, protocol, guard), host, port, options, sockets)
     try:
         await asyncio.sleep(0)  # each protocol has its transport, so that it may send
     except BaseException:

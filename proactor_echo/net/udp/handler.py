@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Final, Literal, cast
 
 from proactor_echo.arguments import check_address, check_choice, check_whole
 from proactor_echo.errors import ProtocolStateError, classify
 from proactor_echo.net.stats import DatagramStats
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM, as_datagram
+from proactor_echo.net.udp.guard import Guard, UdpGuard
 from proactor_echo.sockets.addresses import Address
 from proactor_echo.sockets.icmp import is_about_earlier_datagram
 from proactor_echo.wire.codec import BytesLike
@@ -41,6 +43,12 @@ class DatagramHandler(asyncio.DatagramProtocol):
     :param oversize: ``"truncate"`` cuts a longer one to that length, ``"drop"`` drops it; both count it.
     """
 
+    #: What a server of this protocol does not answer, unless ``serve_udp`` is given something else.
+    guard: UdpGuard | None = None
+
+    _guard: Guard | None = None
+    _asked: tuple[Address, int] | None = None  # whom a guarded handler answers, and how many bytes are left for that
+
     def __init__(self, *, max_datagram: int = MAX_DATAGRAM, oversize: Oversize = "truncate") -> None:
         check_datagram_policy(max_datagram, oversize)
         self.max_datagram = max_datagram
@@ -62,6 +70,8 @@ class DatagramHandler(asyncio.DatagramProtocol):
         data = as_datagram(data)
         if self._blocked or self._transport.is_closing():
             self.stats.dropped += 1
+            return
+        if self._asked is not None and not self._is_no_longer(data, addr):
             return
         refused = self._refused[0]
         try:
@@ -89,12 +99,35 @@ class DatagramHandler(asyncio.DatagramProtocol):
         stats = self.stats
         stats.datagrams_in += 1
         stats.bytes_in += len(data)
+        if self._guard is not None:
+            if not self._guard.filter([(data, addr)], self._time()):
+                return
+            self._asked = addr, len(data)
         if len(data) > self.max_datagram:
             stats.oversize += 1
             if self.oversize == "drop":
                 return
             data = data[: self.max_datagram]
-        self.handle(data, addr)
+        try:
+            self.handle(data, addr)
+        finally:
+            self._asked = None
+
+    def set_guard(self, guard: Guard | None, time: Callable[[], float]) -> None:
+        """Answer nothing that ``guard`` refuses; ``time`` is the loop's (called by the server)."""
+        self._guard = guard
+        self._time = time
+
+    def _is_no_longer(self, data: bytes, addr: Address | None) -> bool:
+        """Whether an answer, and what was sent before it, is no longer than the datagram that is being handled."""
+        asked = self._asked
+        if asked is None or self._guard is None or addr != asked[0]:
+            return True
+        left = asked[1] - len(data)
+        if left < 0:
+            return not self._guard.count_longer(asked[0])
+        self._asked = asked[0], left
+        return True
 
     def datagram_not_sent(self, data: bytes, addr: Address) -> None:
         """Take a refused datagram out of the counters; our transports call it before ``error_received``."""

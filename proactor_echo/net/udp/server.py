@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import Literal, Self
 
+from proactor_echo.net.guard_rule import GuardRule
+from proactor_echo.net.refusal_log import RefusalLog
 from proactor_echo.net.stats import DatagramStats
+from proactor_echo.net.udp.guard import Guard, UdpGuard
 from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.net.udp.transport import open_transport
 from proactor_echo.sockets.addresses import Address, format_address, port_of
+from proactor_echo.sockets.packet_filter import drop_what_was_sent_to_many
 
 __all__ = ["UdpServer", "UdpSockets"]
 
@@ -75,3 +80,60 @@ class UdpSockets:
 
 class UdpServer(UdpSockets):
     """A running UDP server, made by :func:`serve_udp`."""
+
+    def __init__(
+        self,
+        sockets: Sequence[socket.socket],
+        factory: Callable[[], DatagramHandler],
+        guard: UdpGuard | Literal[False] | None = None,
+    ) -> None:
+        super().__init__(sockets, factory)
+        self._guarded: Counter[GuardRule] = Counter()
+        self._log: RefusalLog | None = None
+        # One for all sockets that have the same, so that a rate holds for the whole server.
+        guards: dict[UdpGuard, Guard] = {}
+        for protocol, sock in zip(self._protocols, sockets, strict=True):
+            given = protocol.guard if guard is None else guard or None
+            if given is not None:
+                guards[given] = made = guards.get(given) or self._make_guard(given)
+                protocol.set_guard(made, asyncio.get_running_loop().time)
+                if given.mode == "drop" and _is_wildcard(sock.getsockname()):
+                    drop_what_was_sent_to_many(sock)
+
+    @property
+    def stats(self) -> DatagramStats:
+        """A snapshot of the counters."""
+        total = super().stats
+        total.guarded = self._guarded.copy()
+        return total
+
+    async def close(self) -> None:
+        """Send what is queued, then close. Doing it twice is harmless."""
+        self._end_log()
+        await super().close()
+
+    def abort(self) -> None:
+        """Close at once; what is queued is dropped."""
+        self._end_log()
+        super().abort()
+
+    def _make_guard(self, given: UdpGuard) -> Guard:
+        if self._log is None:
+            begin = "answered" if given.mode == "log" else "did not answer"
+            self._log = RefusalLog(asyncio.get_running_loop(), f"{begin} a datagram", begin + " %d more datagrams")
+        ports = {address[1] for address in self._addresses if isinstance(address, tuple)}
+        return Guard(given, ports, self._refused)
+
+    def _refused(self, rule: GuardRule, address: Address) -> None:
+        self._guarded[rule] += 1
+        if self._log is not None:
+            self._log.note(rule, format_address(address))
+
+    def _end_log(self) -> None:
+        if self._log is not None:
+            self._log.close()
+
+
+def _is_wildcard(address: Address) -> bool:
+    """Tell the address of a socket that is bound to every address."""
+    return isinstance(address, tuple) and address[0] in ("0.0.0.0", "::")

@@ -14,7 +14,7 @@ from helpers.peers import RawClient, eventually, settled
 from helpers.sources import FIRST, SECOND, Clients, ask, eventually_served, is_reset
 
 import proactor_echo as pe
-from proactor_echo.net.tcp import refusal_log
+from proactor_echo.net import refusal_log
 from proactor_echo.testing import certificates
 
 pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no address of 127.0.0.0/8 but 127.0.0.1")

@@ -1,12 +1,11 @@
-"""One log line a second, at most, for each reason why connections are refused."""
+"""One log line a second, at most, for each reason why connections are refused or datagrams not answered."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Hashable
 from typing import Final
-
-from proactor_echo.net.tcp.admission import RefusalReason
 
 __all__ = ["RefusalLog"]
 
@@ -19,17 +18,22 @@ MOST_SOURCES: Final = 1024
 
 
 class RefusalLog:
-    """Log the first refusal for a reason at once, and those of the second that follows in one line, with how many."""
+    """Log the first refusal for a reason at once, and those of the second that follows in one line, with how many.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    ``one`` and ``more`` begin the lines: ``"refused a connection"`` and ``"refused %d more connections"``.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, one: str, more: str) -> None:
         self._loop = loop
-        self._pending: dict[RefusalReason, _Interval] = {}
+        self._one = one
+        self._more = more
+        self._pending: dict[Hashable, _Interval] = {}
 
-    def note(self, reason: RefusalReason, source: object) -> None:
+    def note(self, reason: Hashable, source: object) -> None:
         """Count a refusal, or log it."""
         interval = self._pending.get(reason)
         if interval is None:
-            logger.warning("refused a connection from %s: %s", source, reason)
+            logger.warning("%s from %s: %s", self._one, source, reason)
             self._begin(reason)
         else:
             interval.count += 1
@@ -42,14 +46,14 @@ class RefusalLog:
         for reason in list(self._pending):
             self._say(reason)
 
-    def _begin(self, reason: RefusalReason) -> None:
+    def _begin(self, reason: Hashable) -> None:
         self._pending[reason] = _Interval(self._loop.call_later(INTERVAL, self._over, reason))
 
-    def _over(self, reason: RefusalReason) -> None:
+    def _over(self, reason: Hashable) -> None:
         if self._say(reason):
             self._begin(reason)
 
-    def _say(self, reason: RefusalReason) -> bool:
+    def _say(self, reason: Hashable) -> bool:
         """Log one interval; return whether there was anything in it."""
         interval = self._pending.pop(reason)
         interval.timer.cancel()
@@ -59,7 +63,8 @@ class RefusalLog:
         many = f"{number} sources, one of them" if number > 1 else "one source,"
         if number >= MOST_SOURCES:
             many = f"{number} sources and more, one of them"
-        logger.warning("refused %d more connections from %s %s: %s", interval.count, many, interval.example, reason)
+        more = self._more % interval.count
+        logger.warning("%s from %s %s: %s", more, many, interval.example, reason)
         return True
 
 
