@@ -28,7 +28,7 @@ from proactor_echo.cli.options import (
     output_options,
     tls_options,
 )
-from proactor_echo.cli.output import logging_to_stderr, print_line
+from proactor_echo.cli.output import LogFormat, logging_to_stderr, print_line
 from proactor_echo.cli.serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
 from proactor_echo.cli.stop_signals import StopSignals
 from proactor_echo.cli.tls import TlsOptions, check_tls_options, make_tls, reload_certificates
@@ -134,6 +134,7 @@ def tcp(
     loop: LoopName,
     hex_dump: bool,
     stats: bool,
+    log_format: LogFormat,
     verbose: bool,
     quiet: bool,
     **given: Unpack[TcpOptions],
@@ -162,7 +163,7 @@ def tcp(
     options = SocketOptions(
         nodelay=not no_nodelay, keepalive=keepalive, exclusive=not no_exclusive, ipv6_only=ipv6_only
     )
-    with _serving(verbose, quiet) as output:
+    with _serving(verbose, quiet, log_format) as output:
         tls = make_tls(given) if speaks_tls else None
         starting = serve_tcp(
             protocol_factory=(lambda: DumpingEchoProtocol(output.err_line)) if hex_dump else EchoProtocol,
@@ -221,6 +222,7 @@ def udp(
     loop: LoopName,
     hex_dump: bool,
     stats: bool,
+    log_format: LogFormat,
     verbose: bool,
     quiet: bool,
 ) -> None:
@@ -232,7 +234,7 @@ def udp(
       proactor-echo udp -p 0 --max-datagram 1472 --oversize drop --stats
     """  # noqa: D301
     options = SocketOptions(exclusive=not no_exclusive, ipv6_only=ipv6_only)
-    with _serving(verbose, quiet) as output:
+    with _serving(verbose, quiet, log_format) as output:
 
         def protocol() -> EchoDatagramProtocol:
             if hex_dump:
@@ -324,10 +326,14 @@ def _level(verbose: bool, quiet: bool) -> int:
 
 
 @contextlib.contextmanager
-def _serving(verbose: bool, quiet: bool) -> Iterator[Output]:
+def _serving(verbose: bool, quiet: bool, log_format: LogFormat) -> Iterator[Output]:
     """Print the output and the log of a server so that it never blocks on the reader."""
     level = _level(verbose, quiet)
-    with background_output() as output, _errors_as_sentences(), logging_to_stderr(level, output.err_line):
+    with (
+        background_output(log_format) as output,
+        _errors_as_sentences(),
+        logging_to_stderr(level, output.err_line, form=log_format, summarize=not verbose),
+    ):
         yield output
 
 

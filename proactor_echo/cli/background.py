@@ -23,7 +23,7 @@ from typing import Final, TextIO
 
 import click
 
-from proactor_echo.cli.output import READER_GONE, colour, encodable, log_line
+from proactor_echo.cli.output import READER_GONE, LogFormat, colour, encodable, log_line
 
 __all__ = ["BackgroundStream", "Output", "background_output"]
 
@@ -169,9 +169,9 @@ class BackgroundStream:
 class Output:
     """What a server prints: lines on standard output, others and the log on standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: LogFormat = "text") -> None:
         self._out = BackgroundStream(sys.stdout)
-        self._err = BackgroundStream(sys.stderr, make_report=log_line)
+        self._err = BackgroundStream(sys.stderr, make_report=lambda text: log_line(text, form=form))
 
     def line(self, text: str) -> None:
         """Print a line, or several, to standard output."""
@@ -194,12 +194,12 @@ class Output:
 
 
 @contextlib.contextmanager
-def background_output() -> Iterator[Output]:
+def background_output(form: LogFormat = "text") -> Iterator[Output]:
     """Print without ever blocking on the reader; at the end, wait a little for what is not written yet.
 
     A ClickException is shown here and becomes its exit status: click would block when it shows it.
     """
-    output = Output()
+    output = Output(form)
     deadline = None
     try:
         yield output

@@ -29,7 +29,7 @@ def address_options(command: Command) -> Command:
 
 
 def output_options(command: Command) -> Command:
-    """Add the options that say what to print: ``hex_dump``, ``stats``, ``verbose``, ``quiet``."""
+    """Add the options of what is printed: ``hex_dump``, ``stats``, ``log_format``, ``verbose``, ``quiet``."""
     return _add(command, _OUTPUT)
 
 
@@ -228,6 +228,13 @@ _TLS: Final = (
 _OUTPUT: Final = (
     click.option("--hex-dump", is_flag=True, help="Show every byte that comes and goes, on stderr."),
     click.option("--stats", is_flag=True, help="Print all counters at the end, as a line of JSON on stderr."),
+    click.option(
+        "--log-format",
+        type=click.Choice(["text", "json"]),
+        default="text",
+        show_default=True,
+        help="How the log is written on stderr: for people, or a JSON object a line.",
+    ),
     click.option("-v", "--verbose", is_flag=True, help="Print how every connection ended, not only the bad ones."),
     click.option("-q", "--quiet", is_flag=True, help="Print the listening and stopped lines and errors only."),
 )

@@ -14,14 +14,16 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any, Final, TextIO
+from typing import Any, Final, Literal, TextIO
 
 import click
 
+from proactor_echo.cli.log_summary import SummarizingHandler
 from proactor_echo.escaping import escape_traceback, escaped, escaped_lines
 
 __all__ = [
     "READER_GONE",
+    "LogFormat",
     "colour",
     "discard",
     "encodable",
@@ -31,6 +33,8 @@ __all__ = [
     "print_line",
     "styled",
 ]
+
+LogFormat = Literal["text", "json"]
 
 #: A closed pipe; Windows' C library says "invalid argument" for it.
 READER_GONE: Final = (errno.EPIPE, errno.EINVAL) if sys.platform == "win32" else (errno.EPIPE,)
@@ -65,42 +69,78 @@ def styled(text: str, **style: Any) -> str:
 
 
 @contextlib.contextmanager
-def logging_to_stderr(level: int, write: Callable[[str], None] | None = None) -> Iterator[None]:
-    """Send this package's log from ``level`` on, and asyncio's warnings, to standard error while the block runs.
+def logging_to_stderr(
+    level: int,
+    write: Callable[[str], None] | None = None,
+    *,
+    form: LogFormat = "text",
+    summarize: bool = False,
+) -> Iterator[None]:
+    """Send the log to standard error while the block runs: this package's from ``level`` on, of others the warnings.
 
-    ``write`` takes the lines, :func:`print_err` unless another is given.
+    Python's warnings are in it. ``write`` takes the lines, :func:`print_err` unless another is given. ``form`` is text
+    for people or JSON for machines; ``summarize`` has a flood of like records summarised.
     """
-    handler = _StderrHandler(print_err if write is None else write)
-    handler.setFormatter(_LineFormatter())
+    lines = _StderrHandler(print_err if write is None else write, form)
+    handler = SummarizingHandler(lines) if summarize else lines
     levels = {"proactor_echo": level, "asyncio": max(level, logging.WARNING)}
     before = {name: logging.getLogger(name).level for name in levels}
     for name, wanted in levels.items():
         logging.getLogger(name).addHandler(handler)
         logging.getLogger(name).setLevel(wanted)
+    others = _OthersHandler(handler)
+    logging.getLogger().addHandler(others)
+    logging.captureWarnings(True)
     try:
         yield
     finally:
+        logging.captureWarnings(False)
+        logging.getLogger().removeHandler(others)
         for name, old in before.items():
             logging.getLogger(name).removeHandler(handler)
             logging.getLogger(name).setLevel(old)
+        handler.close()
 
 
-def log_line(text: str, level: int = logging.WARNING) -> str:
+def log_line(text: str, level: int = logging.WARNING, form: LogFormat = "text") -> str:
     """Return ``text`` as a line of the log, with the time and the level."""
-    return _LineFormatter().format(logging.LogRecord(__name__, level, "", 0, text, None, None))
+    return _formatter(form).format(logging.LogRecord("proactor_echo.cli", level, "", 0, text, None, None))
+
+
+def _formatter(form: LogFormat) -> logging.Formatter:
+    if form == "text":
+        return _LineFormatter()
+    from proactor_echo.cli.log_json import JsonFormatter
+
+    return JsonFormatter()
+
+
+class _OthersHandler(logging.Handler):
+    """For the root logger: passes on what is logged by neither this package nor asyncio, which have the handler too."""
+
+    def __init__(self, target: logging.Handler) -> None:
+        super().__init__(logging.WARNING)
+        self._target = target
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name.partition(".")[0] not in ("proactor_echo", "asyncio"):
+            self._target.handle(record)
 
 
 class _StderrHandler(logging.Handler):
-    def __init__(self, write: Callable[[str], None]) -> None:
+    def __init__(self, write: Callable[[str], None], form: LogFormat) -> None:
         super().__init__()
         self._write = write
+        self._form: LogFormat = form
+        self.setFormatter(_formatter(form))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             line = self.format(record)
         except Exception as error:  # of somebody's repr(), say: it is no reason to end what was being logged
             where = f"{os.path.basename(record.pathname)}:{record.lineno}"
-            line = log_line(f"a record of {record.name} ({where}) cannot be shown: {error!r}", logging.ERROR)
+            text = f"a record of {record.name} ({where}) cannot be shown: {error!r}"
+            line = log_line(text, logging.ERROR, self._form)
         self._write(line)
 
 

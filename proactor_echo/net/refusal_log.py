@@ -33,7 +33,8 @@ class RefusalLog:
         """Count a refusal, or log it."""
         interval = self._pending.get(reason)
         if interval is None:
-            logger.warning("%s from %s: %s", self._one, source, reason)
+            extra = {"event": "refused", "peer": str(source), "reason": str(reason), "count": 1}
+            logger.warning("%s from %s: %s", self._one, source, reason, extra=extra)
             self._begin(reason)
         else:
             interval.count += 1
@@ -64,7 +65,8 @@ class RefusalLog:
         if number >= MOST_SOURCES:
             many = f"{number} sources and more, one of them"
         more = self._more % interval.count
-        logger.warning("%s from %s %s: %s", more, many, interval.example, reason)
+        extra = {"event": "refused", "reason": str(reason), "count": interval.count, "sources": number}
+        logger.warning("%s from %s %s: %s", more, many, interval.example, reason, extra=extra)
         return True
 
 

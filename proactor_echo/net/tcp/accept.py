@@ -196,7 +196,9 @@ class BaseAcceptPipeline(abc.ABC):
             sock.close()
             if isinstance(error, SystemExit | KeyboardInterrupt):
                 raise
-            logger.error("serving a connection from %s could not begin", format_address(address), exc_info=error)
+            peer = format_address(address)
+            extra = {"event": "connection_not_made", "peer": peer}
+            logger.error("serving a connection from %s could not begin", peer, exc_info=error, extra=extra)
             return False
         return True
 

@@ -47,12 +47,15 @@ class AcceptErrorLog:
     def report(self, error: BaseException, pause: float) -> None:
         """Log why accepting is paused, unless that was logged and accepting has not recovered for long since."""
         if not pause:
-            logger.info("%s: accepting a connection failed: %s", self.where, classify(error).text)
+            failed = classify(error)
+            extra = {"event": "accept_failed", "reason": str(failed.reason), "number": failed.number}
+            logger.info("%s: accepting a connection failed: %s", self.where, failed.text, extra=extra)
             return
         now = asyncio.get_running_loop().time()
         if self._recovered and now - self._last >= LOG_INTERVAL:
             why = getattr(error, "strerror", None) or repr(error)
-            logger.warning("accepting on %s is paused, trying again in %.1f s: %s", self.where, pause, why)
+            extra = {"event": "accept_paused", "reason": why}
+            logger.warning("accepting on %s is paused, trying again in %.1f s: %s", self.where, pause, why, extra=extra)
         self._last = now
         self._recovered = False
 

@@ -83,5 +83,5 @@ class BufferWatch:
             ended += 1
         logger.warning(
             "%d connections hold %d bytes, and %d are the limit: the %d largest are ended",
-            len(held), before, self._most, ended,
+            len(held), before, self._most, ended, extra={"event": "buffer_limit"},
         )  # fmt: skip

@@ -312,6 +312,11 @@ class Connection:
         return self._stream.stats
 
     @property
+    def id(self) -> int:
+        """A number that no other connection of this process has, by which log records name it."""
+        return self._protocol.id
+
+    @property
     def peer(self) -> str:
         """The peer's address as text: ``127.0.0.1:50001``, ``[::1]:50001``."""
         return self._stream.peer_name()

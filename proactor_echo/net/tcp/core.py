@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import time
 from typing import TYPE_CHECKING, Final
 
 from proactor_echo.arguments import check_seconds
@@ -23,7 +24,7 @@ from proactor_echo.net.tcp.deadlines import Deadlines, DeadlineSweep
 from proactor_echo.net.tcp.observers import ConnectionObserver, next_wake, wake
 from proactor_echo.net.tcp.properties import ConnectionProperties
 from proactor_echo.net.tcp.started import Started, nothing_to_wait_for
-from proactor_echo.net.tcp.stream import SocketStream, logger
+from proactor_echo.net.tcp.stream import LEVELS, SocketStream, logger
 from proactor_echo.net.tcp.timers import StallTimer
 from proactor_echo.sockets.addresses import Address
 from proactor_echo.sockets.options import reset_on_close
@@ -170,7 +171,12 @@ class StreamProtocol(ConnectionProperties):
         """End the connection because the code that serves it raised ``error``, with one log record."""
         if self.on_error is not None:
             self.on_error(error)
-        logger.error("%s: serving the connection failed; it is closed", self.peer or "connection", exc_info=error)
+        logger.error(
+            "%s: serving the connection failed; it is closed",
+            self.peer or "connection",
+            exc_info=error,
+            extra={"event": "handler_failed", **self._log_attributes()},
+        )
         self.abort_for(DisconnectReason.HANDLER_FAILED, error)
 
     def without_end_errors(self, error: BaseException) -> BaseException | None:
@@ -185,6 +191,7 @@ class StreamProtocol(ConnectionProperties):
             assert isinstance(transport, asyncio.Transport)
         stream, observer = self._stream, self._observer
         self._transport = transport
+        self._opened_at = time.monotonic()
         if transport.get_extra_info("sslcontext") is not None:
             self._note_tls()
         if stream.peer is None:
@@ -241,7 +248,7 @@ class StreamProtocol(ConnectionProperties):
         if self._socket is not None:
             self._close_socket()
         if disconnect.reason is not END_OF_FILE or logger.isEnabledFor(logging.DEBUG):
-            self._stream.log_end()
+            self._log_end(disconnect)
         try:
             self.connection_closed(disconnect)
         except BaseException as error:
@@ -347,6 +354,21 @@ class StreamProtocol(ConnectionProperties):
                 if not self._resetting:
                     self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
+
+    def _log_end(self, disconnect: Disconnect) -> None:
+        """Log why the connection ended: one line for an error of the peer, a normal end at level DEBUG only."""
+        level = LEVELS.get(disconnect.reason, logging.INFO)
+        if logger.isEnabledFor(level):
+            attributes = {
+                "event": "connection_ended",
+                "reason": str(disconnect.reason),
+                "number": disconnect.number,
+                "bytes_in": self.received_bytes,
+                "bytes_out": self.sent_bytes,
+                "duration": time.monotonic() - self._opened_at,
+                **self._log_attributes(),
+            }
+            logger.log(level, "%s: %s", self.peer or "connection", disconnect.text, extra=attributes)
 
     def _stalled(self) -> None:
         self.abort_for(DisconnectReason.TIMED_OUT)

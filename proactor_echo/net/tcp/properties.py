@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import Iterator
 
 from proactor_echo.errors import Disconnect
 from proactor_echo.net.tcp.tls.protocol import TlsProtocol
@@ -13,8 +15,14 @@ from proactor_echo.wire.lifecycle import ConnectionState
 __all__ = ["ConnectionProperties"]
 
 
+_IDS: Iterator[int] = itertools.count(1)
+
+
 class ConnectionProperties(TlsProtocol):
     """The part of :class:`~proactor_echo.net.tcp.core.StreamProtocol` that tells of the connection."""
+
+    _id = 0  # given when it is first asked for
+    _opened_at = 0.0
 
     @property
     def state(self) -> ConnectionState:
@@ -55,6 +63,16 @@ class ConnectionProperties(TlsProtocol):
     def transport(self) -> asyncio.Transport:
         """The asyncio transport below."""
         return self._transport
+
+    @property
+    def id(self) -> int:
+        """A number that no other connection of this process has, by which log records name it."""
+        if not self._id:
+            self._id = next(_IDS)
+        return self._id
+
+    def _log_attributes(self) -> dict[str, object]:
+        return {"connection": self.id, "peer": self.peer or None}
 
     # -- for the limits and deadlines of a server ----------------------------------------------------------------
 

@@ -234,6 +234,7 @@ class ServedConnection:
                 self._peer,
                 _place(rest),
                 exc_info=rest if logger.isEnabledFor(logging.DEBUG) else None,
+                extra={"event": "handler_timeout", "connection": conn.id, "peer": self._peer},
             )
             conn.protocol.abort_for(DisconnectReason.HANDLER_TIMEOUT)
         else:
@@ -247,7 +248,8 @@ class ServedConnection:
             if self.protocol is not None:
                 self.protocol.handler_failed(error)
             else:
-                logger.error("%s: serving the connection failed", self._peer, exc_info=error)
+                extra = {"event": "connection_not_made", "peer": self._peer}
+                logger.error("%s: serving the connection failed", self._peer, exc_info=error, extra=extra)
         self._finished()
 
     def _finished(self) -> None:
@@ -309,9 +311,12 @@ def log_not_made(address: Address, error: BaseException) -> None:
     """Log why the connection with ``address`` could not be made."""
     peer = format_address(address) if address else "connection"
     if isinstance(error, OSError):
-        logger.info("%s: the connection ended while it was set up: %s", peer, classify(error).text)
+        why = classify(error)
+        extra = {"event": "connection_not_made", "peer": peer, "reason": str(why.reason), "number": why.number}
+        logger.info("%s: the connection ended while it was set up: %s", peer, why.text, extra=extra)
     else:
-        logger.error("%s: the connection could not be set up and is closed", peer, exc_info=error)
+        extra = {"event": "connection_not_made", "peer": peer}
+        logger.error("%s: the connection could not be set up and is closed", peer, exc_info=error, extra=extra)
 
 
 def _cancelled_from_outside() -> bool:

@@ -1,4 +1,4 @@
-"""SocketStream: what a connection is whose peer has a socket address, and what is said in the log about its end."""
+"""SocketStream: what a connection is whose peer has a socket address, and at which level its end is logged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from proactor_echo.errors import DisconnectReason
 from proactor_echo.sockets.addresses import format_address
 from proactor_echo.wire.connection import FramedStream
 
-__all__ = ["SocketStream", "logger"]
+__all__ = ["LEVELS", "SocketStream", "logger"]
 
 logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
@@ -23,16 +23,9 @@ class SocketStream(FramedStream):
         """Return the address as text: ``127.0.0.1:50001``, ``[::1]:50001``."""
         return format_address(self.peer) if self.peer else ""
 
-    def log_end(self) -> None:
-        """Log why the connection ended: one line for an error of the peer, a normal end at level DEBUG only."""
-        disconnect = self.disconnect
-        if disconnect is not None:
-            level = _LEVELS.get(disconnect.reason, logging.INFO)
-            if logger.isEnabledFor(level):
-                logger.log(level, "%s: %s", self.peer_name() or "connection", disconnect.text)
 
-
-_LEVELS: Final = {
+#: The levels at which the ends of connections are logged; every other reason has INFO.
+LEVELS: Final = {
     DisconnectReason.END_OF_FILE: logging.DEBUG,
     DisconnectReason.LOCAL_CLOSE: logging.DEBUG,
     DisconnectReason.HANDLER_FAILED: logging.DEBUG,  # logged when it happened

@@ -141,7 +141,9 @@ class DatagramHandler(asyncio.DatagramProtocol):
             self.stats.unreachable += 1
         else:
             self.stats.errors += 1
-        logger.log(logging.DEBUG if self._logged else logging.INFO, "a datagram was not delivered: %s", reason.text)
+        level = logging.DEBUG if self._logged else logging.INFO
+        extra = {"event": "datagram_not_delivered", "reason": str(reason.reason), "number": reason.number}
+        logger.log(level, "a datagram was not delivered: %s", reason.text, extra=extra)
         self._logged = True
 
     def pause_writing(self) -> None:

@@ -106,7 +106,9 @@ class ServerTls:
             cause = f"not TLS: {cause}"
         if cause.startswith("not TLS"):
             self._not_tls += 1
-        logger.info("%s: %s (%s)", peer, DisconnectReason.TLS_HANDSHAKE, cause)
+        reason = DisconnectReason.TLS_HANDSHAKE
+        extra = {"event": "handshake_failed", "peer": peer, "reason": str(reason)}
+        logger.info("%s: %s (%s)", peer, reason, cause, extra=extra)
 
     def add_to(self, stats: ServerStats) -> None:
         """Fill in what is known of TLS."""
