@@ -190,7 +190,7 @@ class BaseLoop(TlsLoop, metaclass=KeepsIterationEnd):
     ) -> None:
         if sslcontext:
             settings = asyncio_settings(sslcontext, True, None, ssl_handshake_timeout, ssl_shutdown_timeout)
-            settings.handshakes = handshakes = handshakes_of(server)
+            settings.handshakes = handshakes = handshakes_of(server, self)
             connections: ServerConnections = TlsServerConnections(self, protocol_factory, server, settings)
         else:
             connections = ServerConnections(self, protocol_factory, server)

@@ -62,7 +62,6 @@ class TlsFilter:
 
     __slots__ = (
         "_arguments",
-        "_began",
         "_context",
         "_early",
         "_fill",
@@ -79,6 +78,7 @@ class TlsFilter:
         "_remaining",
         "_take",
         "_write",
+        "began",
         "changed",
         "early_size",
         "error",
@@ -105,7 +105,7 @@ class TlsFilter:
         self.early_size: int = 0
         self._context = context
         self._arguments = (server_side, server_hostname, session)
-        self._began = False  # the first byte of the peer has been checked
+        self.began: bool = False  # the first byte of the peer has been checked
         self._early: list[bytes] = []
         self._out: list[bytes] = []
         self._remaining = b""  # received and not decrypted: complete records at first, then an incomplete one
@@ -150,7 +150,7 @@ class TlsFilter:
 
     def _begin(self, data: memoryview) -> None:
         """Look at the peer's first bytes: when it does not talk TLS no handshake is spent on it."""
-        self._began = True
+        self.began = True
         expected = b"\x16" if self._arguments[0] else b"\x16\x15"  # a server may begin with an alert
         if data[0] not in expected:
             self._fail(not_tls(bytes(data)))
@@ -242,7 +242,7 @@ class TlsFilter:
 
     def _take_record(self, record: memoryview, *into: memoryview) -> Any:
         """Give OpenSSL one record; return the data in it, or how much is in the buffer now; nothing, or 0, if none."""
-        if not self._began:
+        if not self.began:
             self._begin(record)
         elif record[0] not in TYPES:
             self._fail(tls_error("the peer sent something that is no TLS record", "WRONG_VERSION_NUMBER"))

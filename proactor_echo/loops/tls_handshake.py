@@ -96,6 +96,11 @@ class HandshakingStream(StreamTransport):
         elif self.is_reading():
             self._receive_on()
 
+    def end_silent_handshake(self) -> None:
+        """End the handshake if the peer has not sent its first message yet."""
+        if self._handshake is not None and not self._tls.began:
+            self._fatal_error(ConnectionAbortedError("the client did not begin its TLS handshake, and others wait"))
+
     def _handshake_expired(self) -> None:
         if self._handshake is not None:
             seconds = self._handshake.settings.handshake_timeout

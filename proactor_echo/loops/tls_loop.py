@@ -164,8 +164,8 @@ class TlsServerConnections(ServerConnections):
 class ServerHandshakes(Handshakes):
     """Those of an asyncio server, on all of its listeners."""
 
-    def __init__(self) -> None:
-        super().__init__(HANDSHAKES, full=self._stop, freed=self._start)
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(HANDSHAKES, full=self._stop, freed=self._start, later=loop.call_later)
         self.acceptors: list[Acceptor] = []
 
     def _stop(self) -> None:
@@ -180,12 +180,12 @@ class ServerHandshakes(Handshakes):
 _handshakes: weakref.WeakKeyDictionary[Any, ServerHandshakes] = weakref.WeakKeyDictionary()
 
 
-def handshakes_of(server: Any) -> ServerHandshakes:
-    """Return what counts the handshakes of ``server``; None has its own each time."""
+def handshakes_of(server: Any, loop: asyncio.AbstractEventLoop) -> ServerHandshakes:
+    """Return what counts the handshakes of ``server`` on ``loop``; None has its own each time."""
     if server is None:
-        return ServerHandshakes()
+        return ServerHandshakes(loop)
     if server not in _handshakes:
-        _handshakes[server] = ServerHandshakes()
+        _handshakes[server] = ServerHandshakes(loop)
     return _handshakes[server]
 
 

@@ -134,7 +134,7 @@ def test_only_so_many_handshakes_are_under_way_at_once(ours: Bench, monkeypatch:
             return served[-1]
 
         server, address = await listen(make)
-        handshakes = tls_loop.handshakes_of(server)
+        handshakes = tls_loop.handshakes_of(server, asyncio.get_running_loop())
         async with server:
             silent = [await connected(address) for _ in range(3)]
             while handshakes.active < 3:
@@ -176,6 +176,9 @@ def test_what_is_accepted_beyond_the_limit_waits() -> None:
 
         def begin_handshake(self) -> None:
             calls.append(self.name)
+
+        def end_silent_handshake(self) -> None:
+            calls.append(f"end {self.name}")
 
     one, two, three, four = (Connection(name) for name in ("one", "two", "three", "four"))
     for connection in (one, two, three, four):

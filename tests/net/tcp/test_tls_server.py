@@ -11,6 +11,7 @@ from helpers.peers import RawClient, eventually
 from helpers.tls import client_context, server_context
 
 import proactor_echo as pe
+from proactor_echo.net.loop_api import tls_loop
 
 FORMS: list[Any] = [
     pytest.param({"handler": pe.echo}, id="handler"),
@@ -84,3 +85,24 @@ async def test_a_certificate_that_the_client_refuses_is_a_handshake_that_fails()
             )
         await eventually(lambda: server.stats.disconnects)
         assert server.stats.disconnects == {pe.DisconnectReason.TLS_HANDSHAKE: 1}
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_clients_that_say_nothing_do_not_keep_others_out(form: dict[str, Any]) -> None:
+    """They have taken all handshakes, and each would last until its time limit."""
+    if tls_loop(asyncio.get_running_loop()) is None:
+        pytest.skip("asyncio's TLS does not tell whether a client has sent anything")
+    async with await pe.serve_tcp(**form, ssl=server_context(), max_handshakes=3, handshake_timeout=600) as server:
+        silent = [await RawClient.connect(server.address) for _ in range(3)]
+        await eventually(lambda: server.stats.handshaking == 3)
+        async with (
+            asyncio.timeout(20),
+            await pe.connect_tcp("localhost", server.port, ssl=client_context()) as conn,
+        ):
+            await conn.send(b"ping")
+            assert await conn.receive() == b"ping"
+        for client in silent:
+            with contextlib.suppress(OSError):
+                assert await client.receive_all() == b""
+            client.close()
+        assert server.stats.handshakes_failed == 3

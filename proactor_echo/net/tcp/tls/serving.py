@@ -51,7 +51,8 @@ class ServerTls:
         self._resumed = 0
         self._not_tls = 0
         self.allow_truncation = allow_truncation
-        self.handshakes: Handshakes = Handshakes(max_handshakes, full=self._full, freed=self._freed)
+        later = asyncio.get_running_loop().call_later
+        self.handshakes: Handshakes = Handshakes(max_handshakes, full=self._full, freed=self._freed, later=later)
         self._settings = TlsSettings(
             server_context("ssl", given),
             handshake_timeout=handshake_timeout,
@@ -199,6 +200,9 @@ class TlsServedConnection(ServedConnection):
         """Go on: there are not too many handshakes."""
         if self._slot is not None and not self._slot.done():
             self._slot.set_result(None)
+
+    def end_silent_handshake(self) -> None:
+        """Nothing: asyncio does not tell whether the client has sent anything."""
 
     # -- below: how the pieces above do it -----------------------------------------------------------------------
 
