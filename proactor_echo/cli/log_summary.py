@@ -102,7 +102,7 @@ class SummarizingHandler(logging.Handler):
         if not isinstance(peer, str):
             return None
         host = peer.rpartition(":")[0].strip("[]") if peer.count(":") == 1 or "]" in peer else peer
-        return self._groups.of((host, 0)) or peer
+        return hash(self._groups.of((host, 0)) or peer)  # a number: many thousands are nothing for the collector
 
 
 class _Window:

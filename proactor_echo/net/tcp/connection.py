@@ -127,8 +127,8 @@ class Connection:
         return reader
 
     async def _next_portion_of_frames(self) -> None:
+        self._protocol.refill()  # first: if this is cancelled, the next call finds them
         await asyncio.sleep(0)
-        self._protocol.refill()
 
     # -- sending -------------------------------------------------------------------------------------------------
 

@@ -49,6 +49,8 @@ class StreamProtocol(ConnectionProperties):
     _end_reported = False
     _socket: socket.socket | None = None
     _idle: DeadlineSweep | None = None  # for this connection alone
+    _seen_by_server: object = None  # of the sweeps: what they saw last
+    _seen_by_itself: object = None
     _closer: StallTimer | None = None
     _closers: list[asyncio.Future[None]] | None = None
 
@@ -147,7 +149,10 @@ class StreamProtocol(ConnectionProperties):
         check_seconds("seconds", seconds)
         if self._idle is not None:
             self._idle.cancel()
-        self._idle = DeadlineSweep(Deadlines(idle=seconds), lambda: (self,), asyncio.get_running_loop())
+        deadlines = Deadlines(idle=seconds)
+        loop = asyncio.get_running_loop()
+        self._seen_by_itself = None
+        self._idle = DeadlineSweep(deadlines, lambda: (self,), loop, record_name="_seen_by_itself")
 
     def drain(self) -> None:
         """End as if the peer had sent its end of file now, unless the connection is ending already."""

@@ -28,8 +28,8 @@ LONGEST: Final = 1.0
 SHORTEST: Final = 0.01
 #: How often to look within the shortest deadline.
 LOOKS: Final = 8
-#: Connections that are looked at in one iteration of the loop: about 1 ms of work.
-PORTION: Final = 1000
+#: Connections that are looked at in one iteration of the loop: some 0.5 ms of work.
+PORTION: Final = 500
 #: The share by which a lifetime is shorter or longer, so that clients do not all come back together.
 SPREAD: Final = 0.1
 
@@ -98,6 +98,7 @@ class DeadlineSweep:
         connections: Callable[[], Iterable[StreamProtocol]],
         loop: asyncio.AbstractEventLoop,
         spread: Callable[[float, float], float] = random.uniform,
+        record_name: str = "_seen_by_server",
     ) -> None:
         self._given = deadlines
         self._connections = connections
@@ -106,30 +107,31 @@ class DeadlineSweep:
         self._interval = min(LONGEST, max(SHORTEST, min(deadlines.of_connections) / LOOKS))
         self._clock = 0.0
         self._looked = loop.time()
-        self._records: dict[StreamProtocol, _Record] = {}
+        # What was seen is kept in the connection itself, so that nothing here holds one that has ended.
+        self._record_name = record_name
         self._rest: list[StreamProtocol] = []
         self._handle: asyncio.Handle = loop.call_later(self._interval, self._begin)
 
     def cancel(self) -> None:
         """Look no more."""
         self._handle.cancel()
-        self._records.clear()
         self._rest.clear()
 
     def _begin(self) -> None:
         now = self._loop.time()
         self._clock += min(now - self._looked, 2 * self._interval)
         self._looked = now
-        self._rest = [each for each in self._connections() if each.disconnect is None]
-        known = self._records
-        self._records = {each: known.get(each) or _Record(self, self._clock) for each in self._rest}
+        self._rest = list(self._connections())
         self._go_on()
 
     def _go_on(self) -> None:
         portion, self._rest = self._rest[:PORTION], self._rest[PORTION:]
         for protocol in portion:
-            record = self._records.get(protocol)
-            if record is not None:
+            if protocol.disconnect is None:
+                record = getattr(protocol, self._record_name, None)
+                if record is None:
+                    record = _Record(self, self._clock)
+                    setattr(protocol, self._record_name, record)
                 self._look(protocol, record)
         if self._rest:
             self._handle = self._loop.call_soon(self._go_on)

@@ -15,6 +15,7 @@ import contextlib
 import gc
 import itertools
 import json
+import logging
 import os
 import signal
 import sys
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the tests' folde
 sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
 
 import proactor_echo as pe
+from proactor_echo.cli.output import logging_to_stderr
 
 
 class LosesAByte(pe.EchoProtocol):
@@ -93,7 +95,8 @@ def main() -> None:
 
         command_line()
     else:
-        pe.run(embedded(kind))
+        with logging_to_stderr(logging.INFO, summarize=True):
+            pe.run(embedded(kind))
 
 
 async def embedded(kind: str) -> None:
@@ -102,6 +105,7 @@ async def embedded(kind: str) -> None:
     loop = asyncio.get_running_loop()
     signal.signal(signal.SIGTERM, lambda *_: loop.call_soon_threadsafe(stopped.set))
     if kind == "handler":
+        gc.set_threshold(20_000, 50, 100)  # as docs/performance.md says for many tasks
         server = await pe.serve_tcp(pe.echo, codec=pe.LengthCodec(), max_connections=10_000)
     else:
         server = await pe.serve_tcp(protocol_factory=FAULTY[kind], codec=pe.LengthCodec(), max_connections=10_000)
