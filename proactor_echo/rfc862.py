@@ -116,7 +116,7 @@ class EchoDatagramProtocol(DatagramHandler):
     datagrams_received: Callable[[Sequence[tuple[bytes, Address]]], None] | None = None
     _batches: BatchTransport
 
-    guard = UdpGuard()
+    guard: UdpGuard | None = UdpGuard()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep the transport, and take batches where it does."""
