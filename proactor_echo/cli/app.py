@@ -21,12 +21,14 @@ from proactor_echo.cli.hexdump import DumpingEchoDatagramProtocol, DumpingEchoPr
 from proactor_echo.cli.limits import DeadlineOptions, LimitOptions, make_deadlines, make_guard, make_limits
 from proactor_echo.cli.options import (
     address_options,
+    choice_option,
     deadline_options,
     guard_options,
     limit_options,
     loop_option,
     output_options,
     tls_options,
+    value_option,
 )
 from proactor_echo.cli.output import LogFormat, logging_to_stderr, print_line
 from proactor_echo.cli.serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
@@ -68,12 +70,8 @@ def main() -> None:
 
 @main.command(cls=ServerCommand)
 @address_options
-@click.option(
-    "--framing",
-    type=click.Choice(list(FRAMINGS)),
-    default="raw",
-    show_default=True,
-    help="How bytes become frames. length is a 4-byte big-endian length before each.",
+@choice_option(
+    "--framing", list(FRAMINGS), "raw", "How bytes become frames. length is a 4-byte big-endian length before each."
 )
 @click.option(
     "--max-frame-length",
@@ -81,40 +79,26 @@ def main() -> None:
     type=ByteSize(1, LONGEST_FRAME),
     help="A longer frame ends its connection.  [default: 1m, for lines 64k]",
 )
-@click.option(
-    "--backlog",
-    metavar="N",
-    type=click.IntRange(1, 65535),
-    default=1024,
-    show_default=True,
-    help="Connections that may wait to be accepted.",
-)
-@click.option(
+@value_option("--backlog", "N", click.IntRange(1, 65535), 1024, "Connections that may wait to be accepted.")
+@value_option(
     "--accepts",
-    metavar="N",
-    type=click.IntRange(1, 1024),
-    default=32,
-    show_default=True,
-    help="How many AcceptEx calls wait at once for each address (Windows only).",
+    "N",
+    click.IntRange(1, 1024),
+    32,
+    "How many AcceptEx calls wait at once for each address (Windows only).",
 )
 @limit_options
 @deadline_options
-@click.option(
+@value_option(
     "--keepalive",
-    metavar="IDLE,INTERVAL,COUNT|off",
-    type=KeepAliveTimes(),
-    default="60,5,10",
-    show_default=True,
-    help="Probe a peer that is silent for IDLE seconds, every INTERVAL seconds; it is gone after COUNT probes.",
+    "IDLE,INTERVAL,COUNT|off",
+    KeepAliveTimes(),
+    "60,5,10",
+    "Probe a peer that is silent for IDLE seconds, every INTERVAL seconds; it is gone after COUNT probes.",
 )
 @click.option("--no-nodelay", is_flag=True, help="Let the system gather small writes (Nagle's algorithm).")
-@click.option(
-    "--drain",
-    metavar="SECONDS",
-    type=Seconds(),
-    default=5.0,
-    show_default=True,
-    help="How long connections may take to finish when the server is stopped.",
+@value_option(
+    "--drain", "SECONDS", Seconds(), 5.0, "How long connections may take to finish when the server is stopped."
 )
 @tls_options
 @loop_option
@@ -191,21 +175,8 @@ def tcp(
 
 @main.command(cls=ServerCommand)
 @address_options
-@click.option(
-    "--max-datagram",
-    metavar="SIZE",
-    type=ByteSize(1, MAX_DATAGRAM),
-    default=str(MAX_DATAGRAM),
-    show_default=True,
-    help="Longest datagram to echo.",
-)
-@click.option(
-    "--oversize",
-    type=click.Choice(["truncate", "drop"]),
-    default="truncate",
-    show_default=True,
-    help="What to do with a longer one.",
-)
+@value_option("--max-datagram", "SIZE", ByteSize(1, MAX_DATAGRAM), str(MAX_DATAGRAM), "Longest datagram to echo.")
+@choice_option("--oversize", ["truncate", "drop"], "truncate", "What to do with a longer one.")
 @guard_options
 @loop_option
 @output_options
@@ -272,13 +243,8 @@ def demo(loop: LoopName) -> None:
 @click.option("--tls-ca", metavar="FILE", help="Trust the authorities in this PEM file, and not the system's.")
 @click.option("--tls-insecure", is_flag=True, help="Trust any certificate, for any name.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON instead of a table.")
-@click.option(
-    "--timeout",
-    metavar="SECONDS",
-    type=Seconds(),
-    default=5.0,
-    show_default=True,
-    help="Longest wait for the server; no check takes more than 12 times as long.",
+@value_option(
+    "--timeout", "SECONDS", Seconds(), 5.0, "Longest wait for the server; no check takes more than 12 times as long."
 )
 @loop_option
 def check(

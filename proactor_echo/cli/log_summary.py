@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from proactor_echo.net.sources import SourceGroups
+from proactor_echo.sockets.addresses import parse_host_port
 
 __all__ = ["SummarizingHandler"]
 
@@ -101,7 +102,10 @@ class SummarizingHandler(logging.Handler):
         peer = getattr(record, "peer", None)
         if not isinstance(peer, str):
             return None
-        host = peer.rpartition(":")[0].strip("[]") if peer.count(":") == 1 or "]" in peer else peer
+        try:
+            host, _ = parse_host_port(peer)
+        except ValueError:  # a Unix socket's path, a source
+            host = peer
         return hash(self._groups.of((host, 0)) or peer)  # a number: many thousands are nothing for the collector
 
 

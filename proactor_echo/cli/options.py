@@ -12,12 +12,14 @@ from proactor_echo.cli.types import ByteSize, LimitOrOff, MinRate, NetworkText, 
 
 __all__ = [
     "address_options",
+    "choice_option",
     "deadline_options",
     "guard_options",
     "limit_options",
     "loop_option",
     "output_options",
     "tls_options",
+    "value_option",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -58,6 +60,18 @@ def loop_option(command: Command) -> Command:
     return _add(command, _LOOP)
 
 
+def value_option(
+    name: str, metavar: str, kind: click.ParamType[Any], default: Any, text: str
+) -> Callable[[Command], Command]:
+    """Return an option that has a value, whose default the help shows."""
+    return click.option(name, metavar=metavar, type=kind, default=default, show_default=True, help=text)
+
+
+def choice_option(name: str, choices: Sequence[str], default: str, text: str) -> Callable[[Command], Command]:
+    """Return an option that is one of some words, whose default the help shows."""
+    return click.option(name, type=click.Choice(choices), default=default, show_default=True, help=text)
+
+
 def _add(command: Command, options: Sequence[Callable[[Command], Command]]) -> Command:
     for option in reversed(options):  # as a stack of decorators: the last one is the first in the help
         command = option(command)
@@ -88,38 +102,24 @@ _ADDRESS: Final = (
 )
 
 _LIMITS: Final = (
-    click.option(
-        "--max-connections",
-        metavar="N|off",
-        type=LimitOrOff(),
-        default=10_000,
-        show_default=True,
-        help="Connections served at once; more of them wait.",
-    ),
-    click.option(
+    value_option("--max-connections", "N|off", LimitOrOff(), 10_000, "Connections served at once; more of them wait."),
+    value_option(
         "--max-connections-per-source",
-        metavar="N|off",
-        type=LimitOrOff(),
-        default=1_000,
-        show_default=True,
-        help="Connections at once from one IPv4 address or IPv6 /64, and 4 times as many from an IPv6 /48; "
+        "N|off",
+        LimitOrOff(),
+        1_000,
+        "Connections at once from one IPv4 address or IPv6 /64, and 4 times as many from an IPv6 /48; "
         "more are refused.",
     ),
-    click.option(
-        "--accept-rate",
-        metavar="N[/BURST]|off",
-        type=RateOrOff(),
-        default="off",
-        show_default=True,
-        help="Connections accepted in a second; more of them wait.",
+    value_option(
+        "--accept-rate", "N[/BURST]|off", RateOrOff(), "off", "Connections accepted in a second; more of them wait."
     ),
-    click.option(
+    value_option(
         "--accept-rate-per-source",
-        metavar="N[/BURST]|off",
-        type=RateOrOff(),
-        default="off",
-        show_default=True,
-        help="Connections in a second from one source; more are refused.",
+        "N[/BURST]|off",
+        RateOrOff(),
+        "off",
+        "Connections in a second from one source; more are refused.",
     ),
     click.option(
         "--allow",
@@ -135,20 +135,18 @@ _LIMITS: Final = (
         multiple=True,
         help="Refuse this network; the longest prefix wins. Repeat it for several.",
     ),
-    click.option(
+    value_option(
         "--max-buffered",
-        metavar="SIZE|off",
-        type=ByteSize(1, 1 << 40, can_be_off=True),
-        default="512m",
-        show_default=True,
-        help="Memory for unfinished frames and unsent output; above it, those that hold the most are ended.",
+        "SIZE|off",
+        ByteSize(1, 1 << 40, can_be_off=True),
+        "512m",
+        "Memory for unfinished frames and unsent output; above it, those that hold the most are ended.",
     ),
 )
 
 
 def _deadline(name: str, default: str, what: str) -> Callable[[Any], Any]:
-    kind = Seconds(can_be_off=True)
-    return click.option(name, metavar="SECONDS|off", type=kind, default=default, show_default=True, help=what)
+    return value_option(name, "SECONDS|off", Seconds(can_be_off=True), default, what)
 
 
 _DEADLINES: Final = (
@@ -157,52 +155,36 @@ _DEADLINES: Final = (
     _deadline("--idle-timeout", "off", "End connections that are silent for so long; 90s, 5m and 1h are times too."),
     _deadline("--write-timeout", "60", "End connections whose peer takes nothing of its answer for so long."),
     _deadline("--lifetime", "off", "End connections that are so old, 10 % more or less."),
-    click.option(
+    value_option(
         "--min-rate",
-        metavar="BYTES,GRACE|off",
-        type=MinRate(),
-        default="240,30",
-        show_default=True,
-        help="End connections whose unfinished frame or unsent answer moves by fewer bytes a second, "
+        "BYTES,GRACE|off",
+        MinRate(),
+        "240,30",
+        "End connections whose unfinished frame or unsent answer moves by fewer bytes a second, "
         "on average, after GRACE seconds.",
     ),
 )
 
 _GUARD: Final = (
-    click.option(
+    choice_option(
         "--guard",
-        type=click.Choice(["on", "log", "off"]),
-        default="on",
-        show_default=True,
-        help="Do not answer our own answers, other responders and addresses that cannot answer; "
+        ["on", "log", "off"],
+        "on",
+        "Do not answer our own answers, other responders and addresses that cannot answer; "
         "log only counts them, and answers.",
     ),
-    click.option(
-        "--rate",
-        metavar="N[/BURST]|off",
-        type=RateOrOff(),
-        default="off",
-        show_default=True,
-        help="Datagrams answered in a second.",
-    ),
-    click.option(
+    value_option("--rate", "N[/BURST]|off", RateOrOff(), "off", "Datagrams answered in a second."),
+    value_option(
         "--rate-per-source",
-        metavar="N[/BURST]|off",
-        type=RateOrOff(),
-        default="1000/2000",
-        show_default=True,
-        help="Datagrams answered in a second to one IPv4 address or IPv6 /64, loopback apart.",
+        "N[/BURST]|off",
+        RateOrOff(),
+        "1000/2000",
+        "Datagrams answered in a second to one IPv4 address or IPv6 /64, loopback apart.",
     ),
 )
 
 _LOOP: Final = (
-    click.option(
-        "--loop",
-        type=click.Choice(["own", "stock"]),
-        default="own",
-        show_default=True,
-        help="Run on the event loop of this package, or on asyncio's own.",
-    ),
+    choice_option("--loop", ["own", "stock"], "own", "Run on the event loop of this package, or on asyncio's own."),
 )
 
 _TLS: Final = (
@@ -215,25 +197,18 @@ _TLS: Final = (
         type=click.Choice(["none", "optional", "required"]),
         help="Whether clients must show a certificate.  [default: required with --tls-client-ca, else none]",
     ),
-    click.option(
-        "--tls-min",
-        type=click.Choice(["1.2", "1.3"]),
-        default="1.2",
-        show_default=True,
-        help="Lowest version of TLS.",
-    ),
+    choice_option("--tls-min", ["1.2", "1.3"], "1.2", "Lowest version of TLS."),
     click.option("--tls-keylog", metavar="FILE", help="Add every connection's secrets to this file, for Wireshark."),
 )
 
 _OUTPUT: Final = (
     click.option("--hex-dump", is_flag=True, help="Show every byte that comes and goes, on stderr."),
     click.option("--stats", is_flag=True, help="Print all counters at the end, as a line of JSON on stderr."),
-    click.option(
+    choice_option(
         "--log-format",
-        type=click.Choice(["text", "json"]),
-        default="text",
-        show_default=True,
-        help="How the log is written on stderr: for people, or a JSON object a line.",
+        ["text", "json"],
+        "text",
+        "How the log is written on stderr: for people, or a JSON object a line.",
     ),
     click.option("-v", "--verbose", is_flag=True, help="Print how every connection ended, not only the bad ones."),
     click.option("-q", "--quiet", is_flag=True, help="Print the listening and stopped lines and errors only."),

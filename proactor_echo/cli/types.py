@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
@@ -36,6 +36,8 @@ else:
 
 
 OFF: Final = "off"
+
+T = TypeVar("T")
 
 _FACTORS: Final = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -128,51 +130,86 @@ class LimitOrOff(ParamType[int | None]):
         return int(value)
 
 
-class RateOrOff(ParamType[Rate | None]):
+class _ValueOrOff(ParamType[T | None]):
+    """A value that is written as numbers, or ``off``, which is None. A subclass says how."""
+
+    kind: type
+    wanted: str  # what is said to whoever has written something else
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> T | None:
+        """Return the value, or fail with a usage error."""
+        if isinstance(value, self.kind):
+            return cast("T", value)
+        if value == OFF:
+            return None
+        try:
+            numbers = self.read(value)
+        except ValueError:
+            self.fail(f"{value!r} is not {self.wanted} off.", param, ctx)
+        try:
+            return self.make(numbers)
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+
+    def read(self, text: str) -> Any:
+        """Return the numbers. Raises ValueError for what is written in another way."""
+        raise NotImplementedError
+
+    def make(self, numbers: Any) -> T:
+        """Return the value. Raises ValueError, with a sentence, for numbers that make no sense."""
+        raise NotImplementedError
+
+
+class RateOrOff(_ValueOrOff[Rate]):
     """Events a second as a :class:`Rate`: ``100``, ``0.5``, with a burst ``100/500``; or ``off``, which is None."""
 
     name = "rate"
+    kind = Rate
+    wanted = "a number a second, as in 100, or with a burst 100/500; or"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Rate | None:
-        """Return the rate, or fail with a usage error."""
-        if isinstance(value, Rate):
-            return value
-        if value == OFF:
-            return None
-        try:
-            per_second, slash, burst = value.partition("/")
-            numbers = float(per_second), float(burst) if slash else None
-        except ValueError:
-            self.fail(f"{value!r} is not a number a second, as in 100, or with a burst 100/500; or off.", param, ctx)
-        try:
-            return Rate(*numbers)
-        except ValueError as error:
-            self.fail(f"{error}.", param, ctx)
+    def read(self, text: str) -> tuple[float, float | None]:
+        """Return events a second, and the burst."""
+        per_second, slash, burst = text.partition("/")
+        return float(per_second), float(burst) if slash else None
+
+    def make(self, numbers: tuple[float, float | None]) -> Rate:
+        """Return the rate."""
+        return Rate(*numbers)
 
 
-class MinRate(ParamType[tuple[float, float] | None]):
+class MinRate(_ValueOrOff[tuple[float, float]]):
     """``BYTES,GRACE`` (bytes a second, seconds) as a pair, or ``off``, which is None."""
 
     name = "minimum rate"
+    kind = tuple
+    wanted = "BYTES,GRACE, as in 240,5, or"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, float] | None:
-        """Return the pair, or fail with a usage error."""
-        if isinstance(value, tuple):
-            return value
-        if value == OFF:
-            return None
-        try:
-            least, grace = value.split(",")
-            numbers = float(least), _seconds(grace)
-        except ValueError:
-            self.fail(f"{value!r} is not BYTES,GRACE, as in 240,5, or off.", param, ctx)
-        try:
-            Deadlines(min_rate=numbers)
-        except ValueError as error:
-            self.fail(f"{error}.", param, ctx)
+    def read(self, text: str) -> tuple[float, float]:
+        """Return bytes a second and seconds."""
+        least, grace = text.split(",")
+        return float(least), _seconds(grace)
+
+    def make(self, numbers: tuple[float, float]) -> tuple[float, float]:
+        """Return the pair as it is, once :class:`Deadlines` has accepted it."""
+        Deadlines(min_rate=numbers)
         return numbers
+
+
+class KeepAliveTimes(_ValueOrOff[KeepAlive]):
+    """``IDLE,INTERVAL,COUNT`` (seconds, seconds, probes) as a :class:`KeepAlive`, or ``off``, which is None."""
+
+    name = "keepalive"
+    kind = KeepAlive
+    wanted = "IDLE,INTERVAL,COUNT, as in 60,5,10, or"
+
+    def read(self, text: str) -> tuple[float, float, int]:
+        """Return seconds, seconds and probes."""
+        idle, interval, count = text.split(",")
+        return _seconds(idle), _seconds(interval), int(count)
+
+    def make(self, numbers: tuple[float, float, int]) -> KeepAlive:
+        """Return the times."""
+        return KeepAlive(*numbers)
 
 
 class NetworkText(ParamType[str]):
@@ -188,25 +225,3 @@ class NetworkText(ParamType[str]):
             return str(networks("the network", [value])[0])
         except ValueError as error:
             self.fail(f"{str(error).partition(': ')[2]}.", param, ctx)
-
-
-class KeepAliveTimes(ParamType[KeepAlive | None]):
-    """``IDLE,INTERVAL,COUNT`` (seconds, seconds, probes) as a :class:`KeepAlive`, or ``off``, which is None."""
-
-    name = "keepalive"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> KeepAlive | None:
-        """Return the value, or fail with a usage error."""
-        if isinstance(value, KeepAlive):
-            return value
-        if value == OFF:
-            return None
-        try:
-            idle, interval, count = value.split(",")
-            numbers = _seconds(idle), _seconds(interval), int(count)
-        except ValueError:
-            self.fail(f"{value!r} is not IDLE,INTERVAL,COUNT, as in 60,5,10, or off.", param, ctx)
-        try:
-            return KeepAlive(*numbers)
-        except ValueError as error:
-            self.fail(f"{error}.", param, ctx)
