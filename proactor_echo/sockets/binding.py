@@ -106,16 +106,17 @@ async def _targets(host: Hosts, port: int, kind: int, options: SocketOptions) ->
         hosts = [host] if isinstance(host, str) else host
     found = [info for name in hosts for info in await resolve(name, port, type=kind, family=family, passive=True)]
     addresses = dict.fromkeys((info[0], info[4]) for info in found)
-    wild = {family for family, address in addresses if _is_wildcard(family, address)}
+    wild = {family for family, address in addresses if is_wildcard(family, address)}
     both = options.dual_stack and not any(family == socket.AF_INET for family, _ in addresses)
     return [
         Target(family, kind, address, family == socket.AF_INET6 and _takes_ipv4(address, both))
         for family, address in addresses
-        if family not in wild or _is_wildcard(family, address)
+        if family not in wild or is_wildcard(family, address)
     ]
 
 
-def _is_wildcard(family: int, address: Address) -> bool:
+def is_wildcard(family: int, address: Address) -> bool:
+    """Tell the address of every interface, 0.0.0.0 or ``::``, of an IP family."""
     return not any(socket.inet_pton(family, address[0].partition("%")[0]))
 
 

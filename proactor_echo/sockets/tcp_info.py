@@ -185,11 +185,6 @@ _WINDOWS_SIZES: Final = {1: 136, 0: 88}
 def parse_windows(data: bytes) -> TcpInfo:
     """Read ``TCP_INFO_v0`` (88 bytes) or ``TCP_INFO_v1`` (136 bytes)."""
     field = _Fields(data)
-
-    def microseconds(offset: int) -> int | None:
-        milliseconds = field.u32(offset)
-        return None if milliseconds is None else milliseconds * 1000
-
     return TcpInfo(
         state=_name(_WINDOWS_STATES, field.u32(0)),
         mss_bytes=field.u32(4),
@@ -204,9 +199,9 @@ def parse_windows(data: bytes) -> TcpInfo:
         received_bytes=field.u64(56),
         retransmitted_bytes=field.u32(68),
         timeouts=field.u32(80),
-        limited_by_receiver_us=microseconds(92),
-        limited_by_congestion_us=microseconds(108),
-        limited_by_sender_us=microseconds(124),
+        limited_by_receiver_us=field.ms_as_us(92),
+        limited_by_congestion_us=field.ms_as_us(108),
+        limited_by_sender_us=field.ms_as_us(124),
     )
 
 
@@ -247,21 +242,16 @@ _MACOS_SIZE: Final = 112
 def parse_macos(data: bytes) -> TcpInfo:
     """Read XNU's ``struct tcp_connection_info`` (112 bytes)."""
     field = _Fields(data)
-
-    def microseconds(offset: int) -> int | None:
-        milliseconds = field.u32(offset)
-        return None if milliseconds is None else milliseconds * 1000
-
     return TcpInfo(
         state=_name(_MACOS_STATES, data[0]),
-        retransmission_timeout_us=microseconds(12),
+        retransmission_timeout_us=field.ms_as_us(12),
         mss_bytes=field.u32(16),
         congestion_window_bytes=field.u32(24),
         send_window_bytes=field.u32(28),
         unsent_bytes=None,  # tcpi_snd_sbbytes holds what is in flight too
         receive_window_bytes=field.u32(36),
-        rtt_us=microseconds(44),
-        rtt_variance_us=microseconds(48),
+        rtt_us=field.ms_as_us(44),
+        rtt_variance_us=field.ms_as_us(48),
         sent_bytes=field.u64(64),
         retransmitted_bytes=field.u64(72),
         received_bytes=field.u64(88),
@@ -298,6 +288,11 @@ class _Fields:
 
     def u32(self, offset: int) -> int | None:
         return self._at("=I", offset)
+
+    def ms_as_us(self, offset: int) -> int | None:
+        """Return microseconds, of 32 bits that are milliseconds."""
+        milliseconds = self.u32(offset)
+        return None if milliseconds is None else milliseconds * 1000
 
     def u64(self, offset: int) -> int | None:
         return self._at("=Q", offset)

@@ -93,14 +93,11 @@ class BaseAcceptPipeline(abc.ABC):
 
     def leave(self, address: object, reason: DisconnectReason | None = None) -> None:
         """Free the slot of a connection that has ended, for ``reason`` if it has been a connection."""
-        if self._admission is not None:
-            self._admission.left(address, reason, self._loop.time())
-        if self._slots is not None:
-            self._slots += 1
-            if self._waiting and not self._closing:
-                self._serve_waiting()
-            if self._slots == 1:
-                self._resume_if_free()
+        self._give_back(address, reason)
+        if self._waiting and not self._closing:
+            self._serve_waiting()
+        if self._slots == 1:
+            self._resume_if_free()
 
     def hold(self) -> None:
         """Accept no more for now, although there are slots."""
@@ -179,10 +176,13 @@ class BaseAcceptPipeline(abc.ABC):
             sock, address = self._waiting.popleft()
             self._take_slot()
             if not self._serve(sock, address):
-                if self._admission is not None:
-                    self._admission.left(address, None, self._loop.time())
-                if self._slots is not None:
-                    self._slots += 1
+                self._give_back(address, None)
+
+    def _give_back(self, address: object, reason: DisconnectReason | None) -> None:
+        if self._slots is not None:
+            self._slots += 1
+        if self._admission is not None:
+            self._admission.left(address, reason, self._loop.time())
 
     def _resume_if_free(self) -> None:
         if not (self._held or self._closing or self._slots == 0 or self._token_timer is not None):

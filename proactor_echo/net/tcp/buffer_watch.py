@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 from proactor_echo.errors import DisconnectReason
+from proactor_echo.net.tcp.sweep import Sweep
 from proactor_echo.wire import RawCodec
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ logger: logging.Logger = logging.getLogger("proactor_echo.net")
 
 #: Seconds between two looks.
 INTERVAL: Final = 0.25
-#: Connections that are looked at in one iteration of the loop: some 0.5 ms of work.
-PORTION: Final = 500
 #: What is in one read, and what our loops and asyncio's have as the high-water mark of the output.
 READ: Final = 64 * 1024
 HIGH_WATER: Final = 64 * 1024
@@ -59,34 +58,23 @@ class BufferWatch:
         self._harmless = most / most_of_one  # so many connections cannot reach it
         self._count = count
         self._protocols = protocols
-        self._rest: Sequence[StreamProtocol] = ()
         self._held: list[tuple[int, StreamProtocol]] = []
-        self._loop = asyncio.get_running_loop()
-        self._handle: asyncio.Handle = self._loop.call_later(INTERVAL, self._begin)
+        loop = asyncio.get_running_loop()
+        self._sweep = Sweep(loop, INTERVAL, self._begin, self._look, self._hold_to_limit)
 
     def close(self) -> None:
         """Look no more."""
-        self._handle.cancel()
+        self._sweep.cancel()
 
-    def _begin(self) -> None:
-        if self._count() > self._harmless:
-            self._rest = self._protocols()
-        self._look()
+    def _begin(self) -> Sequence[StreamProtocol]:
+        return self._protocols() if self._count() > self._harmless else ()
 
-    def _look(self) -> None:
-        """Look at some of the connections, and at the others in the next iterations."""
-        portion, self._rest = self._rest[:PORTION], self._rest[PORTION:]
-        for protocol in portion:
-            if size := protocol.held_bytes:
-                self._held.append((size, protocol))
-        if self._rest:
-            self._handle = self._loop.call_soon(self._look)
-        else:
-            self._handle = self._loop.call_later(INTERVAL, self._begin)
-            held, self._held = self._held, []
-            self._hold_to_limit(held)
+    def _look(self, protocol: StreamProtocol) -> None:
+        if size := protocol.held_bytes:
+            self._held.append((size, protocol))
 
-    def _hold_to_limit(self, held: list[tuple[int, StreamProtocol]]) -> None:
+    def _hold_to_limit(self) -> None:
+        held, self._held = self._held, []
         total = sum([size for size, _ in held])
         if total <= self._most:
             return

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from proactor_echo.arguments import check_number, check_seconds
 from proactor_echo.errors import DisconnectReason
+from proactor_echo.net.tcp.sweep import Sweep
 
 if TYPE_CHECKING:
     from proactor_echo.net.tcp.core import StreamProtocol
@@ -28,8 +29,6 @@ LONGEST: Final = 1.0
 SHORTEST: Final = 0.01
 #: How often to look within the shortest deadline.
 LOOKS: Final = 8
-#: Connections that are looked at in one iteration of the loop: some 0.5 ms of work.
-PORTION: Final = 500
 #: The share by which a lifetime is shorter or longer, so that clients do not all come back together.
 SPREAD: Final = 0.1
 
@@ -89,7 +88,7 @@ class Deadlines:
 class DeadlineSweep:
     """Hold the connections that ``connections()`` returns to their deadlines.
 
-    ``loop`` needs ``time()`` and ``call_later()`` only.
+    ``loop`` needs ``time()``, ``call_later()`` and ``call_soon()`` only.
     """
 
     def __init__(
@@ -109,39 +108,30 @@ class DeadlineSweep:
         self._looked = loop.time()
         # What was seen is kept in the connection itself, so that nothing here holds one that has ended.
         self._record_name = record_name
-        self._rest: list[StreamProtocol] = []
-        self._handle: asyncio.Handle = loop.call_later(self._interval, self._begin)
+        self._sweep = Sweep(loop, self._interval, self._begin, self._look)
 
     def cancel(self) -> None:
         """Look no more."""
-        self._handle.cancel()
-        self._rest.clear()
+        self._sweep.cancel()
 
-    def _begin(self) -> None:
+    def _begin(self) -> Iterable[StreamProtocol]:
         now = self._loop.time()
         self._clock += min(now - self._looked, 2 * self._interval)
         self._looked = now
-        self._rest = list(self._connections())
-        self._go_on()
+        return self._connections()
 
-    def _go_on(self) -> None:
-        portion, self._rest = self._rest[:PORTION], self._rest[PORTION:]
-        for protocol in portion:
-            if protocol.disconnect is None:
-                record = getattr(protocol, self._record_name, None)
-                if record is None:
-                    record = _Record(self, self._clock)
-                    setattr(protocol, self._record_name, record)
-                self._look(protocol, record)
-        if self._rest:
-            self._handle = self._loop.call_soon(self._go_on)
-        else:
-            self._handle = self._loop.call_later(self._interval, self._begin)
-
-    def _look(self, protocol: StreamProtocol, record: _Record) -> None:
-        """End the connection if one of its deadlines has passed."""
-        if protocol.disconnect is not None or not protocol.can_end:
+    def _look(self, protocol: StreamProtocol) -> None:
+        if protocol.disconnect is not None:
             return
+        record = getattr(protocol, self._record_name, None)
+        if record is None:
+            record = _Record(self, self._clock)
+            setattr(protocol, self._record_name, record)
+        if protocol.can_end:
+            self._hold_to_deadlines(protocol, record)
+
+    def _hold_to_deadlines(self, protocol: StreamProtocol, record: _Record) -> None:
+        """End the connection if one of its deadlines has passed."""
         given, now = self._given, self._clock
         activity = protocol.activity
         if activity != record.activity:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from proactor_echo.arguments import check_instance, check_seconds, check_whole
 from proactor_echo.net.rates import Rate, as_rate
@@ -59,9 +59,9 @@ class Penalties:
         """Return who has no penalties; None: nobody."""
         if not self.exempt:
             return None
-        from proactor_echo.net.networks import AccessList, networks
+        from proactor_echo.net.networks import AccessList
 
-        return AccessList(allow=networks("exempt", self.exempt))
+        return AccessList(allow=cast("Sequence[Network]", self.exempt))
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,9 +130,9 @@ class Limits:
         """Return who is let in; None: everybody."""
         if not (self.allow or self.deny):
             return None
-        from proactor_echo.net.networks import AccessList, networks  # ipaddress takes a while to load
+        from proactor_echo.net.networks import AccessList  # ipaddress takes a while to load
 
-        return AccessList(networks("allow", self.allow), networks("deny", self.deny))
+        return AccessList(cast("Sequence[Network]", self.allow), cast("Sequence[Network]", self.deny))
 
     @property
     def by_source(self) -> bool:
