@@ -7,14 +7,10 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
+from helpers.forms import FORMS
 from helpers.peers import TICK, RawClient, connected, eventually, never_ends, settled
 
 import proactor_echo as pe
-
-FORMS: list[Any] = [
-    pytest.param({"handler": pe.echo}, id="handler"),
-    pytest.param({"protocol_factory": pe.EchoProtocol}, id="protocol"),
-]
 
 
 @pytest.mark.parametrize("form", [*FORMS, pytest.param({"handler": never_ends}, id="never-ends")])

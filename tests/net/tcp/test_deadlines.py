@@ -6,15 +6,14 @@ import random
 from typing import Any
 
 import pytest
+from helpers.forms import FORMS
 from helpers.peers import RawClient, eventually
 from helpers.sources import ask
 
 import proactor_echo as pe
 from proactor_echo.net.tcp.deadlines import SPREAD, DeadlineSweep
 
-FORMS: dict[str, dict[str, Any]] = {"handler": {"handler": pe.echo}, "protocol": {"protocol_factory": pe.EchoProtocol}}
-
-form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+form = pytest.mark.parametrize("form", FORMS)
 
 LENGTH = pe.LengthCodec()
 
@@ -95,14 +94,24 @@ async def test_frames_that_follow_each_other_each_have_their_own_time() -> None:
 
 
 @form
-async def test_a_peer_that_takes_nothing_of_its_answer_is_ended(form: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("deadlines", "reason"),
+    [
+        (pe.Deadlines(write=0.2), pe.DisconnectReason.WRITE_TIMEOUT),
+        (pe.Deadlines(min_rate=(1e9, 0.2)), pe.DisconnectReason.MIN_RATE),
+    ],
+    ids=["nothing", "below the minimum rate"],
+)
+async def test_a_peer_that_does_not_take_its_answer_is_ended(
+    form: dict[str, Any], deadlines: pe.Deadlines, reason: pe.DisconnectReason
+) -> None:
     options = pe.SocketOptions(send_buffer=4096, receive_buffer=4096)
     async with (
-        await pe.serve_tcp(**form, options=options, deadlines=pe.Deadlines(write=0.2)) as server,
+        await pe.serve_tcp(**form, options=options, deadlines=deadlines) as server,
         await RawClient.connect(server.address, receive_buffer=4096) as client,
     ):
         sending = asyncio.create_task(client.send(bytes(4_000_000)))
-        await eventually(lambda: reasons(server) == {pe.DisconnectReason.WRITE_TIMEOUT: 1})
+        await eventually(lambda: reasons(server) == {reason: 1})
         with contextlib.suppress(OSError):
             await sending
 
@@ -132,18 +141,6 @@ async def test_an_unfinished_frame_below_the_minimum_rate_is_ended(form: dict[st
         await slow.send((1_000_000).to_bytes(4, "big") + bytes(10))
         await ended(slow)
         await eventually(lambda: reasons(server) == {pe.DisconnectReason.MIN_RATE: 1})
-
-
-async def test_output_that_is_taken_below_the_minimum_rate_is_ended() -> None:
-    options = pe.SocketOptions(send_buffer=4096, receive_buffer=4096)
-    async with (
-        await pe.serve_tcp(pe.echo, options=options, deadlines=pe.Deadlines(min_rate=(1e9, 0.2))) as server,
-        await RawClient.connect(server.address, receive_buffer=4096) as client,
-    ):
-        sending = asyncio.create_task(client.send(bytes(4_000_000)))
-        await eventually(lambda: reasons(server) == {pe.DisconnectReason.MIN_RATE: 1})
-        with contextlib.suppress(OSError):
-            await sending
 
 
 async def test_the_minimum_rate_asks_nothing_of_an_idle_connection() -> None:

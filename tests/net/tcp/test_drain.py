@@ -5,15 +5,11 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import pytest
+from helpers.forms import FORMS
 from helpers.peers import TICK, Pattern, connected, eventually, never_ends, settled
 from helpers.stock import reset_by_peer
 
 import proactor_echo as pe
-
-FORMS: list[Any] = [
-    pytest.param({"handler": pe.echo}, id="handler"),
-    pytest.param({"protocol_factory": pe.EchoProtocol}, id="protocol"),
-]
 
 
 def in_both_forms(test: Callable[[dict[str, Any]], Coroutine[Any, Any, None]]) -> Callable[[], Awaitable[None]]:

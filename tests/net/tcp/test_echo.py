@@ -7,16 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers.forms import FORMS
 from helpers.peers import WINE, Pattern, RawClient, settled
 
 import proactor_echo as pe
 
 MIB = 1 << 20
-
-FORMS: list[Any] = [
-    pytest.param({"handler": pe.echo}, id="handler"),
-    pytest.param({"protocol_factory": pe.EchoProtocol}, id="protocol"),
-]
 
 
 def allow_descriptors(wanted: int) -> None:

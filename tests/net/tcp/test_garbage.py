@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers.forms import FORMS
 from helpers.peers import WINE, RawClient, eventually
 
 import proactor_echo as pe
@@ -23,10 +24,6 @@ CODECS: list[Any] = [
     pytest.param(lambda: pe.FixedCodec(13), id="fixed"),
     pytest.param(pe.NetstringCodec, id="netstring"),
     pytest.param(pe.VarintCodec, id="varint"),
-]
-FORMS: list[Any] = [
-    pytest.param({"handler": pe.echo}, id="handler"),
-    pytest.param({"protocol_factory": pe.EchoProtocol}, id="protocol"),
 ]
 CLIENTS = 10 if WINE else 25
 

@@ -10,15 +10,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from helpers.forms import FORMS
 from helpers.peers import WINE_VERSION, RawClient, eventually
 
 import proactor_echo as pe
 from proactor_echo.loops import EventLoop
-
-FORMS: list[Any] = [
-    pytest.param({"handler": pe.echo}, id="handler"),
-    pytest.param({"protocol_factory": pe.EchoProtocol}, id="protocol"),
-]
 
 pytestmark = pytest.mark.skipif(
     sys.implementation.name != "cpython", reason="without reference counts the collector frees everything"

@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
+from helpers.forms import FORMS
 from helpers.peers import RawClient, eventually, settled
 from helpers.sources import FIRST, SECOND, Clients, ask, eventually_served, is_reset
 
@@ -19,9 +20,8 @@ from proactor_echo.testing import certificates
 
 pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no address of 127.0.0.0/8 but 127.0.0.1")
 
-FORMS: dict[str, dict[str, Any]] = {"handler": {"handler": pe.echo}, "protocol": {"protocol_factory": pe.EchoProtocol}}
 
-form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+form = pytest.mark.parametrize("form", FORMS)
 
 
 # -- one source ------------------------------------------------------------------------------------------------------

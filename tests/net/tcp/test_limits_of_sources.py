@@ -5,6 +5,7 @@ import sys
 from typing import Any
 
 import pytest
+from helpers.forms import FORMS
 from helpers.peers import RawClient, eventually
 from helpers.sources import SECOND, Clients, is_reset
 
@@ -15,9 +16,8 @@ from proactor_echo.testing import certificates
 
 pytestmark = pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no address of 127.0.0.0/8 but 127.0.0.1")
 
-FORMS: dict[str, dict[str, Any]] = {"handler": {"handler": pe.echo}, "protocol": {"protocol_factory": pe.EchoProtocol}}
 
-form = pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+form = pytest.mark.parametrize("form", FORMS)
 
 # -- penalties -------------------------------------------------------------------------------------------------------
 

@@ -6,15 +6,12 @@ import socket
 from typing import Any
 
 import pytest
+from helpers.forms import FORMS
 from helpers.peers import connected
 from helpers.tls import client_context, server_context
 
 import proactor_echo as pe
 
-FORMS: list[Any] = [
-    pytest.param({"handler": pe.echo}, id="handler"),
-    pytest.param({"protocol_factory": pe.EchoProtocol}, id="protocol"),
-]
 on_and_off = pytest.mark.parametrize("nodelay", [True, False])
 
 

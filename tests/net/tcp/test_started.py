@@ -4,15 +4,11 @@ import asyncio
 from typing import Any
 
 import pytest
+from helpers.forms import FORMS
 from helpers.peers import connected, eventually
 from helpers.stock import connection, stock_server
 
 import proactor_echo as pe
-
-FORMS: list[Any] = [
-    pytest.param({"handler": pe.echo}, id="handler"),
-    pytest.param({"protocol_factory": pe.EchoProtocol}, id="protocol"),
-]
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -6,6 +6,7 @@ import socket
 from typing import Any
 
 import pytest
+from helpers.forms import FORMS
 from helpers.peers import eventually
 
 import proactor_echo as pe
@@ -18,12 +19,6 @@ CLIENT = pe.Tls(server_ca=CA_FILE)
 def cut_short(conn: pe.Connection) -> None:
     """End TCP below TLS, as somebody on the line could."""
     conn.transport.get_extra_info("socket").shutdown(socket.SHUT_WR)
-
-
-FORMS: list[Any] = [
-    pytest.param({"handler": pe.echo}, id="handler"),
-    pytest.param({"protocol_factory": pe.EchoProtocol}, id="protocol"),
-]
 
 
 @pytest.mark.parametrize("form", FORMS)

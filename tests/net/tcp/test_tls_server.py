@@ -7,16 +7,12 @@ import ssl
 from typing import Any
 
 import pytest
+from helpers.forms import FORMS
 from helpers.peers import RawClient, eventually
 from helpers.tls import client_context, server_context
 
 import proactor_echo as pe
 from proactor_echo.net.loop_api import tls_loop
-
-FORMS: list[Any] = [
-    pytest.param({"handler": pe.echo}, id="handler"),
-    pytest.param({"protocol_factory": pe.EchoProtocol}, id="protocol"),
-]
 
 
 @pytest.mark.parametrize("form", FORMS)
