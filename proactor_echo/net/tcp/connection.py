@@ -11,7 +11,8 @@ is cancelled, nothing of that frame was sent; once it returns, all of it will be
 
 The receive queue is bounded: with more than ``read_limit`` bytes in it, reading from the socket pauses until the queue
 has been emptied, and the peer's own flow control does the rest. A receiver that never has to wait lets others run after
-every :data:`~proactor_echo.net.tcp.protocol.FRAMES_AT_ONCE` frames: only so many are within its reach at a time.
+every :data:`~proactor_echo.net.tcp.protocol.FRAMES_AT_ONCE` frames, or fewer when the loop's iterations take long: only
+so many are within its reach at a time.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 from collections import deque
+from time import perf_counter
 from typing import Final
 
 from proactor_echo.errors import Disconnect, DisconnectReason, FramingError, ProactorEchoError
@@ -13,6 +14,12 @@ from proactor_echo.net.tcp.observers import wake
 from proactor_echo.net.tcp.protocol import FRAMES_AT_ONCE
 
 __all__ = ["PER_FRAME", "QueueingProtocol"]
+
+#: Of a read with more than :data:`FRAMES_AT_ONCE` frames, how many the receiver gets in an iteration of the loop, and
+#: the seconds that an iteration may take: above them the number is halved, below a quarter of them doubled.
+_FIRST_PORTION: Final = 64
+_FEWEST: Final = 16
+_ITERATION: Final = 0.002
 
 #: What an object in a queue costs beside its payload, in bytes; keeps queues of empty frames bounded too.
 PER_FRAME: Final = 48
@@ -32,6 +39,8 @@ class QueueingProtocol(StreamProtocol):
     broken: Disconnect | None = None
     failure: FramingError | None = None
     later: deque[bytes] | None = None  # behind `frames`, while there are such: an empty one takes 600 bytes
+    _portion: int = _FIRST_PORTION  # of `later`, that an iteration gets
+    _refilled: float | None = None  # when the last portion was given, while there are more
     reader: asyncio.Future[None] | None = None
 
     def __init__(self, read_limit: int) -> None:
@@ -44,12 +53,27 @@ class QueueingProtocol(StreamProtocol):
         self._read_limit = read_limit
 
     def refill(self) -> None:
-        """Move the next frames into ``frames``, from which the receiver takes them."""
+        """Move the next frames into ``frames``, from which the receiver takes them in this iteration of the loop.
+
+        The fewer, the longer the last iteration took: many connections with many tiny frames, or a receiver that takes
+        long for each, must not delay the others.
+        """
         frames, later = self.frames, self.later
-        while later and len(frames) < FRAMES_AT_ONCE:
+        if later is None:
+            return
+        now = perf_counter()
+        if self._refilled is not None:
+            took = now - self._refilled
+            if took > _ITERATION:
+                self._portion = max(_FEWEST, self._portion // 2)
+            elif took < _ITERATION / 4:
+                self._portion = min(FRAMES_AT_ONCE, self._portion * 2)
+        for _ in range(min(len(later), self._portion - len(frames))):
             frames.append(later.popleft())
-        if not later:
-            self.later = None
+        if later:
+            self._refilled = now
+        else:
+            self.later = self._refilled = None
 
     def end_error(self) -> ProactorEchoError:
         """Return the exception for receiving after the last frame."""

@@ -1,6 +1,8 @@
 """A client that sends tens of thousands of tiny frames at once takes its turns like everybody else."""
 
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -56,8 +58,26 @@ async def test_a_protocol_gets_the_frames_of_one_read_over_many_iterations() -> 
 
 
 async def test_a_handler_that_never_has_to_wait_lets_others_run() -> None:
+    got, counts = await frames_of_a_handler(MANY)
+    assert got == IN_ORDER
+    assert max(counts) <= BOUND
+
+
+async def test_a_handler_that_takes_long_for_each_frame_gets_fewer_in_one_iteration() -> None:
+    def work() -> None:
+        end = time.perf_counter() + 0.0002
+        while time.perf_counter() < end:
+            pass
+
+    got, counts = await frames_of_a_handler(2000, work)
+    assert got == IN_ORDER[:2000]
+    assert max(counts[len(counts) // 2 :]) <= 16  # 3.2 ms
+
+
+async def frames_of_a_handler(count: int, work: Callable[[], object] = bool) -> tuple[list[bytes], list[int]]:
+    """Send so many frames at once; return those that a handler got, and how many it got in each iteration."""
+    got: list[bytes] = []
     counts = [0]
-    got = []
 
     async def handler(conn: pe.Connection) -> None:
         async for frame in conn:
@@ -65,12 +85,12 @@ async def test_a_handler_that_never_has_to_wait_lets_others_run() -> None:
                 asyncio.get_running_loop().call_soon(counts.append, 0)
             counts[-1] += 1
             got.append(frame)
+            work()
 
     async with await pe.serve_tcp(handler, codec=pe.LineCodec()) as server, connected(server) as (client,):
-        await client.send(TINY)
-        await eventually(lambda: len(got) == MANY)
-    assert got == IN_ORDER
-    assert max(counts) <= BOUND
+        await client.send(TINY[: 2 * count])
+        await eventually(lambda: len(got) == count)
+    return got, counts
 
 
 @pytest.mark.parametrize("form", [{"handler": pe.echo}, {"protocol_factory": pe.EchoProtocol}], ids=["handler", "echo"])
