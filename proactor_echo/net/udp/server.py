@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, Self
+from typing import Literal, Self
 
 from proactor_echo.net.guard_rule import GuardRule
 from proactor_echo.net.refusal_log import RefusalLog
@@ -15,12 +15,9 @@ from proactor_echo.net.udp.guard import Guard, UdpGuard
 from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.net.udp.transport import open_transport
 from proactor_echo.sockets.addresses import Address, format_address, port_of
-from proactor_echo.sockets.binding import is_wildcard
-from proactor_echo.sockets.packet_filter import drop_what_was_sent_to_many
+from proactor_echo.sockets.sent_to_many import drop_what_was_sent_to_many
 
 __all__ = ["UdpServer", "UdpSockets"]
-
-_IP: Final = (socket.AF_INET, socket.AF_INET6)
 
 
 class UdpSockets:
@@ -100,7 +97,7 @@ class UdpServer(UdpSockets):
             if given is not None:
                 guards[given] = made = guards.get(given) or self._make_guard(given)
                 protocol.set_guard(made, asyncio.get_running_loop().time)
-                if given.mode == "drop" and sock.family in _IP and is_wildcard(sock.family, sock.getsockname()):
+                if given.mode == "drop":
                     drop_what_was_sent_to_many(sock)
 
     @property
