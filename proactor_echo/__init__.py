@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         FramingError,
         ProactorEchoError,
         ProtocolStateError,
+        ProxyHeaderError,
         TlsError,
         classify,
     )
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
         VarintCodec,
     )
     from proactor_echo.wire.lifecycle import ConnectionState
+    from proactor_echo.wire.proxy_header import ProxyHeader, ProxyTls
 
 __all__ = [
     "Address",
@@ -102,6 +104,9 @@ __all__ = [
     "Penalties",
     "ProactorEchoError",
     "ProtocolStateError",
+    "ProxyHeader",
+    "ProxyHeaderError",
+    "ProxyTls",
     "Rate",
     "RawCodec",
     "RefusalReason",
@@ -140,7 +145,7 @@ _HOMES: Final = {
     "proactor_echo.errors": (
         "BindError ConnectFailed DatagramTooLong Disconnect Disconnected DisconnectReason EndOfStream "
         "FrameCorrupt FrameTooLong FrameTruncated FramingError ProactorEchoError ProtocolStateError "
-        "TlsError classify"
+        "ProxyHeaderError TlsError classify"
     ),
     "proactor_echo.loops": "EventLoop new_event_loop run",
     "proactor_echo.net.tcp.client": "connect_tcp",
@@ -166,6 +171,7 @@ _HOMES: Final = {
         "Codec Decoder DelimiterCodec FixedCodec LengthCodec LineCodec NetstringCodec PartialFrame RawCodec VarintCodec"
     ),
     "proactor_echo.wire.lifecycle": "ConnectionState",
+    "proactor_echo.wire.proxy_header": "ProxyHeader ProxyTls",
 }
 
 if not TYPE_CHECKING:  # a type checker would take every name for there

@@ -19,7 +19,7 @@ from proactor_echo.testing import TcpTestServer, faults
 # What cannot be called with a wrong argument: exceptions, enumerations, and results that nobody but us makes.
 NOT_CALLED = {
     *("BindError", "ConnectFailed", "DatagramTooLong", "Disconnected", "EndOfStream", "FrameCorrupt", "FrameTooLong"),
-    *("FrameTruncated", "FramingError", "ProactorEchoError", "ProtocolStateError"),
+    *("FrameTruncated", "FramingError", "ProactorEchoError", "ProtocolStateError", "ProxyHeaderError"),
     *("ConnectionState", "ConnectionStats", "DatagramStats", "Disconnect", "DisconnectReason", "DrainReport"),
     *(
         "Address",
@@ -35,6 +35,7 @@ NOT_CALLED = {
         "UdpEndpoint",
         "UdpServer",
     ),
+    *("ProxyHeader", "ProxyTls"),  # in wire/test_proxy_header.py
     "Tls",  # in net/tcp/test_tls_description.py
     *("Codec", "Decoder", "EventLoop", "new_event_loop"),  # they take none
     *("echo", "format_address"),  # they take anything

@@ -8,6 +8,7 @@ that ``except OSError`` and ``except ValueError`` work as in any Python program:
             FrameTooLong
             FrameCorrupt
             FrameTruncated
+            ProxyHeaderError                the PROXY header in front of them is wrong
         DatagramTooLong (ValueError)        more than a UDP datagram can hold
         ProtocolStateError (RuntimeError)   a call that the connection's state does not allow
         EndOfStream (EOFError)              the peer finished in good order
@@ -48,6 +49,7 @@ __all__ = [
     "FramingError",
     "ProactorEchoError",
     "ProtocolStateError",
+    "ProxyHeaderError",
     "TlsError",
     "classify",
     "is_resource_error",
@@ -117,6 +119,10 @@ class FrameTruncated(FramingError):
     def __init__(self, message: str, *, partial: bytes, frames: Iterable[bytes] = ()) -> None:
         super().__init__(message, frames=frames)
         self.partial = partial
+
+
+class ProxyHeaderError(FramingError):
+    """A connection or a datagram does not begin with a PROXY header, where it must, or with a wrong one."""
 
 
 class DatagramTooLong(ProactorEchoError, ValueError):
