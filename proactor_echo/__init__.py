@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from proactor_echo.loops import EventLoop, new_event_loop, run
     from proactor_echo.net.guard_rule import GuardRule
+    from proactor_echo.net.proxy_protocol import ProxyProtocol
     from proactor_echo.net.rates import Rate
     from proactor_echo.net.stats import ConnectionStats, DatagramStats, DrainReport, ServerStats
     from proactor_echo.net.tcp.admission import RefusalReason
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from proactor_echo.net.udp import UdpEndpoint, UdpServer, bind_udp, connect_udp, serve_udp
     from proactor_echo.net.udp.guard import UdpGuard
     from proactor_echo.net.udp.handler import DatagramHandler
+    from proactor_echo.net.udp.proxied import ProxiedAddress
     from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol, echo
     from proactor_echo.sockets.addresses import Address, format_address, parse_host_port
     from proactor_echo.sockets.options import KeepAlive, SocketOptions
@@ -104,8 +106,10 @@ __all__ = [
     "Penalties",
     "ProactorEchoError",
     "ProtocolStateError",
+    "ProxiedAddress",
     "ProxyHeader",
     "ProxyHeaderError",
+    "ProxyProtocol",
     "ProxyTls",
     "Rate",
     "RawCodec",
@@ -151,12 +155,14 @@ _HOMES: Final = {
     "proactor_echo.net.tcp.client": "connect_tcp",
     "proactor_echo.net.tcp.connection": "Connection",
     "proactor_echo.net.udp.handler": "DatagramHandler",
+    "proactor_echo.net.udp.proxied": "ProxiedAddress",
     "proactor_echo.net.tcp.protocol": "FramedProtocol",
     "proactor_echo.net.tcp.admission": "RefusalReason",
     "proactor_echo.net.tcp.deadlines": "Deadlines",
     "proactor_echo.net.tcp.limits": "Limits Penalties",
     "proactor_echo.net.tcp.serve": "serve_tcp",
     "proactor_echo.net.tcp.server": "Server",
+    "proactor_echo.net.proxy_protocol": "ProxyProtocol",
     "proactor_echo.net.rates": "Rate",
     "proactor_echo.net.guard_rule": "GuardRule",
     "proactor_echo.net.udp.guard": "UdpGuard",

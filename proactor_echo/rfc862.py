@@ -123,6 +123,7 @@ class EchoDatagramProtocol(DatagramHandler):
         super().connection_made(transport)
         # A subclass that overrides a method gets the datagrams one by one.
         as_it_is = all(getattr(type(self), name) is getattr(EchoDatagramProtocol, name) for name in _ONE_BY_ONE)
+        as_it_is = as_it_is and self._unwrap is None
         if as_it_is and self.max_datagram == MAX_DATAGRAM and isinstance(transport, BatchTransport):
             self._batches = transport
             self.datagrams_received = self._answer_all

@@ -35,7 +35,9 @@ NOT_CALLED = {
         "UdpEndpoint",
         "UdpServer",
     ),
+    "ProxiedAddress",
     *("ProxyHeader", "ProxyTls"),  # in wire/test_proxy_header.py
+    "ProxyProtocol",  # in net/tcp/test_proxy_protocol.py
     "Tls",  # in net/tcp/test_tls_description.py
     *("Codec", "Decoder", "EventLoop", "new_event_loop"),  # they take none
     *("echo", "format_address"),  # they take anything

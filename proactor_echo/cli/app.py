@@ -18,7 +18,7 @@ from proactor_echo.cli.commands import CommandGroup, ServerCommand
 from proactor_echo.cli.demo import run_demo
 from proactor_echo.cli.framing import FRAMINGS, LONGEST_FRAME, make_codec
 from proactor_echo.cli.hexdump import DumpingEchoDatagramProtocol, DumpingEchoProtocol
-from proactor_echo.cli.limits import DeadlineOptions, LimitOptions, make_deadlines, make_guard, make_limits
+from proactor_echo.cli.limits import DeadlineOptions, LimitOptions, make_deadlines, make_guard, make_limits, make_proxy
 from proactor_echo.cli.options import (
     address_options,
     choice_option,
@@ -27,6 +27,7 @@ from proactor_echo.cli.options import (
     limit_options,
     loop_option,
     output_options,
+    proxy_option,
     tls_options,
     value_option,
 )
@@ -100,6 +101,7 @@ def main() -> None:
 @value_option(
     "--drain", "SECONDS", Seconds(), 5.0, "How long connections may take to finish when the server is stopped."
 )
+@proxy_option
 @tls_options
 @loop_option
 @output_options
@@ -115,6 +117,7 @@ def tcp(
     keepalive: KeepAlive | None,
     no_nodelay: bool,
     drain: float,
+    proxy_from: Sequence[str],
     loop: LoopName,
     hex_dump: bool,
     stats: bool,
@@ -159,6 +162,7 @@ def tcp(
             backlog=backlog,
             accepts=accepts,
             limits=limits,
+            proxy=make_proxy(proxy_from),
             deadlines=make_deadlines(given),
         )
         hung_up = None if tls is None else functools.partial(reload_certificates, tls)
@@ -178,6 +182,7 @@ def tcp(
 @value_option("--max-datagram", "SIZE", ByteSize(1, MAX_DATAGRAM), str(MAX_DATAGRAM), "Longest datagram to echo.")
 @choice_option("--oversize", ["truncate", "drop"], "truncate", "What to do with a longer one.")
 @guard_options
+@proxy_option
 @loop_option
 @output_options
 def udp(
@@ -190,6 +195,7 @@ def udp(
     guard: Literal["on", "log", "off"],
     rate: Rate | None,
     rate_per_source: Rate | None,
+    proxy_from: Sequence[str],
     loop: LoopName,
     hex_dump: bool,
     stats: bool,
@@ -218,6 +224,7 @@ def udp(
             port,
             options=options,
             guard=make_guard(guard, rate, rate_per_source),
+            proxy=make_proxy(proxy_from),
         )
         signals = StopSignals(ignore_afterwards=True)
         run(serve_udp_until_stopped(starting, output=output, signals=signals, stats=stats), loop)

@@ -1,17 +1,19 @@
-"""Limits, deadlines and the guard for the command line: what the options ask for."""
+"""Limits, deadlines, load balancers and the guard for the command line: what the options ask for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, TypedDict
 
 import click
 
+from proactor_echo.net.proxy_protocol import ProxyProtocol
 from proactor_echo.net.rates import Rate
 from proactor_echo.net.tcp.deadlines import Deadlines
 from proactor_echo.net.tcp.limits import Limits
 from proactor_echo.net.udp.guard import UdpGuard
 
-__all__ = ["DeadlineOptions", "LimitOptions", "make_deadlines", "make_guard", "make_limits"]
+__all__ = ["DeadlineOptions", "LimitOptions", "make_deadlines", "make_guard", "make_limits", "make_proxy"]
 
 
 class LimitOptions(TypedDict):
@@ -66,6 +68,11 @@ def make_deadlines(given: DeadlineOptions) -> Deadlines:
         lifetime=given["lifetime"],
         min_rate=given["min_rate"],
     )
+
+
+def make_proxy(networks: Sequence[str]) -> ProxyProtocol | None:
+    """Return who must send PROXY headers; None for nobody."""
+    return ProxyProtocol(networks) if networks else None
 
 
 def make_guard(

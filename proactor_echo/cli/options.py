@@ -18,6 +18,7 @@ __all__ = [
     "limit_options",
     "loop_option",
     "output_options",
+    "proxy_option",
     "tls_options",
     "value_option",
 ]
@@ -53,6 +54,11 @@ def guard_options(command: Command) -> Command:
 def tls_options(command: Command) -> Command:
     """Add the options that say how to speak TLS: those of :class:`~proactor_echo.cli.tls.TlsOptions`."""
     return _add(command, _TLS)
+
+
+def proxy_option(command: Command) -> Command:
+    """Add the option that says who must send PROXY headers: ``proxy_from``."""
+    return _add(command, _PROXY)
 
 
 def loop_option(command: Command) -> Command:
@@ -180,6 +186,17 @@ _GUARD: Final = (
         RateOrOff(),
         "1000/2000",
         "Datagrams answered in a second to one IPv4 address or IPv6 /64, loopback apart.",
+    ),
+)
+
+_PROXY: Final = (
+    click.option(
+        "--proxy-from",
+        metavar="CIDR",
+        type=NetworkText(),
+        multiple=True,
+        help="Load balancers of this network say in a PROXY header whose connections they hand on; "
+        "nobody else is served. Repeat it for several.",
     ),
 )
 

@@ -15,4 +15,5 @@ class GuardRule(enum.StrEnum):
     ADDRESS = "from an address that cannot answer"
     RATE = "too many datagrams"
     SOURCE_RATE = "too many datagrams from one source"
+    PROXY_HEADER = "no PROXY header of a trusted load balancer"
     LONGER = "the answer is longer than the question"

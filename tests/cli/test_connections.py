@@ -126,6 +126,17 @@ def test_a_network_that_may_not_connect_is_refused(cli: CommandLine, loop: str, 
     serve(cli, loop, client, *arguments)
 
 
+def test_a_load_balancer_tells_who_its_client_is(cli: CommandLine, loop: str) -> None:
+    async def client(server: pe.Server) -> None:
+        header = pe.ProxyHeader(("203.0.113.9", 51234), ("192.0.2.1", 443))
+        async with await pe.connect_tcp("127.0.0.1", server.port, send_proxy=header) as conn:
+            await conn.send(b"hello")
+            assert await conn.receive() == b"hello"
+            assert [each.peer for each in server.connections] == ["203.0.113.9:51234"]
+
+    serve(cli, loop, client, "--proxy-from", "192.0.2.0/24", "--proxy-from", "127.0.0.0/8")
+
+
 def test_connections_above_the_rate_wait(cli: CommandLine, loop: str) -> None:
     async def client(server: pe.Server) -> None:
         async with Clients(server) as to:

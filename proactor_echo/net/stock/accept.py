@@ -60,8 +60,8 @@ class StockAcceptPipeline(BaseAcceptPipeline):
 
     async def close(self) -> None:
         """Accept no more, and close the listeners and whatever arrived while doing so."""
-        self.stop()
         try:
+            await super().close()
             tasks = [accept_task.task for accept_task in self._tasks if accept_task.task is not None]
             if tasks:
                 await asyncio.wait(tasks)

@@ -13,6 +13,10 @@ while another listener has one.)
 
 Refusing. What one source has too much of is reset as soon as it is accepted, before it takes a slot or a token: so it
 holds up nobody else.
+
+Behind a load balancer. Slots and the accept rate of the whole server are taken first, then the PROXY header is read,
+and the limits of sources are those of the client that it tells. The load balancer itself, which all clients come from,
+has none.
 """
 
 from __future__ import annotations
@@ -27,11 +31,13 @@ from collections.abc import Callable, Sequence
 
 from proactor_echo.errors import DisconnectReason
 from proactor_echo.net.loop_api import AcceptPipeline, native
+from proactor_echo.net.proxy_protocol import Proxied, ProxyProtocol
 from proactor_echo.net.rates import TokenBucket, as_rate
 from proactor_echo.net.refusal_log import RefusalLog
 from proactor_echo.net.tcp.accept_log import AcceptErrorLog
 from proactor_echo.net.tcp.admission import Admission, RefusalReason
 from proactor_echo.net.tcp.limits import Limits
+from proactor_echo.net.tcp.proxied import HeaderReader
 from proactor_echo.sockets.addresses import Address, format_address
 from proactor_echo.sockets.options import reset_on_close
 
@@ -43,19 +49,21 @@ logger: logging.Logger = logging.getLogger("proactor_echo.net")
 class BaseAcceptPipeline(abc.ABC):
     """Accept from ``listeners`` and call ``connected(sock, address)`` for each connection.
 
-    ``limits`` says how many, and from where: call :meth:`leave` when one of them has ended, if it :attr:`limits`
-    anything. ``failed`` is called for each accept error, ``refused`` for each connection that is not served, with the
-    reason if it was refused, and None if it arrived when the server was closing. ``accepts`` bounds the outstanding
-    accepts of a listener, on a proactor loop.
+    With ``proxy`` it is ``connected(sock, address, proxied)``, with the client's address, for what a load balancer has
+    told of. ``limits`` says how many, and from where: call :meth:`leave` when one of them has ended, if it
+    :attr:`limits` anything. ``failed`` is called for each accept error, ``refused`` for each connection that is not
+    served, with the reason if it was refused, and None if it arrived when the server was closing. ``accepts`` bounds
+    the outstanding accepts of a listener, on a proactor loop.
     """
 
     def __init__(
         self,
         listeners: Sequence[socket.socket],
-        connected: Callable[[socket.socket, Address], None],
+        connected: Callable[..., object],
         *,
         accepts: int = 32,
         limits: Limits | None = None,
+        proxy: ProxyProtocol | None = None,
         failed: Callable[[BaseException], None] = lambda error: None,
         refused: Callable[[RefusalReason | None], None] = lambda reason: None,
     ) -> None:
@@ -72,12 +80,14 @@ class BaseAcceptPipeline(abc.ABC):
         self._bucket = None if rate is None else TokenBucket(rate)
         self._token_timer: asyncio.TimerHandle | None = None  # until the bucket has a token again
         self._admission = Admission(limits) if limits.by_source else None
+        self._proxy = proxy
+        self._headers = None if proxy is None else HeaderReader(proxy, self._header_read, self._header_failed)
         self._refusal_log = RefusalLog(self._loop, "refused a connection", "refused %d more connections")
         self._waiting: deque[tuple[socket.socket, Address]] = deque()  # accepted when there was no slot any more
         self._closing = False
         self._held = False
         #: Whether anything is limited. If not, what arrives is served, and nobody needs to :meth:`leave`.
-        self.limits: bool = not (self._slots is None and self._bucket is None and self._admission is None)
+        self.limits: bool = any((self._slots is not None, self._bucket, self._admission, proxy))
 
     @abc.abstractmethod
     def start(self) -> None:
@@ -94,6 +104,9 @@ class BaseAcceptPipeline(abc.ABC):
     def leave(self, address: object, reason: DisconnectReason | None = None) -> None:
         """Free the slot of a connection that has ended, for ``reason`` if it has been a connection."""
         self._give_back(address, reason)
+        self._slot_was_freed()
+
+    def _slot_was_freed(self) -> None:
         if self._waiting and not self._closing:
             self._serve_waiting()
         if self._slots == 1:
@@ -119,13 +132,15 @@ class BaseAcceptPipeline(abc.ABC):
             sock, address = self._waiting.popleft()
             sock.close()
             self._refused(None)
-            if self._admission is not None:
+            if self._admission is not None and not self._tells_its_client(address):
                 self._admission.left(address, None, self._loop.time())
         self._refusal_log.close()
 
-    @abc.abstractmethod
     async def close(self) -> None:
         """Accept no more, and close the listeners and whatever arrived while doing so."""
+        self.stop()
+        if self._headers is not None:
+            await self._headers.close()
 
     # -- what the two ways of accepting report -------------------------------------------------------------------
 
@@ -134,7 +149,7 @@ class BaseAcceptPipeline(abc.ABC):
         if self._closing:
             sock.close()
             self._refused(None)
-        elif self._admission is not None and (reason := self._admission.admit(address, self._loop.time())):
+        elif reason := self._admit(address):
             self._refuse(sock, address, reason)
         elif self._slots == 0 or self._token_timer is not None:
             self._waiting.append((sock, address))
@@ -143,6 +158,15 @@ class BaseAcceptPipeline(abc.ABC):
             self._take_slot()
             if not self._serve(sock, address):
                 self.leave(address)
+
+    def _admit(self, address: Address) -> RefusalReason | None:
+        """Let a connection in, which takes a slot of its source; or return why not."""
+        if self._proxy is not None:
+            if self._proxy.trusts(address):
+                return None  # its client's source has the limits
+            if self._proxy.untrusted == "refuse":
+                return RefusalReason.UNTRUSTED
+        return None if self._admission is None else self._admission.admit(address, self._loop.time())
 
     def _refuse(self, sock: socket.socket, address: Address, reason: RefusalReason) -> None:
         with contextlib.suppress(OSError):
@@ -179,10 +203,13 @@ class BaseAcceptPipeline(abc.ABC):
                 self._give_back(address, None)
 
     def _give_back(self, address: object, reason: DisconnectReason | None) -> None:
-        if self._slots is not None:
-            self._slots += 1
+        self._give_back_slot()
         if self._admission is not None:
             self._admission.left(address, reason, self._loop.time())
+
+    def _give_back_slot(self) -> None:
+        if self._slots is not None:
+            self._slots += 1
 
     def _resume_if_free(self) -> None:
         if not (self._held or self._closing or self._slots == 0 or self._token_timer is not None):
@@ -190,8 +217,17 @@ class BaseAcceptPipeline(abc.ABC):
 
     def _serve(self, sock: socket.socket, address: Address) -> bool:
         """Begin to serve; return whether that worked. If not, it is logged and the socket closed."""
+        if self._headers is not None and self._tells_its_client(address):
+            self._headers.begin(sock, address)
+            return True
+        return self._connect(sock, address)
+
+    def _connect(self, sock: socket.socket, address: Address, proxied: Proxied | None = None) -> bool:
         try:
-            self._connected(sock, address)
+            if proxied is None:
+                self._connected(sock, address)
+            else:
+                self._connected(sock, address, proxied)
         except BaseException as error:
             sock.close()
             if isinstance(error, SystemExit | KeyboardInterrupt):
@@ -201,6 +237,29 @@ class BaseAcceptPipeline(abc.ABC):
             logger.error("serving a connection from %s could not begin", peer, exc_info=error, extra=extra)
             return False
         return True
+
+    # -- behind a load balancer ----------------------------------------------------------------------------------
+
+    def _tells_its_client(self, address: Address) -> bool:
+        return self._proxy is not None and self._proxy.trusts(address)
+
+    def _header_read(self, sock: socket.socket, client: Address, proxied: Proxied) -> None:
+        """Serve the client whose address is known now, or refuse it."""
+        reason = None if self._admission is None else self._admission.admit(client, self._loop.time())
+        if reason is not None:
+            self._refuse(sock, client, reason)
+            self._give_back_slot()
+            self._slot_was_freed()
+        elif not self._connect(sock, client, proxied):
+            self.leave(client)
+
+    def _header_failed(self, sock: socket.socket, address: Address) -> None:
+        sock.close()
+        self._refused(None if self._closing else RefusalReason.PROXY_HEADER)
+        self._give_back_slot()
+        self._slot_was_freed()
+
+    # -- for the two ways of accepting ---------------------------------------------------------------------------
 
     def _accept_failed(self, error_log: AcceptErrorLog, error: BaseException, pause: float) -> None:
         self._failed(error)
@@ -217,7 +276,7 @@ class NativeAcceptPipeline(BaseAcceptPipeline):
         loop = native(asyncio.get_running_loop())
         assert loop is not None
         # Without a limit there is nothing to ask for; and nothing arrives at a pipeline of the loop that was closed.
-        arrived = self._arrived if self.limits else self._serve
+        arrived = self._arrived if self.limits else self._connect
         for listener in self._listeners:
             self._pipelines += (
                 loop.accept_connections(
@@ -233,9 +292,11 @@ class NativeAcceptPipeline(BaseAcceptPipeline):
 
     async def close(self) -> None:
         """Accept no more, and close the listeners and whatever arrived while doing so."""
-        self.stop()
-        for listener in self._listeners:
-            listener.close()
+        try:
+            await super().close()
+        finally:
+            for listener in self._listeners:
+                listener.close()
 
     def _pause(self) -> None:
         for pipeline in self._pipelines:

@@ -28,6 +28,8 @@ class RefusalReason(enum.StrEnum):
     NETWORK_CONNECTIONS = "too many connections from one IPv6 network"
     SOURCE_RATE = "one source connects too often"
     PENALTY = "its source has misbehaved"
+    UNTRUSTED = "it is no trusted proxy"
+    PROXY_HEADER = "its PROXY header is missing or wrong"
 
 
 class Admission:

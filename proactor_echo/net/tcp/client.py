@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from proactor_echo.net.tcp.tls.connecting import ClientTls
     from proactor_echo.net.tcp.tls.description import Tls
+    from proactor_echo.wire.proxy_header import ProxyHeader
 
 __all__ = ["connect_tcp"]
 
@@ -32,6 +33,7 @@ async def connect_tcp(
     ssl: Tls | SSLContext | Literal[True] | None = None,
     server_hostname: str | None = None,
     options: SocketOptions | None = None,
+    send_proxy: ProxyHeader | Literal[1, 2] | None = None,
     open_timeout: float | None = 10.0,
     happy_eyeballs_delay: float | None = 0.25,
     local_address: tuple[str, int] | None = None,
@@ -53,6 +55,8 @@ async def connect_tcp(
         :class:`ssl.SSLContext` for anything else. The server's certificate and name are verified, and sessions are
         taken up again: the next connection to this host has a short handshake.
     :param server_hostname: the name that must be in the certificate, if it is another than ``host``.
+    :param send_proxy: a :class:`ProxyHeader` to begin with, for a server that wants one; 1 or 2 for one of that version
+        with the connection's own addresses. It goes before TLS.
     :param open_timeout: seconds for all of it, names and TLS included; ``None`` waits for the system's own limit.
     :param happy_eyeballs_delay: seconds of head start; ``None`` tries one address after the other.
     :param local_address: ``(host, port)`` to connect from.
@@ -72,6 +76,10 @@ async def connect_tcp(
         check_address("local_address", local_address)
     options = options or SocketOptions()
     check_host("host", host)
+    if send_proxy not in (None, 1, 2) or isinstance(send_proxy, bool):
+        from proactor_echo.wire.proxy_header import ProxyHeader
+
+        check_instance("send_proxy", send_proxy, ProxyHeader)
     tls = None
     if ssl is not None:
         from proactor_echo.net.tcp.tls.connecting import ClientTls
@@ -85,6 +93,8 @@ async def connect_tcp(
     deadline = None if open_timeout is None else loop.time() + open_timeout
     sock = await _connected_socket(host, port, options, open_timeout, happy_eyeballs_delay, local_address)
     try:
+        if send_proxy is not None:
+            await loop.sock_sendall(sock, _proxy_header(sock, send_proxy).encode())
         if tls is not None:
             await _open_tls(tls, conn, sock, deadline, open_timeout, _where(host, port))
         else:
@@ -96,6 +106,18 @@ async def connect_tcp(
         sock.close()
         raise
     return conn
+
+
+def _proxy_header(sock: socket.socket, given: ProxyHeader | Literal[1, 2]) -> ProxyHeader:
+    """Return the header, made of the socket's own addresses if only a version is given."""
+    from proactor_echo.wire.proxy_header import ProxyHeader
+
+    if isinstance(given, ProxyHeader):
+        return given
+    source, destination = (
+        (address[0].partition("%")[0], *address[1:]) for address in (sock.getsockname(), sock.getpeername())
+    )
+    return ProxyHeader(source, destination, version=given)
 
 
 async def _open_tls(

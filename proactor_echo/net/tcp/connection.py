@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from proactor_echo.net.tcp.tls.description import Tls
     from proactor_echo.net.tcp.tls.info import TlsInfo
+    from proactor_echo.wire.proxy_header import ProxyHeader
 
 __all__ = ["Connection"]
 
@@ -321,6 +322,16 @@ class Connection:
     def peer(self) -> str:
         """The peer's address as text: ``127.0.0.1:50001``, ``[::1]:50001``."""
         return self._stream.peer_name()
+
+    @property
+    def transport_peer(self) -> str:
+        """The address of the other end of the transport: :attr:`peer`, or the load balancer that told of it."""
+        return self._protocol.transport_peer
+
+    @property
+    def proxied(self) -> ProxyHeader | None:
+        """What a load balancer said in its PROXY header; None without one."""
+        return self._protocol.proxied
 
     @property
     def local(self) -> str:

@@ -178,7 +178,7 @@ class StreamProtocol(ConnectionProperties):
             self.on_error(error)
         logger.error(
             "%s: serving the connection failed; it is closed",
-            self.peer or "connection",
+            self._log_name,
             exc_info=error,
             extra={"event": "handler_failed", **self._log_attributes()},
         )
@@ -373,7 +373,7 @@ class StreamProtocol(ConnectionProperties):
                 "duration": time.monotonic() - self._opened_at,
                 **self._log_attributes(),
             }
-            logger.log(level, "%s: %s", self.peer or "connection", disconnect.text, extra=attributes)
+            logger.log(level, "%s: %s", self._log_name, disconnect.text, extra=attributes)
 
     def _stalled(self) -> None:
         self.abort_for(DisconnectReason.TIMED_OUT)

@@ -5,12 +5,17 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from proactor_echo.errors import Disconnect
 from proactor_echo.net.tcp.tls.protocol import TlsProtocol
 from proactor_echo.sockets.addresses import format_address
 from proactor_echo.wire.connection import ConnectionStats
 from proactor_echo.wire.lifecycle import ConnectionState
+
+if TYPE_CHECKING:
+    from proactor_echo.net.proxy_protocol import Proxied
+    from proactor_echo.wire.proxy_header import ProxyHeader
 
 __all__ = ["ConnectionProperties"]
 
@@ -23,6 +28,7 @@ class ConnectionProperties(TlsProtocol):
 
     _id = 0  # given when it is first asked for
     _opened_at = 0.0
+    _proxied: Proxied | None = None
 
     @property
     def state(self) -> ConnectionState:
@@ -49,6 +55,20 @@ class ConnectionProperties(TlsProtocol):
         return self._stream.peer_name()
 
     @property
+    def transport_peer(self) -> str:
+        """The address of the other end of the transport: :attr:`peer`, or the load balancer that told of it."""
+        return self.peer if self._proxied is None else format_address(self._proxied.proxy)
+
+    @property
+    def proxied(self) -> ProxyHeader | None:
+        """What a load balancer said in its PROXY header; None without one."""
+        return None if self._proxied is None else self._proxied.header
+
+    def handed_on(self, proxied: Proxied) -> None:
+        """Note what a load balancer said."""
+        self._proxied = proxied
+
+    @property
     def address(self) -> object:
         """The peer's address, as the socket module gives it; None before the connection is made."""
         return self._stream.peer
@@ -71,8 +91,17 @@ class ConnectionProperties(TlsProtocol):
             self._id = next(_IDS)
         return self._id
 
+    @property
+    def _log_name(self) -> str:
+        if self._proxied is not None:
+            return f"{self.peer} via {self.transport_peer}"
+        return self.peer or "connection"
+
     def _log_attributes(self) -> dict[str, object]:
-        return {"connection": self.id, "peer": self.peer or None}
+        attributes: dict[str, object] = {"connection": self.id, "peer": self.peer or None}
+        if self._proxied is not None:
+            attributes["via"] = self.transport_peer
+        return attributes
 
     # -- for the limits and deadlines of a server ----------------------------------------------------------------
 

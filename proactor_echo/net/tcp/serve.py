@@ -17,6 +17,7 @@ from proactor_echo.arguments import (
     check_write_limit,
 )
 from proactor_echo.net.loop_api import native
+from proactor_echo.net.proxy_protocol import ProxyProtocol
 from proactor_echo.net.tcp.buffer_watch import most_of_one
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.deadlines import Deadlines
@@ -51,6 +52,7 @@ async def serve_tcp(
     accepts: int = 32,
     max_connections: int | None = None,
     limits: Limits | None = None,
+    proxy: ProxyProtocol | None = None,
     idle_timeout: float | None = None,
     deadlines: Deadlines | None = None,
     write_limit: tuple[int, int] | None = None,
@@ -76,6 +78,7 @@ async def serve_tcp(
     :param accepts: outstanding AcceptEx for each listener, on a proactor loop.
     :param max_connections: connections served at once; more wait in the backlog. ``None``: no limit.
     :param limits: :class:`Limits`: how many connections, how often, from where. It is instead of ``max_connections``.
+    :param proxy: :class:`ProxyProtocol`: the load balancers that must tell, in a PROXY header, who their client is.
     :param idle_timeout: seconds without traffic after which a connection is ended. ``None``: never.
     :param deadlines: :class:`Deadlines`: how long a connection may take for what. It is instead of ``idle_timeout`` and
         ``handshake_timeout``.
@@ -108,6 +111,7 @@ async def serve_tcp(
         limits = Limits(connections=max_connections, max_buffered=None)
     elif max_connections is not None:
         raise TypeError("max_connections is part of limits: write limits=Limits(connections=...), and not both")
+    check_instance("proxy", proxy, ProxyProtocol, optional=True)
     check_seconds("idle_timeout", idle_timeout, optional=True)
     check_seconds("handshake_timeout", handshake_timeout, optional=True)
     check_instance("deadlines", deadlines, Deadlines, optional=True)
@@ -161,4 +165,4 @@ async def serve_tcp(
         most_held=most_of_one(codec, write_limit),
         tls=tls,
     )
-    return Server(listeners, service, drain=drain, accepts=accepts, limits=limits, deadlines=deadlines)
+    return Server(listeners, service, drain=drain, accepts=accepts, limits=limits, deadlines=deadlines, proxy=proxy)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from proactor_echo.errors import Disconnect, DisconnectReason, classify
 from proactor_echo.net.loop_api import is_proactor
+from proactor_echo.net.proxy_protocol import Proxied
 from proactor_echo.net.tcp.connection import Connection
 from proactor_echo.net.tcp.core import StreamProtocol
 from proactor_echo.net.tcp.protocol import FramedProtocol
@@ -82,6 +83,7 @@ class ServedConnection:
 
     __slots__ = (
         "_observer",
+        "_proxied",
         "_service",
         "_socket",
         "_task",
@@ -95,7 +97,14 @@ class ServedConnection:
     failed_handshake: bool = False
     observes_opening: bool = True
 
-    def __init__(self, observer: ServerObserver, service: Service, sock: socket.socket, address: Address) -> None:
+    def __init__(
+        self,
+        observer: ServerObserver,
+        service: Service,
+        sock: socket.socket,
+        address: Address,
+        proxied: Proxied | None = None,
+    ) -> None:
         #: The connection as the server's user has it, and its protocol once it has been made.
         self.connection: FramedProtocol | Connection | None = None
         self.protocol: StreamProtocol | None = None
@@ -105,6 +114,7 @@ class ServedConnection:
         self._service = service
         self._socket = sock
         self.address: Address = address
+        self._proxied = proxied
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -114,7 +124,7 @@ class ServedConnection:
             self._run_task(self._run())
             return
         try:
-            service.open_accepted(self._make_protocol(None), self._socket, self.address)
+            service.open_accepted(self._make_protocol(None), self._socket, self._peer_address)
         except Exception as error:
             self._not_made(error)
             self._finished()
@@ -147,6 +157,11 @@ class ServedConnection:
     @property
     def _peer(self) -> str:
         return format_address(self.address) if self.address else "connection"
+
+    @property
+    def _peer_address(self) -> Address:
+        """The address of the transport's peer."""
+        return self.address if self._proxied is None else self._proxied.proxy
 
     # -- called by the protocol ----------------------------------------------------------------------------------
 
@@ -199,6 +214,8 @@ class ServedConnection:
         self.connection = made = service.factory()
         protocol = made.protocol if isinstance(made, Connection) else made
         protocol.attach(self, sock, self.address)
+        if self._proxied is not None:
+            protocol.handed_on(self._proxied)
         return protocol
 
     def _not_made(self, error: BaseException) -> None:

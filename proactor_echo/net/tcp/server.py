@@ -7,14 +7,13 @@ import contextlib
 import dataclasses
 import logging
 import socket
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Self
+from collections.abc import Callable, Sequence
+from typing import Final, Self
 
-from proactor_echo.arguments import (
-    check_seconds,
-)
+from proactor_echo.arguments import check_seconds
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
 from proactor_echo.net.loop_api import native
+from proactor_echo.net.proxy_protocol import Proxied, ProxyProtocol
 from proactor_echo.net.stats import DrainReport, ServerStats
 from proactor_echo.net.stock.accept import StockAcceptPipeline
 from proactor_echo.net.tcp.accept import BaseAcceptPipeline, NativeAcceptPipeline
@@ -28,9 +27,6 @@ from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.net.tcp.served import ServedConnection, Service, Serving
 from proactor_echo.net.tcp.unhandled import UnhandledConnections, count_out
 from proactor_echo.sockets.addresses import Address, format_address, port_of
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Server"]
 
@@ -62,6 +58,7 @@ class Server:
         accepts: int,
         limits: Limits,
         deadlines: Deadlines,
+        proxy: ProxyProtocol | None = None,
     ) -> None:
         self._addresses: list[Address] = [sock.getsockname() for sock in listeners]
         self._service = service
@@ -75,7 +72,7 @@ class Server:
         self._deadline = 0.0
         self._empty = asyncio.Event()
         self._closed = asyncio.Event()
-        self._acceptor = self._make_acceptor(listeners, accepts, limits)
+        self._acceptor = self._make_acceptor(listeners, accepts, limits, proxy)
         self._limited = self._acceptor.limits
         self._buffer_watch: BufferWatch | None = None
         if limits.max_buffered is not None:
@@ -167,9 +164,12 @@ class Server:
         where = ", ".join(map(format_address, self._addresses))
         return f"<Server {where} open={len(self.connections)}>"
 
-    def _make_acceptor(self, listeners: Sequence[socket.socket], accepts: int, limits: Limits) -> BaseAcceptPipeline:
+    def _make_acceptor(
+        self, listeners: Sequence[socket.socket], accepts: int, limits: Limits, proxy: ProxyProtocol | None
+    ) -> BaseAcceptPipeline:
         pipeline = StockAcceptPipeline if native(self._loop) is None else NativeAcceptPipeline
-        accepted, service = self._accepted, self._service
+        accepted: Callable[..., object] = self._accepted
+        service = self._service
         if service.handler is None and service.open_accepted is not None and service.tls is None:
             accepted = UnhandledConnections(
                 service, self._serving.protocols, service.open_accepted, self._total, self._ended
@@ -179,15 +179,16 @@ class Server:
             accepted,
             accepts=accepts,
             limits=limits,
+            proxy=proxy,
             failed=self._accept_failed,
             refused=self._refused,
         )
 
     # -- called by the accept pipeline and the connections -------------------------------------------------------
 
-    def _accepted(self, sock: socket.socket, address: Address) -> None:
+    def _accepted(self, sock: socket.socket, address: Address, proxied: Proxied | None = None, /) -> None:
         self._total.accepted += 1
-        served = self._served_class(self, self._service, sock, address)
+        served = self._served_class(self, self._service, sock, address, proxied)
         self._serving.served.add(served)
         try:
             served.start()

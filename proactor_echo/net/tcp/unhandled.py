@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from proactor_echo.errors import Disconnect, DisconnectReason
+from proactor_echo.net.proxy_protocol import Proxied
 from proactor_echo.net.stats import ServerStats
 from proactor_echo.net.tcp.core import StreamProtocol
 from proactor_echo.net.tcp.served import Service, log_not_made
@@ -48,7 +49,7 @@ class UnhandledConnections:
         self._total = total
         self._ended = ended
 
-    def accepted(self, sock: socket.socket, address: Address) -> None:
+    def accepted(self, sock: socket.socket, address: Address, proxied: Proxied | None = None, /) -> None:
         """Make the connection of ``sock``. What the protocol's factory raises is logged, and the socket closed."""
         self._total.accepted += 1
         protocol = None
@@ -60,7 +61,11 @@ class UnhandledConnections:
                 assert isinstance(protocol, StreamProtocol)  # there is no handler, which would want a Connection
             protocol.attach(self, None, address)
             self.protocols.add(protocol)
-            self._open(protocol, sock, address)
+            if proxied is None:
+                self._open(protocol, sock, address)
+            else:
+                protocol.handed_on(proxied)
+                self._open(protocol, sock, proxied.proxy)
         except BaseException as error:
             if protocol is not None:
                 self.protocols.discard(protocol)

@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 
 from proactor_echo.arguments import check_factory, check_host, check_instance, check_made, check_whole
 from proactor_echo.errors import ConnectFailed, classify
+from proactor_echo.net.proxy_protocol import ProxyProtocol
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM
 from proactor_echo.net.udp.endpoint import UdpEndpoint
 from proactor_echo.net.udp.guard import UdpGuard
@@ -89,6 +90,7 @@ async def serve_udp(
     options: SocketOptions | None = None,
     sockets: Sequence[socket.socket] | None = None,
     guard: UdpGuard | Literal[False] | None = None,
+    proxy: ProxyProtocol | None = None,
 ) -> UdpServer:
     """Bind a UDP port and give each of its sockets a protocol; return the running :class:`UdpServer`.
 
@@ -99,19 +101,22 @@ async def serve_udp(
     :param sockets: bound UDP sockets made elsewhere, instead of host and port; the server closes them.
     :param guard: a :class:`UdpGuard`: what is not answered. ``None``: the protocol's own ``guard``, which
         :class:`EchoDatagramProtocol` has and others have not; ``False``: everything is answered.
+    :param proxy: a :class:`ProxyProtocol`: the load balancers whose datagrams each begin with a PROXY header. The
+        handler gets a :class:`ProxiedAddress`, to which its answers go.
 
     Raises :class:`BindError` with one sentence.
     """
     check_factory("protocol_factory", protocol_factory, DatagramHandler)
     if guard is not False:
         check_instance("guard", guard, UdpGuard, optional=True)
+    check_instance("proxy", proxy, ProxyProtocol, optional=True)
 
     def protocol() -> DatagramHandler:
         made = protocol_factory()
         check_made("protocol_factory", made, DatagramHandler)
         return made
 
-    server = await _bind(lambda made: UdpServer(made, protocol, guard), host, port, options, sockets)
+    server = await _bind(lambda made: UdpServer(made, protocol, guard, proxy), host, port, options, sockets)
     try:
         await asyncio.sleep(0)  # each protocol has its transport, so that it may send
     except BaseException:

@@ -47,6 +47,7 @@ class DatagramHandler(asyncio.DatagramProtocol):
     guard: UdpGuard | None = None
 
     _guard: Guard | None = None
+    _unwrap: Callable[[bytes, Address], tuple[bytes, Address] | None] | None = None  # takes off a PROXY header
     _asked: tuple[Address, int] | None = None  # whom a guarded handler answers, and how many bytes are left for that
 
     def __init__(self, *, max_datagram: int = MAX_DATAGRAM, oversize: Oversize = "truncate") -> None:
@@ -99,8 +100,15 @@ class DatagramHandler(asyncio.DatagramProtocol):
         stats = self.stats
         stats.datagrams_in += 1
         stats.bytes_in += len(data)
+        client = addr
+        if self._unwrap is not None:
+            unwrapped = self._unwrap(data, addr)
+            if unwrapped is None:
+                return
+            data, addr = unwrapped
+            client = getattr(addr, "client", addr)
         if self._guard is not None:
-            if not self._guard.filter([(data, addr)], self._time()):
+            if not self._guard.filter([(data, client)], self._time()):
                 return
             self._asked = addr, len(data)
         if len(data) > self.max_datagram:
@@ -117,6 +125,10 @@ class DatagramHandler(asyncio.DatagramProtocol):
         """Answer nothing that ``guard`` refuses; ``time`` is the loop's (called by the server)."""
         self._guard = guard
         self._time = time
+
+    def set_unwrap(self, unwrap: Callable[[bytes, Address], tuple[bytes, Address] | None]) -> None:
+        """Handle what ``unwrap`` returns of each datagram, and nothing of those for which that is None."""
+        self._unwrap = unwrap
 
     def _is_no_longer(self, data: bytes, addr: Address | None) -> bool:
         """Whether an answer, and what was sent before it, is no longer than the datagram that is being handled."""

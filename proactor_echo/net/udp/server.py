@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Self
 
 from proactor_echo.net.guard_rule import GuardRule
+from proactor_echo.net.proxy_protocol import ProxyProtocol
 from proactor_echo.net.refusal_log import RefusalLog
 from proactor_echo.net.stats import DatagramStats
 from proactor_echo.net.udp.guard import Guard, UdpGuard
@@ -86,10 +87,16 @@ class UdpServer(UdpSockets):
         sockets: Sequence[socket.socket],
         factory: Callable[[], DatagramHandler],
         guard: UdpGuard | Literal[False] | None = None,
+        proxy: ProxyProtocol | None = None,
     ) -> None:
         super().__init__(sockets, factory)
         self._guarded: Counter[GuardRule] = Counter()
         self._log: RefusalLog | None = None
+        if proxy is not None:
+            self._log = self._make_log("did not answer")
+            unwrap = self._unwrapping(proxy)
+            for protocol in self._protocols:
+                protocol.set_unwrap(unwrap)
         # One for all sockets that have the same, so that a rate holds for the whole server.
         guards: dict[UdpGuard, Guard] = {}
         for protocol, sock in zip(self._protocols, sockets, strict=True):
@@ -119,10 +126,23 @@ class UdpServer(UdpSockets):
 
     def _make_guard(self, given: UdpGuard) -> Guard:
         if self._log is None:
-            begin = "answered" if given.mode == "log" else "did not answer"
-            self._log = RefusalLog(asyncio.get_running_loop(), f"{begin} a datagram", begin + " %d more datagrams")
+            self._log = self._make_log("answered" if given.mode == "log" else "did not answer")
         ports = {address[1] for address in self._addresses if isinstance(address, tuple)}
         return Guard(given, ports, self._refused)
+
+    def _make_log(self, begin: str) -> RefusalLog:
+        return RefusalLog(asyncio.get_running_loop(), f"{begin} a datagram", begin + " %d more datagrams")
+
+    def _unwrapping(self, proxy: ProxyProtocol) -> Callable[[bytes, Address], tuple[bytes, Address] | None]:
+        from proactor_echo.net.udp.proxied import unwrap
+
+        def unwrap_or_count(data: bytes, address: Address) -> tuple[bytes, Address] | None:
+            unwrapped = unwrap(proxy, data, address)
+            if unwrapped is None:
+                self._refused(GuardRule.PROXY_HEADER, address)
+            return unwrapped
+
+        return unwrap_or_count
 
     def _refused(self, rule: GuardRule, address: Address) -> None:
         self._guarded[rule] += 1

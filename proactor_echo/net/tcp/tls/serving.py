@@ -147,7 +147,7 @@ class TlsServedConnection(ServedConnection):
             self._run_task(self._run())
             return
         try:
-            self._transport = service.open_accepted(self._make_protocol(None), self._socket, self.address)
+            self._transport = service.open_accepted(self._make_protocol(None), self._socket, self._peer_address)
         except Exception as error:
             self._not_made(error)
             self._finished()
