@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from proactor_echo._lazy import lazy_names
+from proactor_echo._version import __version__ as __version__
 
 if TYPE_CHECKING:
     from proactor_echo.errors import (
@@ -31,9 +32,11 @@ if TYPE_CHECKING:
     )
     from proactor_echo.loops import EventLoop, new_event_loop, run
     from proactor_echo.net.guard_rule import GuardRule
+    from proactor_echo.net.metrics import Metric, metrics_text
     from proactor_echo.net.proxy_protocol import ProxyProtocol
     from proactor_echo.net.rates import Rate
     from proactor_echo.net.stats import ConnectionStats, DatagramStats, DrainReport, ServerStats
+    from proactor_echo.net.status import serve_status
     from proactor_echo.net.tcp.admission import RefusalReason
     from proactor_echo.net.tcp.client import connect_tcp
     from proactor_echo.net.tcp.connection import Connection
@@ -101,6 +104,7 @@ __all__ = [
     "LengthCodec",
     "Limits",
     "LineCodec",
+    "Metric",
     "NetstringCodec",
     "PartialFrame",
     "Penalties",
@@ -132,15 +136,15 @@ __all__ = [
     "connect_udp",
     "echo",
     "format_address",
+    "metrics_text",
     "new_event_loop",
     "parse_host_port",
     "run",
+    "serve_status",
     "serve_tcp",
     "serve_udp",
     "tcp_info",
 ]
-
-__version__ = "0.1.0"
 
 # Where each name lives. A new public name goes here, into __all__, and into the imports that type checkers see.
 _HOMES: Final = {
@@ -162,6 +166,7 @@ _HOMES: Final = {
     "proactor_echo.net.tcp.limits": "Limits Penalties",
     "proactor_echo.net.tcp.serve": "serve_tcp",
     "proactor_echo.net.tcp.server": "Server",
+    "proactor_echo.net.metrics": "Metric metrics_text",
     "proactor_echo.net.proxy_protocol": "ProxyProtocol",
     "proactor_echo.net.rates": "Rate",
     "proactor_echo.net.guard_rule": "GuardRule",
@@ -169,6 +174,7 @@ _HOMES: Final = {
     "proactor_echo.net.tcp.tls.description": "Tls",
     "proactor_echo.net.tcp.tls.files": "TlsCertificate",
     "proactor_echo.net.tcp.tls.info": "TlsInfo",
+    "proactor_echo.net.status": "serve_status",
     "proactor_echo.net.stats": "ConnectionStats DatagramStats DrainReport ServerStats",
     "proactor_echo.net.udp": "UdpEndpoint UdpServer bind_udp connect_udp serve_udp",
     "proactor_echo.sockets.options": "KeepAlive SocketOptions",

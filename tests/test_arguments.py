@@ -36,6 +36,7 @@ NOT_CALLED = {
         "UdpServer",
     ),
     "ProxiedAddress",
+    *("Metric", "metrics_text", "serve_status"),  # in net/test_status.py
     *("ProxyHeader", "ProxyTls"),  # in wire/test_proxy_header.py
     "ProxyProtocol",  # in net/tcp/test_proxy_protocol.py
     "Tls",  # in net/tcp/test_tls_description.py

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent.parent / "proactor_echo"
 #: From the bottom up. A module belongs to the layer that names it or its folder; those of one layer may import each
 #: other, except where APART says otherwise.
 LAYERS = (
-    {"_lazy", "arguments", "errors", "escaping"},
+    {"_lazy", "_version", "arguments", "errors", "escaping"},
     {"sockets"},
     {"wire", "loops"},
     {"net"},

@@ -79,7 +79,7 @@ def test_importing_the_package_loads_nothing_that_is_not_used() -> None:
     loaded = run(
         "import sys, proactor_echo; print(*(name for name in sys.modules if name.startswith('proactor_echo.')))"
     )
-    assert loaded == "proactor_echo._lazy"
+    assert loaded == "proactor_echo._lazy proactor_echo._version"
     assert run("import sys, proactor_echo; print('asyncio' in sys.modules, 'click' in sys.modules)") == "False False"
 
 

@@ -13,7 +13,7 @@ import click
 
 from proactor_echo import __version__
 from proactor_echo.cli.background import Output, background_output
-from proactor_echo.cli.check import HostPort, client_context, show_check
+from proactor_echo.cli.check import client_context, show_check
 from proactor_echo.cli.commands import CommandGroup, ServerCommand
 from proactor_echo.cli.demo import run_demo
 from proactor_echo.cli.framing import FRAMINGS, LONGEST_FRAME, make_codec
@@ -26,6 +26,7 @@ from proactor_echo.cli.options import (
     guard_options,
     limit_options,
     loop_option,
+    metrics_option,
     output_options,
     proxy_option,
     tls_options,
@@ -35,7 +36,7 @@ from proactor_echo.cli.output import LogFormat, logging_to_stderr, print_line
 from proactor_echo.cli.serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
 from proactor_echo.cli.stop_signals import StopSignals
 from proactor_echo.cli.tls import TlsOptions, check_tls_options, make_tls, reload_certificates
-from proactor_echo.cli.types import ByteSize, KeepAliveTimes, Seconds
+from proactor_echo.cli.types import ByteSize, HostPort, KeepAliveTimes, Seconds
 from proactor_echo.net.rates import Rate
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM
 from proactor_echo.net.tcp.serve import serve_tcp
@@ -103,6 +104,7 @@ def main() -> None:
 )
 @proxy_option
 @tls_options
+@metrics_option
 @loop_option
 @output_options
 def tcp(
@@ -118,6 +120,7 @@ def tcp(
     no_nodelay: bool,
     drain: float,
     proxy_from: Sequence[str],
+    metrics: tuple[str, int] | None,
     loop: LoopName,
     hex_dump: bool,
     stats: bool,
@@ -172,6 +175,7 @@ def tcp(
             output=output,
             signals=StopSignals(ignore_afterwards=True, hung_up=hung_up),
             drain=drain,
+            metrics=metrics,
             stats=stats,
         )
         run(serving, loop)
@@ -183,6 +187,7 @@ def tcp(
 @choice_option("--oversize", ["truncate", "drop"], "truncate", "What to do with a longer one.")
 @guard_options
 @proxy_option
+@metrics_option
 @loop_option
 @output_options
 def udp(
@@ -196,6 +201,7 @@ def udp(
     rate: Rate | None,
     rate_per_source: Rate | None,
     proxy_from: Sequence[str],
+    metrics: tuple[str, int] | None,
     loop: LoopName,
     hex_dump: bool,
     stats: bool,
@@ -227,7 +233,7 @@ def udp(
             proxy=make_proxy(proxy_from),
         )
         signals = StopSignals(ignore_afterwards=True)
-        run(serve_udp_until_stopped(starting, output=output, signals=signals, stats=stats), loop)
+        run(serve_udp_until_stopped(starting, output=output, signals=signals, metrics=metrics, stats=stats), loop)
 
 
 @main.command()

@@ -4,31 +4,13 @@ from __future__ import annotations
 
 import json
 import ssl
-from typing import Any, Final
+from typing import Final
 
 import click
 
 from proactor_echo.cli.output import print_line, styled
-from proactor_echo.cli.types import ParamType
-from proactor_echo.sockets.addresses import parse_host_port
 
-__all__ = ["HostPort", "client_context", "show_check"]
-
-
-class HostPort(ParamType[tuple[str, int]]):
-    """An address as ``HOST:PORT``, with an IPv6 address in brackets."""
-
-    name = "address"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        """Return host and port, or fail with a usage error."""
-        try:
-            host, port = parse_host_port(value)
-            if not port:
-                raise ValueError(f"{value!r} is not an address to connect to: the port must be 1 to 65535")
-        except ValueError as error:
-            self.fail(f"{error}.", param, ctx)
-        return host, port
+__all__ = ["client_context", "show_check"]
 
 
 def client_context(ca: str | None, *, insecure: bool) -> ssl.SSLContext:

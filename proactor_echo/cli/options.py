@@ -8,7 +8,7 @@ from typing import Any, Final, TypeVar
 import click
 
 from proactor_echo.cli.commands import HostName
-from proactor_echo.cli.types import ByteSize, LimitOrOff, MinRate, NetworkText, RateOrOff, Seconds
+from proactor_echo.cli.types import ByteSize, HostPort, LimitOrOff, MinRate, NetworkText, RateOrOff, Seconds
 
 __all__ = [
     "address_options",
@@ -17,6 +17,7 @@ __all__ = [
     "guard_options",
     "limit_options",
     "loop_option",
+    "metrics_option",
     "output_options",
     "proxy_option",
     "tls_options",
@@ -59,6 +60,11 @@ def tls_options(command: Command) -> Command:
 def proxy_option(command: Command) -> Command:
     """Add the option that says who must send PROXY headers: ``proxy_from``."""
     return _add(command, _PROXY)
+
+
+def metrics_option(command: Command) -> Command:
+    """Add the option that says where to tell monitoring systems how it goes: ``metrics``, a host and a port."""
+    return _add(command, _METRICS)
 
 
 def loop_option(command: Command) -> Command:
@@ -197,6 +203,15 @@ _PROXY: Final = (
         multiple=True,
         help="Load balancers of this network say in a PROXY header whose connections they hand on; "
         "nobody else is served. Repeat it for several.",
+    ),
+)
+
+_METRICS: Final = (
+    click.option(
+        "--metrics",
+        metavar="HOST:PORT",
+        type=HostPort(listening=True),
+        help="Answer /metrics (Prometheus), /healthz, /readyz and /stats over HTTP there; port 0 takes a free one.",
     ),
 )
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, Literal, TypeVar
 
 from proactor_echo.cli.background import Output
@@ -37,16 +38,19 @@ async def serve_tcp_until_stopped(
     output: Output,
     signals: StopSignals,
     drain: float,
+    metrics: tuple[str, int] | None = None,
     stats: bool,
 ) -> None:
     """Start a TCP server, serve until a stop signal, drain for at most ``drain`` seconds; a second signal ends that.
+
+    ``metrics`` is where to answer monitoring systems, also while it drains.
 
     Raises what starting raises (:class:`~proactor_echo.BindError`), and click.ClickException when the lines that say
     where it listens cannot be printed.
     """
     with signals:
-        async with await starting as server:
-            addresses = _announce(output, protocol, server.addresses)
+        async with await starting as server, _telling(server, metrics) as telling:
+            addresses = _announce(output, protocol, server.addresses, telling)
             signal = await signals.next()
             open_now = len(server.connections)
             if open_now and drain:
@@ -62,15 +66,20 @@ async def serve_tcp_until_stopped(
 
 
 async def serve_udp_until_stopped(
-    starting: Awaitable[UdpServer], *, output: Output, signals: StopSignals, stats: bool
+    starting: Awaitable[UdpServer],
+    *,
+    output: Output,
+    signals: StopSignals,
+    metrics: tuple[str, int] | None = None,
+    stats: bool,
 ) -> None:
     """Start a UDP server, serve until a stop signal, send what is queued; a second signal drops it.
 
     Raises as :func:`serve_tcp_until_stopped` does.
     """
     with signals:
-        async with await starting as server:
-            addresses = _announce(output, "udp", server.addresses)
+        async with await starting as server, _telling(server, metrics) as telling:
+            addresses = _announce(output, "udp", server.addresses, telling)
             await signals.next()
 
             async def at_once() -> None:
@@ -98,9 +107,23 @@ async def _or_at_once(
         again.cancel()
 
 
-def _announce(output: Output, protocol: str, addresses: Sequence[Address]) -> list[str]:
+@contextlib.asynccontextmanager
+async def _telling(server: Server | UdpServer, where: tuple[str, int] | None) -> AsyncIterator[list[Address]]:
+    """Answer monitoring systems about ``server``, on the addresses that this yields."""
+    if where is None:
+        yield []
+        return
+    from proactor_echo.net.status import serve_status  # few want it
+
+    async with await serve_status(server, *where) as status:
+        yield status.addresses
+
+
+def _announce(output: Output, protocol: str, addresses: Sequence[Address], telling: Sequence[Address]) -> list[str]:
     texts = [format_address(address) for address in addresses]
-    output.line("\n".join(f"listening {protocol} {text}" for text in texts))
+    lines = [f"listening {protocol} {text}" for text in texts]
+    lines += [f"metrics http://{format_address(address)}/metrics" for address in telling]
+    output.line("\n".join(lines))
     output.flush()
     return texts
 

@@ -10,10 +10,12 @@ import click
 
 from proactor_echo.net.rates import Rate
 from proactor_echo.net.tcp.deadlines import Deadlines
+from proactor_echo.sockets.addresses import parse_host_port
 from proactor_echo.sockets.options import KeepAlive
 
 __all__ = [
     "ByteSize",
+    "HostPort",
     "KeepAliveTimes",
     "LimitOrOff",
     "MinRate",
@@ -210,6 +212,25 @@ class KeepAliveTimes(_ValueOrOff[KeepAlive]):
     def make(self, numbers: tuple[float, float, int]) -> KeepAlive:
         """Return the times."""
         return KeepAlive(*numbers)
+
+
+class HostPort(ParamType[tuple[str, int]]):
+    """An address as ``HOST:PORT``, with an IPv6 address in brackets; port 0 only to listen on."""
+
+    name = "address"
+
+    def __init__(self, *, listening: bool = False) -> None:
+        self.listening = listening
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        """Return host and port, or fail with a usage error."""
+        try:
+            host, port = parse_host_port(value)
+            if not port and not self.listening:
+                raise ValueError(f"{value!r} is not an address to connect to: the port must be 1 to 65535")
+        except ValueError as error:
+            self.fail(f"{error}.", param, ctx)
+        return host, port
 
 
 class NetworkText(ParamType[str]):

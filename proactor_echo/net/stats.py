@@ -12,6 +12,7 @@ from typing import Any
 
 from proactor_echo.errors import DisconnectReason
 from proactor_echo.net.guard_rule import GuardRule
+from proactor_echo.net.histogram import Histogram
 from proactor_echo.net.tcp.admission import RefusalReason
 from proactor_echo.wire.connection import ConnectionStats
 
@@ -40,6 +41,10 @@ class ServerStats(ConnectionStats):
     :ivar not_tls: of them, those of clients that do not speak TLS.
     :ivar certificate_expires: when the first of its certificates ends to be valid, in seconds since 1970 (as
         ``time.time()``); None when that is not known, since ``ssl`` is no :class:`Tls`.
+
+    Once they are measured (:meth:`Server.measure`):
+
+    :ivar durations: how long connections lasted, in seconds; not in :meth:`as_dict`.
     """
 
     accepted: int = 0
@@ -55,10 +60,12 @@ class ServerStats(ConnectionStats):
     handshakes_failed: int = 0
     not_tls: int = 0
     certificate_expires: float | None = None
+    durations: Histogram | None = dataclasses.field(default=None, repr=False, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers and strings, ready for JSON."""
-        row = ConnectionStats.as_dict(self)
+        row = dataclasses.asdict(dataclasses.replace(self, durations=None))
+        del row["durations"]
         row["refusals"] = {str(reason): count for reason, count in sorted(self.refusals.items())}
         row["disconnects"] = {str(reason): count for reason, count in sorted(self.disconnects.items())}
         return row

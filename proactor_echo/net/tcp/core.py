@@ -370,7 +370,7 @@ class StreamProtocol(ConnectionProperties):
                 "number": disconnect.number,
                 "bytes_in": self.received_bytes,
                 "bytes_out": self.sent_bytes,
-                "duration": time.monotonic() - self._opened_at,
+                "duration": self.age,
                 **self._log_attributes(),
             }
             logger.log(level, "%s: %s", self._log_name, disconnect.text, extra=attributes)

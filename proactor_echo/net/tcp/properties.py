@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -103,7 +104,12 @@ class ConnectionProperties(TlsProtocol):
             attributes["via"] = self.transport_peer
         return attributes
 
-    # -- for the limits and deadlines of a server ----------------------------------------------------------------
+    # -- for the limits, deadlines and metrics of a server -------------------------------------------------------
+
+    @property
+    def age(self) -> float:
+        """Seconds since the connection was made."""
+        return time.monotonic() - self._opened_at
 
     @property
     def can_end(self) -> bool:

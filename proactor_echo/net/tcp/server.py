@@ -12,7 +12,9 @@ from typing import Final, Self
 
 from proactor_echo.arguments import check_seconds
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
+from proactor_echo.net.histogram import Histogram
 from proactor_echo.net.loop_api import native
+from proactor_echo.net.metrics import CONNECTION_SECONDS, LoopLag, Metric, server_metrics
 from proactor_echo.net.proxy_protocol import Proxied, ProxyProtocol
 from proactor_echo.net.stats import DrainReport, ServerStats
 from proactor_echo.net.stock.accept import StockAcceptPipeline
@@ -69,6 +71,7 @@ class Server:
         self._serving = Serving()
         self._total = ServerStats()
         self._closing: asyncio.Task[DrainReport] | None = None
+        self._lag: LoopLag | None = None
         self._deadline = 0.0
         self._empty = asyncio.Event()
         self._closed = asyncio.Event()
@@ -121,6 +124,21 @@ class Server:
         if self._tls is not None:
             self._tls.add_to(now)
         return now
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether :meth:`close` has been called: no client is accepted any more."""
+        return self._closing is not None
+
+    def measure(self) -> None:
+        """Begin to measure how long connections last, and how late the loop is, for :meth:`metrics`."""
+        if self._lag is None and not self.is_closing:
+            self._total.durations = Histogram(CONNECTION_SECONDS)
+            self._lag = LoopLag()
+
+    def metrics(self, prefix: str = "proactor_echo") -> list[Metric]:
+        """Return the counters, and what was measured, by the names that monitoring systems want."""
+        return server_metrics(self.stats, prefix, None if self._lag is None else self._lag.histogram)
 
     async def serve_forever(self) -> None:
         """Wait until :meth:`close` has been called and has finished."""
@@ -236,6 +254,8 @@ class Server:
 
     async def _close(self, started: float) -> DrainReport:
         before = len(self._serving)
+        if self._lag is not None:
+            self._lag.cancel()
         if self._tls is not None:
             self._tls.end()
         if self._buffer_watch is not None:

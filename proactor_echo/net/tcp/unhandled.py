@@ -94,5 +94,7 @@ def count_out(total: ServerStats, protocol: StreamProtocol, disconnect: Disconne
     protocol.add_stats_to(total)
     reason = disconnect.reason
     total.disconnects[reason] += 1
+    if total.durations is not None:
+        total.durations.observe(protocol.age)
     if reason is HANDLER_FAILED:
         total.failed += 1

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Self
 
 from proactor_echo.net.guard_rule import GuardRule
+from proactor_echo.net.metrics import LoopLag, Metric, datagram_metrics
 from proactor_echo.net.proxy_protocol import ProxyProtocol
 from proactor_echo.net.refusal_log import RefusalLog
 from proactor_echo.net.stats import DatagramStats
@@ -92,6 +93,8 @@ class UdpServer(UdpSockets):
         super().__init__(sockets, factory)
         self._guarded: Counter[GuardRule] = Counter()
         self._log: RefusalLog | None = None
+        self._lag: LoopLag | None = None
+        self._is_closing = False
         if proxy is not None:
             self._log = self._make_log("did not answer")
             unwrap = self._unwrapping(proxy)
@@ -114,14 +117,28 @@ class UdpServer(UdpSockets):
         total.guarded = self._guarded.copy()
         return total
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether it takes no more datagrams."""
+        return self._is_closing
+
+    def measure(self) -> None:
+        """Begin to measure how late the loop is, for :meth:`metrics`."""
+        if self._lag is None and not self.is_closing:
+            self._lag = LoopLag()
+
+    def metrics(self, prefix: str = "proactor_echo") -> list[Metric]:
+        """Return the counters, and what was measured, by the names that monitoring systems want."""
+        return datagram_metrics(self.stats, prefix, None if self._lag is None else self._lag.histogram)
+
     async def close(self) -> None:
         """Send what is queued, then close. Doing it twice is harmless."""
-        self._end_log()
+        self._stop()
         await super().close()
 
     def abort(self) -> None:
         """Close at once; what is queued is dropped."""
-        self._end_log()
+        self._stop()
         super().abort()
 
     def _make_guard(self, given: UdpGuard) -> Guard:
@@ -149,6 +166,9 @@ class UdpServer(UdpSockets):
         if self._log is not None:
             self._log.note(rule, format_address(address))
 
-    def _end_log(self) -> None:
+    def _stop(self) -> None:
+        self._is_closing = True
+        if self._lag is not None:
+            self._lag.cancel()
         if self._log is not None:
             self._log.close()

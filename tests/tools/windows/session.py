@@ -126,7 +126,7 @@ def windows_path(path: Path) -> str:
 def _write_metadata(checkout: Path, folder: Path) -> None:
     # What an installation would tell importlib.metadata: the version, and plugins' entry points.
     project = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    text = (checkout / project["name"] / "__init__.py").read_text(encoding="utf-8")
+    text = (checkout / project["name"] / "_version.py").read_text(encoding="utf-8")
     version = re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
     info = folder / f"{project['name']}-{version}.dist-info"
     info.mkdir(parents=True)
