@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from proactor_echo.net.udp.guard import UdpGuard
     from proactor_echo.net.udp.handler import DatagramHandler
     from proactor_echo.net.udp.proxied import ProxiedAddress
+    from proactor_echo.net.workers import WorkerError, Workers, serve_workers
     from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol, echo
     from proactor_echo.sockets.addresses import Address, format_address, parse_host_port
     from proactor_echo.sockets.options import KeepAlive, SocketOptions
@@ -130,6 +131,8 @@ __all__ = [
     "UdpGuard",
     "UdpServer",
     "VarintCodec",
+    "WorkerError",
+    "Workers",
     "bind_udp",
     "classify",
     "connect_tcp",
@@ -143,6 +146,7 @@ __all__ = [
     "serve_status",
     "serve_tcp",
     "serve_udp",
+    "serve_workers",
     "tcp_info",
 ]
 
@@ -177,6 +181,7 @@ _HOMES: Final = {
     "proactor_echo.net.status": "serve_status",
     "proactor_echo.net.stats": "ConnectionStats DatagramStats DrainReport ServerStats",
     "proactor_echo.net.udp": "UdpEndpoint UdpServer bind_udp connect_udp serve_udp",
+    "proactor_echo.net.workers": "WorkerError Workers serve_workers",
     "proactor_echo.sockets.options": "KeepAlive SocketOptions",
     "proactor_echo.sockets.tcp_info": "TcpInfo tcp_info",
     "proactor_echo.wire": (

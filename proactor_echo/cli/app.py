@@ -15,9 +15,10 @@ from proactor_echo import __version__
 from proactor_echo.cli.background import Output, background_output
 from proactor_echo.cli.check import client_context, show_check
 from proactor_echo.cli.commands import CommandGroup, ServerCommand
+from proactor_echo.cli.control_events import Request, send
 from proactor_echo.cli.demo import run_demo
 from proactor_echo.cli.framing import FRAMINGS, LONGEST_FRAME, make_codec
-from proactor_echo.cli.hexdump import DumpingEchoDatagramProtocol, DumpingEchoProtocol
+from proactor_echo.cli.hexdump import DumpingEchoDatagramProtocol
 from proactor_echo.cli.limits import DeadlineOptions, LimitOptions, make_deadlines, make_guard, make_limits, make_proxy
 from proactor_echo.cli.options import (
     address_options,
@@ -31,18 +32,19 @@ from proactor_echo.cli.options import (
     proxy_option,
     tls_options,
     value_option,
+    worker_options,
 )
 from proactor_echo.cli.output import LogFormat, logging_to_stderr, print_line
 from proactor_echo.cli.serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
 from proactor_echo.cli.stop_signals import StopSignals
-from proactor_echo.cli.tls import TlsOptions, check_tls_options, make_tls, reload_certificates
+from proactor_echo.cli.tcp_service import TcpService
+from proactor_echo.cli.tls import TlsOptions, check_tls_options, reload_certificates
 from proactor_echo.cli.types import ByteSize, HostPort, KeepAliveTimes, Seconds
 from proactor_echo.net.rates import Rate
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM
-from proactor_echo.net.tcp.serve import serve_tcp
 from proactor_echo.net.udp import serve_udp
 from proactor_echo.net.udp.handler import Oversize
-from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol
+from proactor_echo.rfc862 import EchoDatagramProtocol
 from proactor_echo.sockets.options import KeepAlive, SocketOptions
 
 __all__ = ["main"]
@@ -103,6 +105,7 @@ def main() -> None:
     "--drain", "SECONDS", Seconds(), 5.0, "How long connections may take to finish when the server is stopped."
 )
 @proxy_option
+@worker_options
 @tls_options
 @metrics_option
 @loop_option
@@ -120,6 +123,8 @@ def tcp(
     no_nodelay: bool,
     drain: float,
     proxy_from: Sequence[str],
+    workers: int | Literal["auto"] | None,
+    worker_timeout: float | None,
     metrics: tuple[str, int] | None,
     loop: LoopName,
     hex_dump: bool,
@@ -143,9 +148,8 @@ def tcp(
       proactor-echo tcp --tls-cert fullchain.pem --tls-key privkey.pem
     """  # noqa: D301
     speaks_tls = check_tls_options(given)
-    limits = make_limits(given)
     try:
-        codec = make_codec(framing, max_frame_length)
+        make_codec(framing, max_frame_length)
     except ValueError as error:
         raise click.BadOptionUsage(
             "max_frame_length", f"--max-frame-length with --framing {framing}: {error}."
@@ -153,31 +157,45 @@ def tcp(
     options = SocketOptions(
         nodelay=not no_nodelay, keepalive=keepalive, exclusive=not no_exclusive, ipv6_only=ipv6_only
     )
+    service = TcpService(
+        framing=framing,
+        max_frame_length=max_frame_length,
+        options=options,
+        accepts=accepts,
+        limits=make_limits(given),
+        deadlines=make_deadlines(given),
+        proxy_from=proxy_from,
+        tls=given if speaks_tls else None,
+        hex_dump=hex_dump,
+        log_level=_level(verbose, quiet),
+        log_format=log_format,
+    )
+    where = {"host": _hosts(hosts, ipv6_only), "port": port, "backlog": backlog}
     with _serving(verbose, quiet, log_format) as output:
-        tls = make_tls(given) if speaks_tls else None
-        starting = serve_tcp(
-            protocol_factory=(lambda: DumpingEchoProtocol(output.err_line)) if hex_dump else EchoProtocol,
-            host=_hosts(hosts, ipv6_only),
-            port=port,
-            codec=codec,
-            ssl=tls,
-            options=options,
-            backlog=backlog,
-            accepts=accepts,
-            limits=limits,
-            proxy=make_proxy(proxy_from),
-            deadlines=make_deadlines(given),
-        )
-        hung_up = None if tls is None else functools.partial(reload_certificates, tls)
-        serving = serve_tcp_until_stopped(
-            starting,
-            protocol="tcp" if tls is None else "tls",
-            output=output,
-            signals=StopSignals(ignore_afterwards=True, hung_up=hung_up),
-            drain=drain,
-            metrics=metrics,
-            stats=stats,
-        )
+        tls = service.make_tls()
+        protocol: Literal["tcp", "tls"] = "tcp" if tls is None else "tls"
+        if workers is None:
+            hung_up = None if tls is None else functools.partial(reload_certificates, tls)
+            serving = serve_tcp_until_stopped(
+                service.serve(output, tls, **where),
+                protocol=protocol,
+                output=output,
+                signals=StopSignals(ignore_afterwards=True, hung_up=hung_up),
+                drain=drain,
+                metrics=metrics,
+                stats=stats,
+            )
+        else:
+            from proactor_echo.cli.workers import serve_workers_until_stopped, start_workers  # few want it
+
+            serving = serve_workers_until_stopped(
+                functools.partial(start_workers, service, workers, worker_timeout, drain, loop, **where),
+                protocol=protocol,
+                output=output,
+                drain=drain,
+                metrics=metrics,
+                stats=stats,
+            )
         run(serving, loop)
 
 
@@ -292,6 +310,31 @@ def check(
         passed = run(show_check(address, udp=over_udp, as_json=as_json, timeout=timeout, context=context), loop)
     if not passed:
         raise click.exceptions.Exit(1)
+
+
+@main.command()
+@click.argument("pid", type=click.IntRange(1))
+def stop(pid: int) -> None:
+    """Ask the server in process PID to stop gracefully."""
+    _ask(pid, "stop")
+
+
+@main.command()
+@click.argument("pid", type=click.IntRange(1))
+def reload(pid: int) -> None:
+    """Have the server in process PID replace its workers.
+
+    Or load its certificates again, if it has none. SIGHUP does the same.
+    """
+    _ask(pid, "reload")
+
+
+def _ask(pid: int, request: Request) -> None:
+    try:
+        send(pid, request)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise click.ClickException(f"cannot ask process {pid} to {request}: {why}") from error
 
 
 def _hosts(hosts: Sequence[str], ipv6_only: bool) -> Sequence[str]:

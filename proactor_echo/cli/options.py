@@ -8,7 +8,16 @@ from typing import Any, Final, TypeVar
 import click
 
 from proactor_echo.cli.commands import HostName
-from proactor_echo.cli.types import ByteSize, HostPort, LimitOrOff, MinRate, NetworkText, RateOrOff, Seconds
+from proactor_echo.cli.types import (
+    ByteSize,
+    CountOrAuto,
+    HostPort,
+    LimitOrOff,
+    MinRate,
+    NetworkText,
+    RateOrOff,
+    Seconds,
+)
 
 __all__ = [
     "address_options",
@@ -22,6 +31,7 @@ __all__ = [
     "proxy_option",
     "tls_options",
     "value_option",
+    "worker_options",
 ]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -60,6 +70,11 @@ def tls_options(command: Command) -> Command:
 def proxy_option(command: Command) -> Command:
     """Add the option that says who must send PROXY headers: ``proxy_from``."""
     return _add(command, _PROXY)
+
+
+def worker_options(command: Command) -> Command:
+    """Add the options of several processes: ``workers`` (a number, ``"auto"`` or None), ``worker_timeout``."""
+    return _add(command, _WORKERS)
 
 
 def metrics_option(command: Command) -> Command:
@@ -203,6 +218,22 @@ _PROXY: Final = (
         multiple=True,
         help="Load balancers of this network say in a PROXY header whose connections they hand on; "
         "nobody else is served. Repeat it for several.",
+    ),
+)
+
+_WORKERS: Final = (
+    click.option(
+        "--workers",
+        metavar="N|auto",
+        type=CountOrAuto(),
+        help="Serve with so many processes; auto is one for each processor that may be used.  [default: this one]",
+    ),
+    value_option(
+        "--worker-timeout",
+        "SECONDS|off",
+        Seconds(can_be_off=True),
+        "off",
+        "Kill a worker whose event loop has not gone on for so long; after 5 seconds it is reported.",
     ),
 )
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from proactor_echo.cli.background import Output
 from proactor_echo.cli.stop_signals import StopSignals
@@ -16,7 +16,19 @@ from proactor_echo.net.tcp.server import Server
 from proactor_echo.net.udp import UdpServer
 from proactor_echo.sockets.addresses import Address, format_address
 
-__all__ = ["LoopName", "run", "serve_tcp_until_stopped", "serve_udp_until_stopped"]
+if TYPE_CHECKING:
+    from proactor_echo.net.status import Observable
+
+__all__ = [
+    "LoopName",
+    "announce",
+    "or_at_once",
+    "print_stats",
+    "run",
+    "serve_tcp_until_stopped",
+    "serve_udp_until_stopped",
+    "telling",
+]
 
 logger: logging.Logger = logging.getLogger("proactor_echo.cli")
 
@@ -49,8 +61,8 @@ async def serve_tcp_until_stopped(
     where it listens cannot be printed.
     """
     with signals:
-        async with await starting as server, _telling(server, metrics) as telling:
-            addresses = _announce(output, protocol, server.addresses, telling)
+        async with await starting as server, telling(server, metrics) as status_addresses:
+            addresses = announce(output, protocol, server.addresses, status_addresses)
             signal = await signals.next()
             open_now = len(server.connections)
             if open_now and drain:
@@ -58,11 +70,11 @@ async def serve_tcp_until_stopped(
                     "%s: waiting up to %g s for %d connection%s to finish; a second signal stops at once",
                     signal.name, drain, open_now, "" if open_now == 1 else "s",
                 )  # fmt: skip
-            report = await _or_at_once(server.close(drain), signals, lambda: server.close(0))
+            report = await or_at_once(server.close(drain), signals, lambda: server.close(0))
             output.line(f"stopped: {report}")
             if stats:
                 ended = {"finished": report.finished, "aborted": report.aborted, "seconds": round(report.seconds, 3)}
-                _print_stats(output, protocol, addresses, server.stats.as_dict() | {"drain": ended})
+                print_stats(output, protocol, addresses, server.stats.as_dict() | {"drain": ended})
 
 
 async def serve_udp_until_stopped(
@@ -78,21 +90,21 @@ async def serve_udp_until_stopped(
     Raises as :func:`serve_tcp_until_stopped` does.
     """
     with signals:
-        async with await starting as server, _telling(server, metrics) as telling:
-            addresses = _announce(output, "udp", server.addresses, telling)
+        async with await starting as server, telling(server, metrics) as status_addresses:
+            addresses = announce(output, "udp", server.addresses, status_addresses)
             await signals.next()
 
             async def at_once() -> None:
                 server.abort()
 
-            await _or_at_once(server.close(), signals, at_once)
+            await or_at_once(server.close(), signals, at_once)
             seen = server.stats
             output.line(f"stopped: {seen.datagrams_in} datagrams in, {seen.datagrams_out} out, {seen.dropped} dropped")
             if stats:
-                _print_stats(output, "udp", addresses, seen.as_dict())
+                print_stats(output, "udp", addresses, seen.as_dict())
 
 
-async def _or_at_once(
+async def or_at_once(
     closing: Coroutine[Any, Any, T], signals: StopSignals, at_once: Callable[[], Awaitable[object]]
 ) -> T:
     """Return what ``closing`` returns; when a signal comes before that, have it hurry by calling ``at_once``."""
@@ -108,7 +120,7 @@ async def _or_at_once(
 
 
 @contextlib.asynccontextmanager
-async def _telling(server: Server | UdpServer, where: tuple[str, int] | None) -> AsyncIterator[list[Address]]:
+async def telling(server: Observable, where: tuple[str, int] | None) -> AsyncIterator[list[Address]]:
     """Answer monitoring systems about ``server``, on the addresses that this yields."""
     if where is None:
         yield []
@@ -119,14 +131,18 @@ async def _telling(server: Server | UdpServer, where: tuple[str, int] | None) ->
         yield status.addresses
 
 
-def _announce(output: Output, protocol: str, addresses: Sequence[Address], telling: Sequence[Address]) -> list[str]:
+def announce(
+    output: Output, protocol: str, addresses: Sequence[Address], status_addresses: Sequence[Address]
+) -> list[str]:
+    """Print where it listens, and where its metrics are; return the addresses as text."""
     texts = [format_address(address) for address in addresses]
     lines = [f"listening {protocol} {text}" for text in texts]
-    lines += [f"metrics http://{format_address(address)}/metrics" for address in telling]
+    lines += [f"metrics http://{format_address(address)}/metrics" for address in status_addresses]
     output.line("\n".join(lines))
     output.flush()
     return texts
 
 
-def _print_stats(output: Output, protocol: str, addresses: list[str], counters: dict[str, Any]) -> None:
+def print_stats(output: Output, protocol: str, addresses: list[str], counters: dict[str, Any]) -> None:
+    """Print all counters as a line of JSON."""
     output.err_line(json.dumps({"protocol": protocol, "listening": addresses} | counters), always=True)

@@ -19,11 +19,14 @@ from collections.abc import Callable, Iterator
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
+from proactor_echo.cli.control_events import ControlEvents, Request
+
 __all__ = ["STOP_SIGNALS", "StopSignals"]
 
 #: SIGINT (Ctrl+C), SIGBREAK (Ctrl+Break; Windows alone), SIGTERM, and SIGHUP (the terminal was closed; not on Windows).
 #:
-#: A Windows process cannot be sent SIGTERM from outside: ``os.kill`` ends it at once.
+#: A Windows process cannot be sent SIGTERM from outside: ``os.kill`` ends it at once. An event stands for it there
+#: (:mod:`~proactor_echo.cli.control_events`).
 STOP_SIGNALS: Final = tuple(
     signal.Signals[name] for name in ("SIGINT", "SIGBREAK", "SIGTERM", "SIGHUP") if name in signal.Signals.__members__
 )
@@ -61,6 +64,7 @@ class StopSignals:
                 continue
             self._before[number] = signal.signal(number, self._handle)
         self._wakeup.enter_context(_waking(self._loop))
+        self._wakeup.enter_context(ControlEvents(self._asked))
         return self
 
     def __exit__(
@@ -80,6 +84,13 @@ class StopSignals:
             self._loop.call_soon_threadsafe(self._hung_up)
         else:
             self._loop.call_soon_threadsafe(self._arrived.put_nowait, signal.Signals(number))
+
+    def _asked(self, request: Request) -> None:
+        """Note what another process asks for on Windows, where it cannot send a signal."""
+        if request == "stop":
+            self._loop.call_soon_threadsafe(self._arrived.put_nowait, signal.SIGTERM)
+        elif self._hung_up is not None:
+            self._loop.call_soon_threadsafe(self._hung_up)
 
 
 @contextlib.contextmanager

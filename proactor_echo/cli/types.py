@@ -15,6 +15,7 @@ from proactor_echo.sockets.options import KeepAlive
 
 __all__ = [
     "ByteSize",
+    "CountOrAuto",
     "HostPort",
     "KeepAliveTimes",
     "LimitOrOff",
@@ -212,6 +213,20 @@ class KeepAliveTimes(_ValueOrOff[KeepAlive]):
     def make(self, numbers: tuple[float, float, int]) -> KeepAlive:
         """Return the times."""
         return KeepAlive(*numbers)
+
+
+class CountOrAuto(ParamType[int | str]):
+    """A number of processes, or ``auto``."""
+
+    name = "count"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
+        """Return the number, or ``"auto"``, or fail with a usage error."""
+        if value == "auto":
+            return "auto"
+        if not str(value).isdecimal() or not 1 <= int(value) <= 1024:
+            self.fail(f"{value!r} is not a number of processes from 1 to 1024, nor auto.", param, ctx)
+        return int(value)
 
 
 class HostPort(ParamType[tuple[str, int]]):

@@ -64,10 +64,37 @@ class ServerStats(ConnectionStats):
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers and strings, ready for JSON."""
-        row = dataclasses.asdict(dataclasses.replace(self, durations=None))
-        del row["durations"]
+        row = self._as_row()
         row["refusals"] = {str(reason): count for reason, count in sorted(self.refusals.items())}
         row["disconnects"] = {str(reason): count for reason, count in sorted(self.disconnects.items())}
+        return row
+
+    def as_names(self) -> dict[str, Any]:
+        """Return what :meth:`of_names` makes the same counters of: plain numbers, with reasons by their names."""
+        row = self._as_row()
+        row["refusals"] = {reason.name: count for reason, count in self.refusals.items()}
+        row["disconnects"] = {reason.name: count for reason, count in self.disconnects.items()}
+        return row
+
+    @classmethod
+    def of_names(cls, row: dict[str, Any]) -> ServerStats:
+        """Return the counters that :meth:`as_names` told of."""
+        stats = cls(**row)
+        stats.refusals = Counter({RefusalReason[name]: count for name, count in row["refusals"].items()})
+        stats.disconnects = Counter({DisconnectReason[name]: count for name, count in row["disconnects"].items()})
+        return stats
+
+    def add_server(self, other: ServerStats) -> None:
+        """Add the counters of another server, such as another worker's."""
+        for field in dataclasses.fields(self):
+            if field.name not in ("certificate_expires", "durations"):
+                setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
+        ends = [each.certificate_expires for each in (self, other) if each.certificate_expires is not None]
+        self.certificate_expires = min(ends, default=None)
+
+    def _as_row(self) -> dict[str, Any]:
+        row = dataclasses.asdict(dataclasses.replace(self, durations=None))
+        del row["durations"]
         return row
 
 

@@ -69,6 +69,11 @@ class CliProcess:
         self._out = _Lines(self._process.stdout, hang_up_after)
         self._err = _Lines(None if unread else self._process.stderr)
 
+    @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._process.pid
+
     def line(self) -> str:
         """Wait for the next line on standard output; empty at its end."""
         return self._out.next()

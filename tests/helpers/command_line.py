@@ -21,8 +21,8 @@ class CommandLine:
         self.asked: dict[str, Any] = {}
         self.client: Client | None = None
         self._capsys = capsys
-        for name in ("serve_tcp", "serve_udp"):
-            monkeypatch.setattr(f"proactor_echo.cli.app.{name}", self._visited(getattr(pe, name)))
+        for where, name in (("tcp_service", "serve_tcp"), ("app", "serve_udp")):
+            monkeypatch.setattr(f"proactor_echo.cli.{where}.{name}", self._visited(getattr(pe, name)))
 
     def run(self, *arguments: str) -> Ended:
         try:

@@ -101,6 +101,15 @@ class BaseAcceptPipeline(abc.ABC):
     def _resume(self) -> None:
         """Accept again: there is a slot."""
 
+    @property
+    def waiting(self) -> int:
+        """How many connections were accepted and wait for a slot."""
+        return len(self._waiting)
+
+    def adopt(self, sock: socket.socket, address: Address) -> None:
+        """Treat a connection that was accepted elsewhere as one of ours."""
+        self._arrived(sock, address)
+
     def leave(self, address: object, reason: DisconnectReason | None = None) -> None:
         """Free the slot of a connection that has ended, for ``reason`` if it has been a connection."""
         self._give_back(address, reason)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from proactor_echo.arguments import (
     check_factory,
+    check_flag,
     check_handler,
     check_instance,
     check_made,
@@ -48,6 +49,7 @@ async def serve_tcp(
     ssl: Tls | SSLContext | None = None,
     options: SocketOptions | None = None,
     sockets: Sequence[socket.socket] | None = None,
+    adopting: bool = False,
     backlog: int = 1024,
     accepts: int = 32,
     max_connections: int | None = None,
@@ -74,6 +76,7 @@ async def serve_tcp(
     :param ssl: a :class:`Tls` or a server's :class:`ssl.SSLContext`: every connection begins with TLS.
     :param options: :class:`SocketOptions` for the listeners and every connection.
     :param sockets: listening sockets made elsewhere, instead of host and port; the server closes them.
+    :param adopting: listen nowhere; serve the connections that :meth:`Server.adopt` is given.
     :param backlog: connections the system may hold that are not accepted yet.
     :param accepts: outstanding AcceptEx for each listener, on a proactor loop.
     :param max_connections: connections served at once; more wait in the backlog. ``None``: no limit.
@@ -103,6 +106,7 @@ async def serve_tcp(
     check_instance("options", options, SocketOptions, optional=True)
     if sockets is not None and port:
         raise ValueError("serve_tcp() takes a port or sockets that are bound to theirs, not both")
+    check_flag("adopting", adopting)
     check_whole("backlog", backlog, least=1)
     check_whole("accepts", accepts, least=1)
     check_whole("max_connections", max_connections, least=1, optional=True)
@@ -132,7 +136,9 @@ async def serve_tcp(
 
         tls = ServerTls(ssl, deadlines.handshake, max_handshakes, allow_truncation)
     options = options or SocketOptions()
-    if sockets is None:
+    if adopting:
+        listeners = []
+    elif sockets is None:
         listeners = await listen_tcp(host, port, options=options, backlog=backlog)
     else:
         listeners = adopt_listeners(sockets, backlog=backlog)

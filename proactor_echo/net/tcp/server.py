@@ -73,6 +73,7 @@ class Server:
         self._closing: asyncio.Task[DrainReport] | None = None
         self._lag: LoopLag | None = None
         self._deadline = 0.0
+        self._quiet = QUIET_TIME
         self._empty = asyncio.Event()
         self._closed = asyncio.Event()
         self._acceptor = self._make_acceptor(listeners, accepts, limits, proxy)
@@ -140,14 +141,35 @@ class Server:
         """Return the counters, and what was measured, by the names that monitoring systems want."""
         return server_metrics(self.stats, prefix, None if self._lag is None else self._lag.histogram)
 
+    @property
+    def open(self) -> int:
+        """How many connections are served now, those included that are being set up."""
+        return len(self._serving)
+
+    @property
+    def waiting(self) -> int:
+        """How many connections were accepted and wait for a slot."""
+        return self._acceptor.waiting
+
+    def adopt(self, sock: socket.socket) -> None:
+        """Serve a connection that was accepted elsewhere; the server closes its socket."""
+        sock.setblocking(False)
+        try:
+            address = sock.getpeername()
+        except OSError:  # it was reset meanwhile
+            sock.close()
+            self._refused(None)
+            return
+        self._acceptor.adopt(sock, address)
+
     async def serve_forever(self) -> None:
         """Wait until :meth:`close` has been called and has finished."""
         await self._closed.wait()
 
-    async def close(self, drain: float | None = None) -> DrainReport:
+    async def close(self, drain: float | None = None, *, quiet: float = QUIET_TIME) -> DrainReport:
         """Stop accepting, let connections finish for ``drain`` seconds, abort the rest; report how many of each.
 
-        A connection has finished when everything is handled and sent and no data has arrived for 20 ms; the
+        A connection has finished when everything is handled and sent and no data has arrived for ``quiet`` seconds; the
         ``async for`` of its handler then ends as if the peer had sent end of file. ``drain=0`` aborts at once. ``None``
         takes the value given to :func:`serve_tcp`. A second call while the first is under way may shorten it, and
         returns the same report; cancelling a call makes it abort at once.
@@ -156,12 +178,14 @@ class Server:
         ``asyncio.create_task(server.close())`` there.
         """
         check_seconds("drain", drain, zero=True, optional=True)
+        check_seconds("quiet", quiet)
         task = asyncio.current_task()
         if any(served.runs(task) for served in self._serving.served):
             raise ProtocolStateError("a handler cannot wait for its own server to close; give close() its own task")
         now = self._loop.time()
         self._end_by(now + (self._drain if drain is None else drain))
         if self._closing is None:
+            self._quiet = quiet
             self._closing = asyncio.create_task(self._close(now), name="close server")
             self._closing.add_done_callback(lambda task: self._closed.set())
         try:
@@ -277,9 +301,11 @@ class Server:
 
     async def _let_finish(self) -> None:
         """Until the deadline, end the connections without pending output where no data passed between two checks."""
-        passed_before: dict[StreamProtocol, int] = {}  # bytes at the last check, of idle connections
+        # Of idle connections: the bytes that had passed, and when that was first seen.
+        passed_before: dict[StreamProtocol, tuple[int, float]] = {}
         while self._serving and self._deadline > self._loop.time():
             connections = self._serving.all_protocols()
+            now = self._loop.time()
             for start in range(0, len(connections), PORTION):
                 for protocol in connections[start : start + PORTION]:
                     if protocol.disconnect is not None or not protocol.idle:
@@ -287,14 +313,16 @@ class Server:
                         continue
                     stats = protocol.stats
                     passed = stats.bytes_in + stats.bytes_out
-                    if passed_before.get(protocol) == passed:
+                    before, since = passed_before.get(protocol, (-1, now))
+                    if before != passed:
+                        passed_before[protocol] = passed, now
+                    elif now - since >= self._quiet:
                         protocol.drain()
-                    passed_before[protocol] = passed
                 await asyncio.sleep(0)
                 if self._deadline <= self._loop.time():
                     return
             left = self._deadline - self._loop.time()
-            await self._all_ended(min(left, max(QUIET_TIME, CHECK_PAUSE * len(connections))))
+            await self._all_ended(min(left, max(self._quiet / 4, QUIET_TIME, CHECK_PAUSE * len(connections))))
 
     async def _abort_all(self) -> int:
         """Abort the connections that have not ended, a portion in each iteration; return how many those were."""

@@ -1,0 +1,106 @@
+"""Stopping and reloading a server from another process: by signals on POSIX, by named events on Windows.
+
+A Windows process cannot be sent a signal that it could handle. So a server there waits, in a thread, for two events
+with its process number in their names, and ``proactor-echo stop`` and ``reload`` set them. An event can be set by the
+same user in the same session, and by administrators.
+
+Source: "Event Objects" and ``CreateEventW`` in Microsoft's documentation.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, Final, Literal, Self
+
+__all__ = ["ControlEvents", "Request", "send"]
+
+Request = Literal["stop", "reload"]
+
+_EVENT_MODIFY_STATE: Final = 0x0002
+_INFINITE: Final = 0xFFFFFFFF
+
+
+class ControlEvents:
+    """Call ``asked(request)``, in a thread, for each request of another process, while a ``with`` block runs."""
+
+    def __init__(self, asked: Callable[[Request], object]) -> None:
+        self._asked = asked
+        self._handles: list[Any] = []
+        self._ending = False
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        if sys.platform == "win32":
+            kernel32 = _kernel32()
+            names = [_name(os.getpid(), "stop"), _name(os.getpid(), "reload"), None]
+            self._handles = [kernel32.CreateEventW(None, False, False, name) for name in names]
+            if not all(self._handles):
+                raise ctypes.WinError(ctypes.get_last_error())
+            self._thread = threading.Thread(target=self._wait, name="control events", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if sys.platform == "win32" and self._thread is not None:
+            kernel32 = _kernel32()
+            self._ending = True
+            kernel32.SetEvent(self._handles[-1])
+            self._thread.join()
+            for handle in self._handles:
+                kernel32.CloseHandle(handle)
+
+    def _wait(self) -> None:
+        if sys.platform == "win32":
+            handles = (ctypes.c_void_p * len(self._handles))(*self._handles)
+            requests: tuple[Request, Request] = ("stop", "reload")
+            while True:
+                place = _kernel32().WaitForMultipleObjects(len(handles), handles, False, _INFINITE)
+                if self._ending or not 0 <= place < len(requests):
+                    return
+                self._asked(requests[place])
+
+
+def send(pid: int, request: Request) -> None:
+    """Ask the server in process ``pid`` to stop, or to reload.
+
+    Raises OSError when there is none, or it may not be asked.
+    """
+    if sys.platform == "win32":
+        kernel32 = _kernel32()
+        handle = kernel32.OpenEventW(_EVENT_MODIFY_STATE, False, _name(pid, request))
+        if not handle:
+            raise ctypes.WinError(ctypes.get_last_error())
+        try:
+            if not kernel32.SetEvent(handle):
+                raise ctypes.WinError(ctypes.get_last_error())
+        finally:
+            kernel32.CloseHandle(handle)
+    else:
+        os.kill(pid, signal.SIGTERM if request == "stop" else signal.SIGHUP)
+
+
+def _name(pid: int, request: Request) -> str:
+    return f"proactor_echo-{request}-{pid}"
+
+
+if sys.platform == "win32":
+    from ctypes import wintypes
+
+    def _kernel32() -> Any:
+        library = ctypes.WinDLL("kernel32", use_last_error=True)
+        library.CreateEventW.argtypes = wintypes.LPVOID, wintypes.BOOL, wintypes.BOOL, wintypes.LPCWSTR
+        library.CreateEventW.restype = wintypes.HANDLE
+        library.OpenEventW.argtypes = wintypes.DWORD, wintypes.BOOL, wintypes.LPCWSTR
+        library.OpenEventW.restype = wintypes.HANDLE
+        library.SetEvent.argtypes = (wintypes.HANDLE,)
+        library.SetEvent.restype = wintypes.BOOL
+        library.CloseHandle.argtypes = (wintypes.HANDLE,)
+        library.CloseHandle.restype = wintypes.BOOL
+        library.WaitForMultipleObjects.argtypes = wintypes.DWORD, wintypes.LPVOID, wintypes.BOOL, wintypes.DWORD
+        library.WaitForMultipleObjects.restype = wintypes.DWORD
+        return library
