@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import os
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import Literal, Unpack
+from typing import Any, Literal, Unpack
 
 import click
 
@@ -30,6 +31,7 @@ from proactor_echo.cli.options import (
     metrics_option,
     output_options,
     proxy_option,
+    systemd_option,
     tls_options,
     value_option,
     worker_options,
@@ -37,6 +39,7 @@ from proactor_echo.cli.options import (
 from proactor_echo.cli.output import LogFormat, logging_to_stderr, print_line
 from proactor_echo.cli.serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
 from proactor_echo.cli.stop_signals import StopSignals
+from proactor_echo.cli.systemd import NOBODY, Notifier, listening_sockets
 from proactor_echo.cli.tcp_service import TcpService
 from proactor_echo.cli.tls import TlsOptions, check_tls_options, reload_certificates
 from proactor_echo.cli.types import ByteSize, HostPort, KeepAliveTimes, Seconds
@@ -107,6 +110,7 @@ def main() -> None:
 @proxy_option
 @worker_options
 @tls_options
+@systemd_option
 @metrics_option
 @loop_option
 @output_options
@@ -125,6 +129,7 @@ def tcp(
     proxy_from: Sequence[str],
     workers: int | Literal["auto"] | None,
     worker_timeout: float | None,
+    systemd: bool,
     metrics: tuple[str, int] | None,
     loop: LoopName,
     hex_dump: bool,
@@ -170,12 +175,13 @@ def tcp(
         log_level=_level(verbose, quiet),
         log_format=log_format,
     )
-    where = {"host": _hosts(hosts, ipv6_only), "port": port, "backlog": backlog}
     with _serving(verbose, quiet, log_format) as output:
+        notifier = Notifier.of_environment(os.environ) if systemd else NOBODY
+        where = {**_where(hosts, ipv6_only, port, systemd), "backlog": backlog}
         tls = service.make_tls()
         protocol: Literal["tcp", "tls"] = "tcp" if tls is None else "tls"
         if workers is None:
-            hung_up = None if tls is None else functools.partial(reload_certificates, tls)
+            hung_up = None if tls is None else functools.partial(reload_certificates, tls, notifier)
             serving = serve_tcp_until_stopped(
                 service.serve(output, tls, **where),
                 protocol=protocol,
@@ -183,6 +189,7 @@ def tcp(
                 signals=StopSignals(ignore_afterwards=True, hung_up=hung_up),
                 drain=drain,
                 metrics=metrics,
+                notifier=notifier,
                 stats=stats,
             )
         else:
@@ -194,6 +201,7 @@ def tcp(
                 output=output,
                 drain=drain,
                 metrics=metrics,
+                notifier=notifier,
                 stats=stats,
             )
         run(serving, loop)
@@ -205,6 +213,7 @@ def tcp(
 @choice_option("--oversize", ["truncate", "drop"], "truncate", "What to do with a longer one.")
 @guard_options
 @proxy_option
+@systemd_option
 @metrics_option
 @loop_option
 @output_options
@@ -219,6 +228,7 @@ def udp(
     rate: Rate | None,
     rate_per_source: Rate | None,
     proxy_from: Sequence[str],
+    systemd: bool,
     metrics: tuple[str, int] | None,
     loop: LoopName,
     hex_dump: bool,
@@ -242,16 +252,19 @@ def udp(
                 return DumpingEchoDatagramProtocol(output.err_line, max_datagram=max_datagram, oversize=oversize)
             return EchoDatagramProtocol(max_datagram=max_datagram, oversize=oversize)
 
+        notifier = Notifier.of_environment(os.environ) if systemd else NOBODY
         starting = serve_udp(
             protocol,
-            _hosts(hosts, ipv6_only),
-            port,
+            **_where(hosts, ipv6_only, port, systemd),
             options=options,
             guard=make_guard(guard, rate, rate_per_source),
             proxy=make_proxy(proxy_from),
         )
         signals = StopSignals(ignore_afterwards=True)
-        run(serve_udp_until_stopped(starting, output=output, signals=signals, metrics=metrics, stats=stats), loop)
+        serving = serve_udp_until_stopped(
+            starting, output=output, signals=signals, metrics=metrics, notifier=notifier, stats=stats
+        )
+        run(serving, loop)
 
 
 @main.command()
@@ -335,6 +348,13 @@ def _ask(pid: int, request: Request) -> None:
     except OSError as error:
         why = error.strerror or str(error)
         raise click.ClickException(f"cannot ask process {pid} to {request}: {why}") from error
+
+
+def _where(hosts: Sequence[str], ipv6_only: bool, port: int, systemd: bool) -> dict[str, Any]:
+    """Return where to listen: on sockets of systemd's, if there are some."""
+    if systemd and (sockets := listening_sockets(os.environ)):
+        return {"sockets": sockets}
+    return {"host": _hosts(hosts, ipv6_only), "port": port}
 
 
 def _hosts(hosts: Sequence[str], ipv6_only: bool) -> Sequence[str]:

@@ -29,6 +29,7 @@ __all__ = [
     "metrics_option",
     "output_options",
     "proxy_option",
+    "systemd_option",
     "tls_options",
     "value_option",
     "worker_options",
@@ -75,6 +76,11 @@ def proxy_option(command: Command) -> Command:
 def worker_options(command: Command) -> Command:
     """Add the options of several processes: ``workers`` (a number, ``"auto"`` or None), ``worker_timeout``."""
     return _add(command, _WORKERS)
+
+
+def systemd_option(command: Command) -> Command:
+    """Add the option that has systemd told how the service does, and its sockets taken: ``systemd``."""
+    return _add(command, _SYSTEMD)
 
 
 def metrics_option(command: Command) -> Command:
@@ -234,6 +240,14 @@ _WORKERS: Final = (
         Seconds(can_be_off=True),
         "off",
         "Kill a worker whose event loop has not gone on for so long; after 5 seconds it is reported.",
+    ),
+)
+
+_SYSTEMD: Final = (
+    click.option(
+        "--systemd",
+        is_flag=True,
+        help="Serve the sockets that systemd has bound, if it has, and tell it how the service does.",
     ),
 )
 

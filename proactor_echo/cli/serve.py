@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import json
 import logging
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from proactor_echo.cli.background import Output
 from proactor_echo.cli.stop_signals import StopSignals
+from proactor_echo.cli.systemd import NOBODY, Notifier
 from proactor_echo.loops import new_event_loop
 from proactor_echo.net.tcp.server import Server
 from proactor_echo.net.udp import UdpServer
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LoopName",
     "announce",
+    "next_signal",
     "or_at_once",
     "print_stats",
     "run",
@@ -51,6 +54,7 @@ async def serve_tcp_until_stopped(
     signals: StopSignals,
     drain: float,
     metrics: tuple[str, int] | None = None,
+    notifier: Notifier = NOBODY,
     stats: bool,
 ) -> None:
     """Start a TCP server, serve until a stop signal, drain for at most ``drain`` seconds; a second signal ends that.
@@ -63,12 +67,12 @@ async def serve_tcp_until_stopped(
     with signals:
         async with await starting as server, telling(server, metrics) as status_addresses:
             addresses = announce(output, protocol, server.addresses, status_addresses)
-            signal = await signals.next()
+            arrived = await next_signal(signals, notifier, addresses)
             open_now = len(server.connections)
             if open_now and drain:
                 logger.info(
                     "%s: waiting up to %g s for %d connection%s to finish; a second signal stops at once",
-                    signal.name, drain, open_now, "" if open_now == 1 else "s",
+                    arrived.name, drain, open_now, "" if open_now == 1 else "s",
                 )  # fmt: skip
             report = await or_at_once(server.close(drain), signals, lambda: server.close(0))
             output.line(f"stopped: {report}")
@@ -83,6 +87,7 @@ async def serve_udp_until_stopped(
     output: Output,
     signals: StopSignals,
     metrics: tuple[str, int] | None = None,
+    notifier: Notifier = NOBODY,
     stats: bool,
 ) -> None:
     """Start a UDP server, serve until a stop signal, send what is queued; a second signal drops it.
@@ -92,7 +97,7 @@ async def serve_udp_until_stopped(
     with signals:
         async with await starting as server, telling(server, metrics) as status_addresses:
             addresses = announce(output, "udp", server.addresses, status_addresses)
-            await signals.next()
+            await next_signal(signals, notifier, addresses)
 
             async def at_once() -> None:
                 server.abort()
@@ -102,6 +107,15 @@ async def serve_udp_until_stopped(
             output.line(f"stopped: {seen.datagrams_in} datagrams in, {seen.datagrams_out} out, {seen.dropped} dropped")
             if stats:
                 print_stats(output, "udp", addresses, seen.as_dict())
+
+
+async def next_signal(signals: StopSignals, notifier: Notifier, addresses: Sequence[str]) -> signal.Signals:
+    """Say that the service is ready, and wait for the next stop signal."""
+    notifier.ready(f"serves {', '.join(addresses)}")
+    with notifier.alive():
+        arrived = await signals.next()
+    notifier.stopping()
+    return arrived
 
 
 async def or_at_once(

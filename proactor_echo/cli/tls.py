@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 import click
 
+from proactor_echo.cli.systemd import Notifier
 from proactor_echo.errors import TlsError
 
 if TYPE_CHECKING:
@@ -74,14 +75,16 @@ def make_tls(given: TlsOptions) -> Tls:
     return tls
 
 
-def reload_certificates(tls: Tls) -> None:
+def reload_certificates(tls: Tls, notifier: Notifier) -> None:
     """Load the certificates again, for new connections, and say in one line what came of it."""
+    notifier.reloading()
     try:
         tls.reload()
     except TlsError as error:
         logger.error("SIGHUP: the old certificate stays, %s: %s", _shown(tls), error)
     else:
         logger.info("SIGHUP: new connections get the certificate %s", _shown(tls))
+    notifier.ready()
 
 
 def _shown(tls: Tls) -> str:

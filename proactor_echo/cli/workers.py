@@ -10,8 +10,9 @@ from typing import Any, Literal
 import click
 
 from proactor_echo.cli.background import Output
-from proactor_echo.cli.serve import LoopName, announce, or_at_once, print_stats, telling
+from proactor_echo.cli.serve import LoopName, announce, next_signal, or_at_once, print_stats, telling
 from proactor_echo.cli.stop_signals import StopSignals
+from proactor_echo.cli.systemd import NOBODY, Notifier
 from proactor_echo.cli.tcp_service import TcpService
 from proactor_echo.net.workers import WorkerError, Workers, serve_workers, usable_cpus
 
@@ -52,6 +53,7 @@ async def serve_workers_until_stopped(
     output: Output,
     drain: float,
     metrics: tuple[str, int] | None = None,
+    notifier: Notifier = NOBODY,
     stats: bool,
 ) -> None:
     """Serve until a stop signal, replace the workers at SIGHUP, drain for at most ``drain`` seconds.
@@ -61,7 +63,7 @@ async def serve_workers_until_stopped(
     reloads: set[asyncio.Task[None]] = set()
 
     def reload() -> None:
-        task = asyncio.get_running_loop().create_task(_reload(workers))
+        task = asyncio.get_running_loop().create_task(_reload(workers, notifier))
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
@@ -71,12 +73,13 @@ async def serve_workers_until_stopped(
         workers = await start()
         async with workers, telling(workers, metrics) as status_addresses:
             addresses = announce(output, protocol, workers.addresses, status_addresses)
-            stopped = asyncio.create_task(signals.next())
+            stopped = asyncio.create_task(next_signal(signals, notifier, addresses))
             waiting: set[asyncio.Future[Any]] = {stopped, workers.failed}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if workers.failed.done():
                 failure = workers.failed.exception()
                 stopped.cancel()
+                notifier.stopping()
             report = await or_at_once(workers.close(drain), signals, lambda: workers.close(0))
             output.line(f"stopped: {report}")
             if stats:
@@ -87,10 +90,12 @@ async def serve_workers_until_stopped(
         raise click.exceptions.Exit(3)
 
 
-async def _reload(workers: Workers) -> None:
+async def _reload(workers: Workers, notifier: Notifier) -> None:
+    notifier.reloading()
     try:
         await workers.reload()
     except WorkerError as error:
         logger.error("the old workers stay, a new one cannot be started: %s", error)
     else:
         logger.info("all workers have been replaced")
+    notifier.ready()

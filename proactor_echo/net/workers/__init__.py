@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from typing import Any, Literal
 
 from proactor_echo.arguments import check_choice, check_instance, check_seconds, check_text, check_whole
 from proactor_echo.net.workers.supervisor import WorkerError, Workers, usable_cpus
-from proactor_echo.sockets.binding import listen_tcp
+from proactor_echo.sockets.binding import adopt_listeners, listen_tcp
 from proactor_echo.sockets.options import ACCEPTED_INHERIT, SocketOptions
 
 __all__ = ["WorkerError", "Workers", "serve_workers", "usable_cpus"]
@@ -21,6 +22,7 @@ async def serve_workers(
     arguments: Sequence[Any] = (),
     workers: int | Literal["auto"] = "auto",
     options: SocketOptions | None = None,
+    sockets: Sequence[socket.socket] | None = None,
     backlog: int = 1024,
     drain: float = 5.0,
     loop: Literal["own", "stock"] = "own",
@@ -38,6 +40,7 @@ async def serve_workers(
     :param arguments: what the function is called with, in each worker; it must be possible to pickle them.
     :param workers: how many; ``"auto"``: one for each processor that may be used.
     :param options: what to set on the listeners, and through them on connections.
+    :param sockets: listening sockets made elsewhere, instead of host and port; the workers' end closes them.
     :param backlog: connections that may wait to be accepted.
     :param drain: seconds that a worker's connections may take to finish.
     :param loop: the workers' event loop: this package's own, or asyncio's.
@@ -60,7 +63,12 @@ async def serve_workers(
     check_choice("loop", loop, ("own", "stock"))
     check_seconds("worker_timeout", worker_timeout, optional=True)
     options = options or SocketOptions()
-    listeners = await listen_tcp(host, port, options=options, backlog=backlog)
+    if sockets is None:
+        listeners = await listen_tcp(host, port, options=options, backlog=backlog)
+    elif port:
+        raise ValueError("serve_workers() takes a port or sockets that are bound to theirs, not both")
+    else:
+        listeners = adopt_listeners(sockets, backlog=backlog)
     if ACCEPTED_INHERIT:
         for listener in listeners:
             options.apply_stream(listener)
