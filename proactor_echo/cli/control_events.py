@@ -4,7 +4,11 @@ A Windows process cannot be sent a signal that it could handle. So a server ther
 with its process number in their names, and ``proactor-echo stop`` and ``reload`` set them. An event can be set by the
 same user in the same session, and by administrators.
 
-Source: "Event Objects" and ``CreateEventW`` in Microsoft's documentation.
+Windows also tells a console program that its window is being closed, that its user logs off, or that the system shuts
+down. As soon as the handler of such an event has returned, the process is ended; so it waits until the server has
+drained, for as long as Windows waits for it.
+
+Source: "Event Objects", ``CreateEventW`` and "HandlerRoutine callback function" in Microsoft's documentation.
 """
 
 from __future__ import annotations
@@ -23,6 +27,10 @@ Request = Literal["stop", "reload"]
 
 _EVENT_MODIFY_STATE: Final = 0x0002
 _INFINITE: Final = 0xFFFFFFFF
+#: Console events after which the process is ended: closing the window, logging off, shutting down.
+_ENDING_EVENTS: Final = (2, 5, 6)
+#: Seconds for which such an event is held up. Windows waits 5.
+CONSOLE_SECONDS: Final = 4.5
 
 
 class ControlEvents:
@@ -33,10 +41,22 @@ class ControlEvents:
         self._handles: list[Any] = []
         self._ending = False
         self._thread: threading.Thread | None = None
+        self._ended = threading.Event()
+        self._console_handler: Any = None
+
+    def console_event(self, event: int) -> bool:
+        """Handle an event of the console, in a thread of the system's: return whether it has been handled."""
+        if event not in _ENDING_EVENTS:
+            return False  # Ctrl+C and Ctrl+Break are signals
+        self._asked("stop")
+        self._ended.wait(CONSOLE_SECONDS)
+        return True
 
     def __enter__(self) -> Self:
         if sys.platform == "win32":
             kernel32 = _kernel32()
+            self._console_handler = _CONSOLE_HANDLER(self.console_event)
+            kernel32.SetConsoleCtrlHandler(self._console_handler, True)
             names = [_name(os.getpid(), "stop"), _name(os.getpid(), "reload"), None]
             self._handles = [kernel32.CreateEventW(None, False, False, name) for name in names]
             if not all(self._handles):
@@ -46,8 +66,10 @@ class ControlEvents:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        self._ended.set()
         if sys.platform == "win32" and self._thread is not None:
             kernel32 = _kernel32()
+            kernel32.SetConsoleCtrlHandler(self._console_handler, False)
             self._ending = True
             kernel32.SetEvent(self._handles[-1])
             self._thread.join()
@@ -91,6 +113,8 @@ def _name(pid: int, request: Request) -> str:
 if sys.platform == "win32":
     from ctypes import wintypes
 
+    _CONSOLE_HANDLER = ctypes.WINFUNCTYPE(wintypes.BOOL, wintypes.DWORD)
+
     def _kernel32() -> Any:
         library = ctypes.WinDLL("kernel32", use_last_error=True)
         library.CreateEventW.argtypes = wintypes.LPVOID, wintypes.BOOL, wintypes.BOOL, wintypes.LPCWSTR
@@ -99,6 +123,8 @@ if sys.platform == "win32":
         library.OpenEventW.restype = wintypes.HANDLE
         library.SetEvent.argtypes = (wintypes.HANDLE,)
         library.SetEvent.restype = wintypes.BOOL
+        library.SetConsoleCtrlHandler.argtypes = _CONSOLE_HANDLER, wintypes.BOOL
+        library.SetConsoleCtrlHandler.restype = wintypes.BOOL
         library.CloseHandle.argtypes = (wintypes.HANDLE,)
         library.CloseHandle.restype = wintypes.BOOL
         library.WaitForMultipleObjects.argtypes = wintypes.DWORD, wintypes.LPVOID, wintypes.BOOL, wintypes.DWORD
