@@ -275,6 +275,7 @@ print(*sorted(set(sys.modules) - before))
     assert done.stdout.split() == [
         "proactor_echo",
         "proactor_echo._lazy",
+        "proactor_echo._version",
         "proactor_echo.testing",
         "proactor_echo.testing.plugin",
         "proactor_echo.testing.plugin.asyncio_fixtures",
