@@ -113,14 +113,14 @@ class Dispatcher:
         self._failures = 0
         with sock:  # the worker has a copy
             while self._wait_for_taker():
-                with self._changed:
+                with self._changed:  # held while handing over: nothing is handed to one that was removed
                     taker = self._best()
                     if taker is None:
                         continue
                     taker.on_the_way += 1
-                if taker.hand(sock):
-                    return
-                self.remove(taker)
+                    if taker.hand(sock):
+                        return
+                    self._takers.remove(taker)
 
     def _failed(self, error: OSError) -> None:
         pause = accept_errors.pause_after(error, self._failures)

@@ -224,7 +224,10 @@ class Workers:
     # -- one worker ----------------------------------------------------------------------------------------------
 
     def _new_worker(self, number: int) -> WorkerProcess:
-        worker = WorkerProcess(number, self._start_message, self._heard)
+        try:
+            worker = WorkerProcess(number, self._start_message, self._heard)
+        except OSError as error:
+            raise WorkerError(f"a worker cannot be started: {error.strerror or error}") from error
         worker.alive_at = self._loop.time()
         self._workers.append(worker)
         return worker
@@ -297,10 +300,10 @@ class Workers:
         self._pauses.add(handle)
 
     async def _start_again(self, number: int) -> None:
-        if self._closing is not None:
-            return
-        worker = self._new_worker(number)
+        if self._closing is not None or any(worker.number == number and _serves(worker) for worker in self._workers):
+            return  # or a reload has replaced it meanwhile
         try:
+            worker = self._new_worker(number)
             await worker.ready
         except WorkerError as error:
             if self._closing is None:

@@ -89,7 +89,7 @@ class _Worker:
     # -- in the thread that reads the pipe --------------------------------------------------------------------
 
     def _receive(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: the loop is closed
             while (received := self._pipe.receive()) is not None:
                 message, handed = received
                 if message["do"] == "stack":  # the loop may be stuck

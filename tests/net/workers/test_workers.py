@@ -3,6 +3,7 @@
 import asyncio
 import collections
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.peers import RawClient, eventually
+from helpers.peers import RawClient, eventually, iterations
 
 import proactor_echo as pe
 from proactor_echo.net.workers import supervisor
@@ -86,6 +87,32 @@ async def test_reloading_replaces_all_and_refuses_nobody() -> None:
             seen |= set(workers.pids)
         stop.set()
         assert sum(await asyncio.gather(*loads)) > 20
+
+
+async def test_reloading_replaces_one_that_waits_to_be_replaced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_PAUSE", 0.5)
+    async with await pe.serve_workers(TELLING, workers=2) as workers:
+        before = workers.pids
+        kill(before[0])
+        await eventually(lambda: len(workers.pids) == 1)
+        await workers.reload()
+        after = workers.pids
+        assert len(after) == 2
+        await eventually(lambda: not workers._pauses)
+        await iterations(3)
+        assert sorted(worker.number for worker in workers._workers if not worker.is_draining) == [0, 1]
+        assert workers.pids == after
+
+
+async def test_a_process_that_the_system_does_not_start_is_an_error_of_the_workers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def no_more_processes(*arguments: Any, **options: Any) -> Any:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    monkeypatch.setattr(subprocess, "Popen", no_more_processes)
+    with pytest.raises(pe.WorkerError, match="a worker cannot be started: "):
+        await pe.serve_workers(TELLING, workers=1)
 
 
 async def test_a_worker_that_cannot_start_stops_everything_with_its_own_sentence(tmp_path: Path) -> None:
