@@ -16,6 +16,9 @@ from proactor_echo.net.workers.control_pipe import ControlPipe, Message
 
 __all__ = ["WorkerProcess"]
 
+#: Seconds that reading goes on for after the process has ended.
+LAST_WORDS = 1.0
+
 _CODE = "import sys; sys.path[:] = {path!r}; from proactor_echo.net.workers.worker import main; main()"
 
 
@@ -48,8 +51,9 @@ class WorkerProcess:
                 raise
         self._pipe = ControlPipe(near, self._process.pid)
         self.say(start)
-        self._thread = threading.Thread(target=self._listen, name=f"worker {number}", daemon=True)
-        self._thread.start()
+        self._reader = threading.Thread(target=self._listen, name=f"read from worker {number}", daemon=True)
+        self._reader.start()
+        threading.Thread(target=self._wait, name=f"wait for worker {number}", daemon=True).start()
 
     @property
     def pid(self) -> int:
@@ -81,7 +85,11 @@ class WorkerProcess:
         with contextlib.suppress(OSError):
             while (received := self._pipe.receive()) is not None:
                 self._report(received[0])
+
+    def _wait(self) -> None:
+        """Report the end of the process, after what it has said; its pipe may stay open if a child has a copy."""
         self._process.wait()
+        self._reader.join(LAST_WORDS)
         self._pipe.close()
         self._report(None)
 
