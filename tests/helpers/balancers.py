@@ -12,10 +12,10 @@ import pytest
 
 needs_haproxy = pytest.mark.skipif(shutil.which("haproxy") is None, reason="needs the program haproxy")
 
-_NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+NGINX_STREAM = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
 needs_nginx = pytest.mark.skipif(
-    shutil.which("nginx") is None or not _NGINX_STREAM.exists(), reason="needs the program nginx with its stream module"
+    shutil.which("nginx") is None or not NGINX_STREAM.exists(), reason="needs the program nginx with its stream module"
 )
 
 _HAPROXY = """
@@ -51,7 +51,7 @@ async def nginx(folder: Path, stream: str, port: int) -> AsyncIterator[None]:
     """Run nginx with this in its ``stream`` block, from when it listens on ``port``."""
     path = folder / "nginx.conf"
     path.write_text(
-        f"load_module {_NGINX_STREAM};\ndaemon off;\npid {folder}/pid;\nerror_log stderr;\n"
+        f"load_module {NGINX_STREAM};\ndaemon off;\npid {folder}/pid;\nerror_log stderr;\n"
         f"events {{ worker_connections 64; }}\nstream {{\n{stream}\n}}\n"
     )
     async with _running(["nginx", "-p", str(folder), "-c", str(path)], folder, port):

@@ -2,20 +2,24 @@
 
 import asyncio
 import contextlib
+import re
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.balancers import free_port, haproxy, needs_haproxy, needs_nginx, nginx
+from helpers.balancers import NGINX_STREAM, free_port, haproxy, needs_haproxy, needs_nginx, nginx
 from helpers.peers import RawClient, eventually
 
 import proactor_echo as pe
 from proactor_echo.testing.certificates import LOCALHOST, client_context
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the load balancers are programs of Linux")
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "scaling.md"
 
 TRUSTED = pe.ProxyProtocol(["127.0.0.0/8"])
 
@@ -196,6 +200,32 @@ listen echo
         assert conn.peer == "203.0.113.9:51234"
         assert conn.proxied is not None
         assert conn.proxied.destination == destination
+
+
+@needs_haproxy
+def test_haproxy_takes_the_configuration_of_the_documentation(tmp_path: Path) -> None:
+    pem = tmp_path / "both.pem"
+    pem.write_bytes(Path(LOCALHOST.certfile).read_bytes() + Path(LOCALHOST.keyfile).read_bytes())
+    path = tmp_path / "haproxy.cfg"
+    text = documented("haproxy").replace("/etc/haproxy/echo.pem", str(pem))
+    path.write_text(text.replace("/run/haproxy/admin.sock", str(tmp_path / "admin")))
+    done = subprocess.run(["haproxy", "-c", "-f", str(path)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_nginx
+def test_nginx_takes_the_configuration_of_the_documentation(tmp_path: Path) -> None:
+    path = tmp_path / "nginx.conf"
+    path.write_text(f"load_module {NGINX_STREAM};\npid {tmp_path}/pid;\nevents {{}}\n" + documented("nginx"))
+    done = subprocess.run(["nginx", "-t", "-c", str(path)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def documented(language: str) -> str:
+    """Return the block of docs/scaling.md in this language."""
+    found = re.search(rf"```{language}\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    assert found
+    return found[1]
 
 
 @needs_nginx
