@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import dataclasses
 import logging
@@ -76,14 +77,11 @@ class TcpService:
 
 async def start_worker(service: TcpService) -> Server:
     """Serve in this process, a worker: its log goes where the supervisor's does."""
-    stack = contextlib.ExitStack()  # for as long as the process lives
+    stack = contextlib.ExitStack()
+    atexit.register(stack.close)  # it is for as long as the process lives
     output = stack.enter_context(background_output(service.log_format))
     summarize = service.log_level > logging.DEBUG
     stack.enter_context(
         logging_to_stderr(service.log_level, output.err_line, form=service.log_format, summarize=summarize)
     )
-    _WORKERS_LOG.append(stack)
     return await service.serve(output, service.make_tls(), adopting=True)
-
-
-_WORKERS_LOG: list[contextlib.ExitStack] = []
