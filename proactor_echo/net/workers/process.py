@@ -61,6 +61,13 @@ class WorkerProcess:
         return self._process.pid
 
     @property
+    def is_over(self) -> bool:
+        """Whether it takes no connections any more, or could not be started."""
+        if self.is_draining or not self.ready.done():
+            return self.is_draining
+        return self.ready.cancelled() or self.ready.exception() is not None
+
+    @property
     def status(self) -> int | None:
         """Its exit status; negative: the signal that ended it; None while it runs."""
         return self._process.poll()

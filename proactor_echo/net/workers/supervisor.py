@@ -166,9 +166,14 @@ class Workers:
             for number in range(self._count):
                 if self._closing is not None:
                     return
-                old = [worker for worker in self._workers if worker.number == number and _serves(worker)]
-                new = self._new_worker(number)
-                await new.ready
+                old = self._of_number(number)
+                try:
+                    new = self._new_worker(number)
+                    await new.ready
+                except WorkerError:
+                    if not self._of_number(number):  # there was none: the next one must not be forgotten
+                        self._replace_after(number, FIRST_PAUSE)
+                    raise
                 assert self._dispatcher is not None
                 self._dispatcher.add(new)
                 for worker in old:
@@ -232,6 +237,10 @@ class Workers:
         self._workers.append(worker)
         return worker
 
+    def _of_number(self, number: int) -> list[WorkerProcess]:
+        """Return the workers with this number that serve, or are about to: one, or none."""
+        return [worker for worker in self._workers if worker.number == number and not worker.is_over]
+
     def _drain_one(self, worker: WorkerProcess, seconds: float, *, quiet: float) -> None:
         worker.is_draining = True
         if self._dispatcher is not None:
@@ -267,10 +276,10 @@ class Workers:
         if worker.stats is not None:
             self._past.add_server(ServerStats.of_names({**worker.stats, "open": 0, "handshaking": 0}))
         worker.ended.set()
-        was_ready = worker.ready.done() and worker.ready.exception() is None
+        served = _serves(worker)
         if not worker.ready.done():
             _fail(worker.ready, f"a worker ended while it started, {_how(worker.status)}")
-        if self._dispatcher is not None and self._closing is None and was_ready and not worker.is_draining:
+        if self._dispatcher is not None and self._closing is None and served:
             self._replace(worker)
 
     def _replace(self, worker: WorkerProcess) -> None:
@@ -300,8 +309,8 @@ class Workers:
         self._pauses.add(handle)
 
     async def _start_again(self, number: int) -> None:
-        if self._closing is not None or any(worker.number == number and _serves(worker) for worker in self._workers):
-            return  # or a reload has replaced it meanwhile
+        if self._closing is not None or self._of_number(number):
+            return  # or a reload has replaced it meanwhile, or is about to
         try:
             worker = self._new_worker(number)
             await worker.ready
@@ -312,7 +321,7 @@ class Workers:
                 logger.error("worker %d could not be started: %s; the next try is in %g s", number, error, pause)
                 self._replace_after(number, pause)
             return
-        if self._dispatcher is not None and self._closing is None:
+        if self._dispatcher is not None and self._closing is None and not worker.is_draining:
             self._dispatcher.add(worker)
 
     # -- health --------------------------------------------------------------------------------------------------
@@ -340,8 +349,7 @@ class Workers:
 
 
 def _serves(worker: WorkerProcess) -> bool:
-    ready = worker.ready
-    return ready.done() and not ready.cancelled() and not ready.exception() and not worker.is_draining
+    return worker.ready.done() and not worker.is_over
 
 
 def _fail(future: asyncio.Future[None], sentence: str) -> None:

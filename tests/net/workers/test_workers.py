@@ -104,6 +104,18 @@ async def test_reloading_replaces_one_that_waits_to_be_replaced_once(monkeypatch
         assert workers.pids == after
 
 
+async def test_reloading_replaces_one_that_is_just_being_started_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with await pe.serve_workers(TELLING, workers=1) as workers:
+        (before,) = workers.pids
+        kill(before)
+        await eventually(lambda: workers._workers and workers._workers[0].pid != before)  # not ready yet
+        await workers.reload()
+        await eventually(lambda: len(workers._workers) == 1)
+        assert len(workers.pids) == 1
+        async with await RawClient.connect(workers.address) as client:
+            assert await asked(client) in workers.pids
+
+
 async def test_a_process_that_the_system_does_not_start_is_an_error_of_the_workers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -142,6 +154,37 @@ async def test_when_a_new_worker_cannot_start_the_old_ones_stay(tmp_path: Path) 
         assert workers.pids == before
         async with await RawClient.connect(workers.address) as client:
             assert await asked(client) in before
+
+
+async def test_a_reload_that_fails_while_a_worker_is_missing_forgets_it_not(tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    target = "helpers.worker_targets:failing"
+    async with await pe.serve_workers(target, workers=1, arguments=[str(flag)]) as workers:
+        (before,) = workers.pids
+        flag.touch()
+        kill(before)
+        await eventually(lambda: not workers.pids)
+        with pytest.raises(pe.WorkerError, match="the flag is there"):
+            await workers.reload()
+        flag.unlink()
+        await eventually(lambda: len(workers.pids) == 1)
+
+
+async def test_cancelling_the_start_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    popen = subprocess.Popen
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        started.append(popen(*arguments, **options))
+        return started[-1]
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    starting = asyncio.create_task(pe.serve_workers(TELLING, workers=2))
+    await eventually(lambda: len(started) == 2)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
+    assert all(process.poll() is not None for process in started)
 
 
 async def test_workers_that_never_hold_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
