@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from helpers.cli_process import CliProcess, run_python
+from helpers.cli_process import CliProcess
+from helpers.command_line import CommandLine
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no systemd, and no sockets of Unix")
 
@@ -37,9 +38,18 @@ def echoes(address: tuple[str, int]) -> bool:
         return answer == b"hello"
 
 
-@pytest.mark.parametrize("arguments", [["tcp"], ["udp"], ["tcp", "--workers", "1"]], ids=" ".join)
-def test_systemd_is_told_when_it_serves_and_when_it_ends(arguments: list[str], notes: socket.socket) -> None:
-    with CliProcess(*arguments, "-p", "0", "--systemd") as process:
+@pytest.mark.parametrize("command", ["tcp", "udp"])
+def test_systemd_is_told_when_it_serves_and_when_it_ends(command: str, notes: socket.socket, cli: CommandLine) -> None:
+    ended = cli.run(command, "-p", "0", "--systemd")
+    assert ended.status == 0
+    address = ended.out.split()[2]
+    assert notes.recv(1000).decode() == f"READY=1\nSTATUS=serves {address}"
+    assert notes.recv(1000) == b"STOPPING=1"
+    assert "NOTIFY_SOCKET" not in os.environ
+
+
+def test_systemd_is_told_by_the_supervisor_alone(notes: socket.socket) -> None:
+    with CliProcess("tcp", "--workers", "1", "-p", "0", "--systemd") as process:
         host, port = process.listening()
         assert notes.recv(1000).decode() == f"READY=1\nSTATUS=serves {host}:{port}"
         process.signal(signal.SIGTERM)
@@ -121,8 +131,12 @@ def test_a_socket_of_systemds_is_served(workers: list[str]) -> None:
         ({"LISTEN_FDS": "x"}, "LISTEN_FDS is 'x', which is no number"),
     ],
 )
-def test_variables_that_make_no_sense_are_told(variables: dict[str, str], sentence: str) -> None:
-    ended = run_python("-m", "proactor_echo", "tcp", "-p", "0", "--systemd", env={**os.environ, **variables})
+def test_variables_that_make_no_sense_are_told(
+    variables: dict[str, str], sentence: str, cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    ended = cli.run("tcp", "-p", "0", "--systemd")
     assert ended.status == 1
     assert f"Error: {sentence}" in ended.err
 
