@@ -53,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
             except host.MissingToolError as missing:
                 print(f"skipped: {missing}", flush=True)
                 continue
-            statuses.append(_run(python, options.jobs, arguments))
+            statuses.append(_run(python, options.jobs, options.rerun, arguments))
     return next((status for status in statuses if status), 0) if statuses else SKIPPED
 
 
@@ -77,7 +77,7 @@ def _says(python: str, code: str) -> str:
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=False).stdout.strip()
 
 
-def _run(python: tuple[str, ...], jobs: int | None, arguments: list[str]) -> int:
+def _run(python: tuple[str, ...], jobs: int | None, rerun: bool, arguments: list[str]) -> int:
     jobs = jobs or (1 if arguments else min(MOST_JOBS, (os.cpu_count() or 1) + 1))
     started = time.monotonic()
     os.environ["PYTHONDONTWRITEBYTECODE"] = "1"  # nothing is written into the checkout
@@ -93,8 +93,12 @@ def _run(python: tuple[str, ...], jobs: int | None, arguments: list[str]) -> int
         pytest = [*there, "-m", "pytest", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=120", *arguments]
         os.chdir(CHECKOUT)
         total = side_by_side.run([[*pytest, f"--shard={job}/{jobs}"] for job in range(1, jobs + 1)])
-    print(f"=== {title}: {total.counts}, exit status {total.status} after {time.monotonic() - started:.0f} s")
-    return total.status
+        status, told = total.status, total.counts
+        if rerun and total.worth_another_run:
+            status = subprocess.run([*pytest, *total.failed], stdin=subprocess.DEVNULL, check=False).returncode
+            told += f", {', '.join(total.failed)} {'failed again' if status else 'passed'} alone"
+    print(f"=== {title}: {told}, exit status {status} after {time.monotonic() - started:.0f} s")
+    return status
 
 
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -107,6 +111,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     )
     parser.add_argument("--python", choices=[*PYTHONS, "all"], default="all", help="default all")
     parser.add_argument("--jobs", type=int, metavar="N", help="of pytest, side by side")
+    parser.add_argument("--rerun", action="store_true", help="run the few that failed side by side once more, alone")
     return parser.parse_known_args(argv)
 
 

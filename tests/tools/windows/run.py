@@ -112,6 +112,9 @@ def _run(lane: Lane, options: argparse.Namespace, arguments: list[str]) -> int:
         with session.terminate_as_exit():
             total = side_by_side.run([[*this, f"--shard={job}/{jobs}", *arguments] for job in range(1, jobs + 1)])
         status, told = total.status, f"{total.counts} in {jobs} sessions, "
+        if options.rerun and total.worth_another_run:
+            status = _pytest(lane, options.timeout, list(total.failed))
+            told += f"{', '.join(total.failed)} {'failed again' if status else 'passed'} alone, "
     took = f"after {time.monotonic() - started:.0f} s"
     print(f"=== {lane}: {told}exit status {status} {took}", flush=True)
     return status
@@ -146,6 +149,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--wine", choices=[*wines.DEBIANS, "all"], help="default: what the machine has, else 10")
     parser.add_argument("--timeout", type=float, default=600.0, metavar="SECONDS", help="of each run, default 600")
     parser.add_argument("--jobs", type=_jobs, metavar="N", help="of pytest, side by side")
+    parser.add_argument("--rerun", action="store_true", help="run the few that failed side by side once more, alone")
     parser.add_argument("--exec", action="store_true", help="run python with the arguments, not pytest, right here")
     parser.add_argument("--build", action="store_true", help="build what is not built yet, and run nothing")
     parser.add_argument("--list", action="store_true", help="print the pairs of version and Wine this machine can run")

@@ -14,8 +14,12 @@ from typing import IO
 NOTHING_SELECTED = 5
 """The exit status of pytest when no test was selected."""
 
+MOST_AGAIN = 10
+"""Tests that are run a second time; more do not fail by chance."""
+
 _COUNTS = re.compile(rb"^(?:=+ )?((?:\d+ [a-z]+(?:, )?)+|no tests ran) in [\d.]+s", re.MULTILINE)
 _COLOUR = re.compile(rb"\x1b\[[\d;]*m")
+_FAILED = re.compile(rb"^(?:FAILED|ERROR) (\S+::.+?)(?: - .*)?\r?$", re.MULTILINE)
 _WORDS = ("failed", "passed", "skipped", "deselected", "xfailed", "xpassed", "warnings", "errors")
 _PLURAL = {"warning": "warnings", "error": "errors"}
 
@@ -28,6 +32,13 @@ class Total:
     """The first exit status that tells of something wrong; else 0, or pytest's for nothing selected if all say so."""
     counts: str
     """As pytest writes them: ``1 failed, 20 passed``."""
+    failed: tuple[str, ...] = ()
+    """The tests that failed, as pytest names them."""
+
+    @property
+    def worth_another_run(self) -> bool:
+        """Whether a few tests failed and nothing else went wrong: alone on the machine they may pass."""
+        return self.status == 1 and 0 < len(self.failed) <= MOST_AGAIN
 
 
 def run(commands: Sequence[Sequence[str]]) -> Total:
@@ -54,9 +65,12 @@ def add_up(statuses: Sequence[int], outputs: Sequence[bytes]) -> Total:
     """Take several runs of pytest together, by their exit statuses and outputs; one that gives no counts has failed."""
     status = next((status for status in statuses if status not in (0, NOTHING_SELECTED)), min(statuses))
     counts: Counter[str] = Counter()
+    failed: dict[str, None] = {}
     silent = 0
     for output in outputs:
-        summaries = _COUNTS.findall(_COLOUR.sub(b"", output))
+        plain = _COLOUR.sub(b"", output)
+        failed.update(dict.fromkeys(name.decode() for name in _FAILED.findall(plain)))
+        summaries = _COUNTS.findall(plain)
         if not summaries:
             silent += 1
         elif summaries[-1] != b"no tests ran":
@@ -66,8 +80,8 @@ def add_up(statuses: Sequence[int], outputs: Sequence[bytes]) -> Total:
     told = [f"{counts[word]} {word}" for word in sorted(counts, key=(*_WORDS, *counts).index)]
     if silent:
         told.append(f"{silent} of {len(outputs)} ended without a summary")
-        status = status or 1
-    return Total(status, ", ".join(told) or "no tests ran")
+        return Total(status or 1, ", ".join(told))  # what hung or died is not known by its name
+    return Total(status, ", ".join(told) or "no tests ran", tuple(failed))
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ sys.exit(total.status)
     ("statuses", "outputs", "total"),
     [
         ([0, 0], [PASSED, PASSED], Total(0, "40 passed, 6 skipped")),
-        ([0, 1], [PASSED, FAILED], Total(1, "1 failed, 39 passed, 3 skipped, 1 errors")),
+        ([0, 1], [PASSED, FAILED], Total(1, "1 failed, 39 passed, 3 skipped, 1 errors", ("tests/test_a.py::test_b",))),
         ([0, 0], [PASSED, COLOURED], Total(0, "22 passed, 4 skipped")),
         ([0, 5], [PASSED, b"=== no tests ran in 0.01s ===\n"], Total(0, "20 passed, 3 skipped")),
         ([5, 5], [b"no tests ran in 0.01s\n"] * 2, Total(5, "no tests ran")),
@@ -43,6 +43,27 @@ sys.exit(total.status)
 )  # fmt: skip
 def test_the_sum_of_several_runs(statuses: list[int], outputs: list[bytes], total: Total) -> None:
     assert add_up(statuses, outputs) == total
+
+
+@pytest.mark.parametrize(
+    ("line", "name"),
+    [
+        (b"FAILED tests/test_a.py::test_b[1 - 2] - assert 1 == 2", "tests/test_a.py::test_b[1"),  # not found again
+        (b"FAILED tests/test_a.py::test_b[a b]", "tests/test_a.py::test_b[a b]"),
+        (b"\x1b[31mERROR\x1b[0m tests/test_a.py::\x1b[1mtest_b\x1b[0m - OSError: x - y\r", "tests/test_a.py::test_b"),
+    ],
+)
+def test_what_failed_is_known_by_its_name(line: bytes, name: str) -> None:
+    total = add_up([1, 0], [line + b"\n1 failed in 1.00s\n", PASSED])
+    assert total.failed == (name,)
+    assert total.worth_another_run
+
+
+def test_what_fails_in_numbers_or_never_ends_does_not_fail_by_chance() -> None:
+    many = b"".join(b"FAILED tests/test_a.py::test_%d\n" % number for number in range(11))
+    assert not add_up([1], [many + b"11 failed in 1.00s\n"]).worth_another_run
+    assert not add_up([1, 124], [FAILED, b"..."]).worth_another_run
+    assert not add_up([0], [PASSED]).worth_another_run
 
 
 def side_by_side(*programs: str) -> list[str]:
