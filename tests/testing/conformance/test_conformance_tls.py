@@ -120,7 +120,7 @@ async def test_socat_passes_all_but_that_it_waits_for_ever_for_a_handshake() -> 
 async def test_a_certificate_that_is_not_accepted_ends_the_check_with_its_reason(
     certificate: certs.Certificate, why: str
 ) -> None:
-    with blocking_server(certs.server_context(certificate)) as address:
+    with blocking_server(certs.server_context(certificate), handshake_timeout=20.0) as address:
         report = await check(address)
         report_by_name = await check_echo(
             address, ssl=certs.client_context(), server_hostname="somewhere-else.invalid", only=["answers"]
@@ -133,7 +133,7 @@ async def test_a_certificate_that_is_not_accepted_ends_the_check_with_its_reason
 
 
 async def test_the_systems_authorities_do_not_know_the_test_certificate() -> None:
-    with blocking_server(certs.server_context()) as address:
+    with blocking_server(certs.server_context(), handshake_timeout=20.0) as address:
         report = await check_echo(address, ssl=True, only=["answers"])
     assert "the certificate is not accepted: " in report["answers"].detail
 
