@@ -38,6 +38,7 @@ from proactor_echo.cli.options import (
 )
 from proactor_echo.cli.output import LogFormat, logging_to_stderr, print_line
 from proactor_echo.cli.serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
+from proactor_echo.cli.service.commands import service as service_commands
 from proactor_echo.cli.stop_signals import StopSignals
 from proactor_echo.cli.systemd import NOBODY, Notifier, listening_sockets
 from proactor_echo.cli.tcp_service import TcpService
@@ -176,7 +177,7 @@ def tcp(
         log_format=log_format,
     )
     with _serving(verbose, quiet, log_format) as output:
-        notifier = Notifier.of_environment(os.environ) if systemd else NOBODY
+        notifier = _notifier(systemd)
         where = {**_where(hosts, ipv6_only, port, systemd), "backlog": backlog}
         tls = service.make_tls()
         protocol: Literal["tcp", "tls"] = "tcp" if tls is None else "tls"
@@ -186,7 +187,9 @@ def tcp(
                 service.serve(output, tls, **where),
                 protocol=protocol,
                 output=output,
-                signals=StopSignals(ignore_afterwards=True, hung_up=hung_up),
+                signals=StopSignals(
+                    ignore_afterwards=True, hung_up=hung_up, ends_with_session=notifier.ends_with_session
+                ),
                 drain=drain,
                 metrics=metrics,
                 notifier=notifier,
@@ -252,7 +255,7 @@ def udp(
                 return DumpingEchoDatagramProtocol(output.err_line, max_datagram=max_datagram, oversize=oversize)
             return EchoDatagramProtocol(max_datagram=max_datagram, oversize=oversize)
 
-        notifier = Notifier.of_environment(os.environ) if systemd else NOBODY
+        notifier = _notifier(systemd)
         starting = serve_udp(
             protocol,
             **_where(hosts, ipv6_only, port, systemd),
@@ -260,7 +263,7 @@ def udp(
             guard=make_guard(guard, rate, rate_per_source),
             proxy=make_proxy(proxy_from),
         )
-        signals = StopSignals(ignore_afterwards=True)
+        signals = StopSignals(ignore_afterwards=True, ends_with_session=notifier.ends_with_session)
         serving = serve_udp_until_stopped(
             starting, output=output, signals=signals, metrics=metrics, notifier=notifier, stats=stats
         )
@@ -342,12 +345,21 @@ def reload(pid: int) -> None:
     _ask(pid, "reload")
 
 
+main.add_command(service_commands)
+
+
 def _ask(pid: int, request: Request) -> None:
     try:
         send(pid, request)
     except OSError as error:
         why = error.strerror or str(error)
         raise click.ClickException(f"cannot ask process {pid} to {request}: {why}") from error
+
+
+def _notifier(systemd: bool) -> Notifier:
+    """Return whom to tell how the service does: Windows' service control manager, systemd or nobody."""
+    given = click.get_current_context().find_object(Notifier)
+    return given or (Notifier.of_environment(os.environ) if systemd else NOBODY)
 
 
 def _where(hosts: Sequence[str], ipv6_only: bool, port: int, systemd: bool) -> dict[str, Any]:

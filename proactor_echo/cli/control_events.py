@@ -34,10 +34,14 @@ CONSOLE_SECONDS: Final = 4.5
 
 
 class ControlEvents:
-    """Call ``asked(request)``, in a thread, for each request of another process, while a ``with`` block runs."""
+    """Call ``asked(request)``, in a thread, for each request of another process, while a ``with`` block runs.
 
-    def __init__(self, asked: Callable[[Request], object]) -> None:
+    Without ``ends_with_session`` the events of the console are left alone: a service is told when any user logs off.
+    """
+
+    def __init__(self, asked: Callable[[Request], object], *, ends_with_session: bool = True) -> None:
         self._asked = asked
+        self._ends_with_session = ends_with_session
         self._handles: list[Any] = []
         self._ending = False
         self._thread: threading.Thread | None = None
@@ -55,8 +59,9 @@ class ControlEvents:
     def __enter__(self) -> Self:
         if sys.platform == "win32":
             kernel32 = _kernel32()
-            self._console_handler = _CONSOLE_HANDLER(self.console_event)
-            kernel32.SetConsoleCtrlHandler(self._console_handler, True)
+            if self._ends_with_session:
+                self._console_handler = _CONSOLE_HANDLER(self.console_event)
+                kernel32.SetConsoleCtrlHandler(self._console_handler, True)
             names = [_name(os.getpid(), "stop"), _name(os.getpid(), "reload"), None]
             self._handles = [kernel32.CreateEventW(None, False, False, name) for name in names]
             if not all(self._handles):
@@ -69,7 +74,8 @@ class ControlEvents:
         self._ended.set()
         if sys.platform == "win32" and self._thread is not None:
             kernel32 = _kernel32()
-            kernel32.SetConsoleCtrlHandler(self._console_handler, False)
+            if self._ends_with_session:
+                kernel32.SetConsoleCtrlHandler(self._console_handler, False)
             self._ending = True
             kernel32.SetEvent(self._handles[-1])
             self._thread.join()

@@ -41,13 +41,21 @@ class StopSignals:
 
     SIGHUP is left alone where it is ignored, since that is how ``nohup`` starts a program. With ``hung_up`` it is no
     stop signal: that function is called in the loop instead, as daemons read their configuration again.
+    ``ends_with_session`` is for Windows: stop when the console is closed, the user logs off or the system shuts down.
 
     Enter it in a coroutine, in the main thread: only there does Python let signal handlers be set. Otherwise entering
     raises ValueError.
     """
 
-    def __init__(self, *, ignore_afterwards: bool = False, hung_up: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        ignore_afterwards: bool = False,
+        hung_up: Callable[[], object] | None = None,
+        ends_with_session: bool = True,
+    ) -> None:
         self._ignore_afterwards = ignore_afterwards
+        self._ends_with_session = ends_with_session
         self._hung_up = hung_up
         self._arrived: asyncio.Queue[signal.Signals] = asyncio.Queue()
         self._before: dict[signal.Signals, Any] = {}
@@ -64,7 +72,7 @@ class StopSignals:
                 continue
             self._before[number] = signal.signal(number, self._handle)
         self._wakeup.enter_context(_waking(self._loop))
-        self._wakeup.enter_context(ControlEvents(self._asked))
+        self._wakeup.enter_context(ControlEvents(self._asked, ends_with_session=self._ends_with_session))
         return self
 
     def __exit__(

@@ -23,7 +23,13 @@ _FIRST_DESCRIPTOR: Final = 3
 
 
 class Notifier:
-    """Sends notes to systemd; to nobody when it did not start this process, or was not asked for."""
+    """Sends notes to systemd; to nobody when it did not start this process, or was not asked for.
+
+    A Windows service has another one, for the service control manager.
+    """
+
+    #: Whether this process ends with its console, or with the session of its user (Windows).
+    ends_with_session: bool = True
 
     def __init__(self, address: str = "", watchdog: float = 0.0) -> None:
         self._address = "\0" + address[1:] if address.startswith("@") else address

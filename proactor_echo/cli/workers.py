@@ -67,7 +67,7 @@ async def serve_workers_until_stopped(
         reloads.add(task)
         task.add_done_callback(reloads.discard)
 
-    signals = StopSignals(ignore_afterwards=True, hung_up=reload)
+    signals = StopSignals(ignore_afterwards=True, hung_up=reload, ends_with_session=notifier.ends_with_session)
     failure = None
     with signals:
         workers = await start()

@@ -15,7 +15,12 @@ from proactor_echo.cli.framing import FRAMINGS
 PAGE = (Path(__file__).resolve().parents[2] / "docs/cli.md").read_text("utf-8")
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text("utf-8")
 
-COMMANDS = main.commands
+COMMANDS = dict(main.commands) | {
+    f"{name} {inner}": command
+    for name, group in main.commands.items()
+    if isinstance(group, click.Group)
+    for inner, command in group.commands.items()
+}
 OPTIONS = {
     name: {text for option in command.params if isinstance(option, click.Option) for text in option.opts}
     for name, command in COMMANDS.items()
@@ -33,9 +38,14 @@ def test_every_documented_option_exists() -> None:
     assert named - EVERYWHERE.union(*OPTIONS.values()) == set()
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", main.commands)
 def test_every_command_is_documented(name: str) -> None:
     assert f"## `proactor-echo {name}`" in PAGE
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - main.commands.keys()))
+def test_every_command_of_a_group_is_named(name: str) -> None:
+    assert f"`{name}`" in PAGE
 
 
 @pytest.mark.parametrize("framing", FRAMINGS)

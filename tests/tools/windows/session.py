@@ -43,8 +43,8 @@ def run(
     """
     with _scratch_folder(python) as scratch:
         prefix = _private_prefix(wine, scratch)
-        _set_temporary_folder(prefix, scratch / "tmp")
         env = _environment(wine, prefix, scratch, python, checkout)
+        _set_environment_of_services(prefix, scratch / "tmp", env)
         with terminate_as_exit(), wine.tidied(prefix):
             process = subprocess.Popen(
                 [*wine.wine, str(python), *arguments],
@@ -94,13 +94,18 @@ def _private_prefix(wine: Wine, scratch: Path) -> Path:
     return prefix
 
 
-def _set_temporary_folder(prefix: Path, folder: Path) -> None:
-    # Wine takes TEMP and TMP from the registry, not from the environment it is started in.
-    folder.mkdir(0o700)
-    value = windows_path(folder).replace("\\", "\\\\")
+def _set_environment_of_services(prefix: Path, temporary: Path, env: dict[str, str]) -> None:
+    # Wine takes TEMP and TMP from the registry, not from the environment it is started in, and services take all.
+    temporary.mkdir(0o700)
+    values = dict.fromkeys(("TEMP", "TMP"), windows_path(temporary))
+    values |= {name: value for name, value in env.items() if name.startswith("PYTHON")}
+    lines = ["", *(f'"{name}"="{value}"'.replace("\\", "\\\\") for name, value in values.items())]
     registry = prefix / "user.reg"
-    text = registry.read_text(encoding="utf-8")
-    text = re.sub(r'^"(TEMP|TMP)"=.*$', lambda line: f'"{line[1]}"="{value}"', text, flags=re.MULTILINE)
+    text = re.sub(r'^"(TEMP|TMP)"=.*\n', "", registry.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    text, found = re.subn(
+        r"^\[Environment\].*(?:\n#.*)*", lambda key: key[0] + "\n".join(lines), text, flags=re.MULTILINE
+    )
+    assert found == 1, f"{registry} has no environment"
     registry.write_text(text, encoding="utf-8")
 
 
