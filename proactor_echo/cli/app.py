@@ -240,7 +240,7 @@ def udp(
     verbose: bool,
     quiet: bool,
 ) -> None:
-    """Echo over UDP: one datagram for every datagram, even an empty one.
+    """Echo over UDP: one datagram for each, even an empty one.
 
     \b
     Examples:
