@@ -41,7 +41,7 @@ from proactor_echo.cli.serve import LoopName, run, serve_tcp_until_stopped, serv
 from proactor_echo.cli.service.commands import service as service_commands
 from proactor_echo.cli.stop_signals import StopSignals
 from proactor_echo.cli.systemd import NOBODY, Notifier, listening_sockets
-from proactor_echo.cli.tcp_service import TcpService
+from proactor_echo.cli.tcp_service import TcpService, WorkerOptions
 from proactor_echo.cli.tls import TlsOptions, check_tls_options, reload_certificates
 from proactor_echo.cli.types import ByteSize, HostPort, KeepAliveTimes, Seconds
 from proactor_echo.net.rates import Rate
@@ -54,7 +54,7 @@ from proactor_echo.sockets.options import KeepAlive, SocketOptions
 __all__ = ["main"]
 
 
-class TcpOptions(TlsOptions, LimitOptions, DeadlineOptions):
+class TcpOptions(TlsOptions, LimitOptions, DeadlineOptions, WorkerOptions):
     """The options of ``proactor-echo tcp`` that come in groups."""
 
 
@@ -128,8 +128,6 @@ def tcp(
     no_nodelay: bool,
     drain: float,
     proxy_from: Sequence[str],
-    workers: int | Literal["auto"] | None,
-    worker_timeout: float | None,
     systemd: bool,
     metrics: tuple[str, int] | None,
     loop: LoopName,
@@ -181,7 +179,7 @@ def tcp(
         where = {**_where(hosts, ipv6_only, port, systemd), "backlog": backlog}
         tls = service.make_tls()
         protocol: Literal["tcp", "tls"] = "tcp" if tls is None else "tls"
-        if workers is None:
+        if given["workers"] is None:
             hung_up = None if tls is None else functools.partial(reload_certificates, tls, notifier)
             serving = serve_tcp_until_stopped(
                 service.serve(output, tls, **where),
@@ -199,7 +197,7 @@ def tcp(
             from proactor_echo.cli.workers import serve_workers_until_stopped, start_workers  # few want it
 
             serving = serve_workers_until_stopped(
-                functools.partial(start_workers, service, workers, worker_timeout, drain, loop, **where),
+                functools.partial(start_workers, service, given, drain, loop, **where),
                 protocol=protocol,
                 output=output,
                 drain=drain,

@@ -74,7 +74,7 @@ def proxy_option(command: Command) -> Command:
 
 
 def worker_options(command: Command) -> Command:
-    """Add the options of several processes: ``workers`` (a number, ``"auto"`` or None), ``worker_timeout``."""
+    """Add the options of several processes: ``workers``, ``balance`` and ``worker_timeout``."""
     return _add(command, _WORKERS)
 
 
@@ -233,6 +233,13 @@ _WORKERS: Final = (
         metavar="N|auto",
         type=CountOrAuto(),
         help="Serve with so many processes; auto is one for each processor that may be used.  [default: this one]",
+    ),
+    click.option(
+        "--balance",
+        type=click.Choice(["inherit", "reuseport", "handoff"]),
+        help="Who accepts with --workers: all of them, on one listener; each on its own, if the system shares out; or "
+        "one process that hands connections over, to the worker that has the fewest.  "
+        "[default: inherit; on Windows handoff]",
     ),
     value_option(
         "--worker-timeout",

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import logging
 from collections.abc import Awaitable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from proactor_echo.cli.background import Output, background_output
 from proactor_echo.cli.framing import make_codec
@@ -25,7 +25,15 @@ from proactor_echo.sockets.options import SocketOptions
 if TYPE_CHECKING:
     from proactor_echo.net.tcp.tls.description import Tls
 
-__all__ = ["TcpService", "start_worker"]
+__all__ = ["TcpService", "WorkerOptions", "start_worker"]
+
+
+class WorkerOptions(TypedDict):
+    """The options of several processes; ``workers`` is None without them."""
+
+    workers: int | Literal["auto"] | None
+    balance: Literal["inherit", "reuseport", "handoff"] | None
+    worker_timeout: float | None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from proactor_echo.cli.background import Output
 from proactor_echo.cli.serve import LoopName, announce, next_signal, or_at_once, print_stats, telling
 from proactor_echo.cli.stop_signals import StopSignals
 from proactor_echo.cli.systemd import NOBODY, Notifier
-from proactor_echo.cli.tcp_service import TcpService
+from proactor_echo.cli.tcp_service import TcpService, WorkerOptions
 from proactor_echo.net.workers import WorkerError, Workers, serve_workers, usable_cpus
 
 __all__ = ["serve_workers_until_stopped", "start_workers"]
@@ -23,27 +23,30 @@ logger: logging.Logger = logging.getLogger("proactor_echo.cli")
 
 async def start_workers(
     service: TcpService,
-    workers: int | Literal["auto"],
-    worker_timeout: float | None,
+    given: WorkerOptions,
     drain: float,
     loop: LoopName,
     **where: Any,
 ) -> Workers:
     """Start the workers. Raises click.ClickException with a worker's own sentence when one cannot be started."""
+    workers = given["workers"] or "auto"
     count = usable_cpus() if workers == "auto" else workers
     try:
         return await serve_workers(
             "proactor_echo.cli.tcp_service:start_worker",
             arguments=[service.share_of(count)],
             workers=count,
+            balance=given["balance"],
             options=service.options,
             drain=drain,
             loop=loop,
-            worker_timeout=worker_timeout,
+            worker_timeout=given["worker_timeout"],
             **where,
         )
     except WorkerError as error:
         raise click.ClickException(str(error)) from None
+    except ValueError as error:  # a --balance that this system, or what systemd has bound, does not go with
+        raise click.UsageError(f"{error}.") from None
 
 
 async def serve_workers_until_stopped(

@@ -62,6 +62,7 @@ class BaseLoop(TlsLoop, metaclass=KeepsIterationEnd):
 
     _datagram_class: type[DatagramTransport]
     _acceptor_class: type[Acceptor]
+    _shared_acceptor_class: type[Acceptor]
 
     def __init__(self, state: LoopState, *args: Any) -> None:
         self._state = state
@@ -129,16 +130,19 @@ class BaseLoop(TlsLoop, metaclass=KeepsIterationEnd):
         report: Callable[[BaseException, float], None],
         *,
         most: int | None = None,
+        shared: bool = False,
     ) -> Acceptor:
         """Accept on a listening, non-blocking socket, whatever goes wrong; what ``create_server`` is made of.
 
         ``deliver(sock, peer)`` gets each connection, non-blocking, straight from the processing of events.
         ``report(error, pause)`` gets each accept that failed, with the seconds until the next try: 0.0 after an error
         of one connection, more when the system is short of a resource. ``most`` bounds the outstanding accepts on
-        Windows, whose number follows the rate of connections. The object returned is accepting; ``stop()`` and
+        Windows, whose number follows the rate of connections. ``shared`` is for POSIX: other processes accept on the
+        listener too, and each is to get its part. The object returned is accepting; ``stop()`` and
         ``start()`` it at any time, ``close()`` it before the listener is closed. The caller sets the socket options.
         """
-        acceptor = self._acceptor_class(self, listener, deliver, report, most)
+        kind = self._shared_acceptor_class if shared else self._acceptor_class
+        acceptor = kind(self, listener, deliver, report, most)
         acceptor.start()
         return acceptor
 

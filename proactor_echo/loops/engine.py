@@ -245,6 +245,13 @@ class Poller(selectors.BaseSelector):
         """Call ``handler`` whenever ``fd`` is ready for one of ``events``; replaces what was watched for it."""
 
     @abc.abstractmethod
+    def watch_shared(self, fd: int, handler: Handler) -> None:
+        """As :meth:`watch`, for reading, a listener that other processes watch too.
+
+        Called again, it waits behind them: where the system can, it wakes the process that waits longest, not all.
+        """
+
+    @abc.abstractmethod
     def redirect(self, fd: int, handler: Handler) -> None:
         """Call ``handler`` from now on for what ``fd`` is watched for; costs no system call."""
 

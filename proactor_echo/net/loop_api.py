@@ -93,8 +93,12 @@ class NativeLoop(Protocol):
         report: Callable[[BaseException, float], None],
         *,
         most: int | None = None,
+        shared: bool = False,
     ) -> AcceptPipeline:
-        """Accept, whatever goes wrong; ``report`` gets each error with the seconds until the next try."""
+        """Accept, whatever goes wrong; ``report`` gets each error with the seconds until the next try.
+
+        ``shared``: with other processes, each of which is to get its part.
+        """
 
     @property
     def call_at_iteration_end(self) -> Callable[[Callable[[], object]], object]:

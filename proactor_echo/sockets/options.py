@@ -37,6 +37,16 @@ __all__ = ["ACCEPTED_INHERIT", "KeepAlive", "SocketLike", "SocketOptions", "rese
 #: Whether an accepted socket has its listener's TCP options, so that setting them there once is enough (tcp(7)).
 ACCEPTED_INHERIT: Final = sys.platform == "linux"
 
+#: The option with which the system shares what comes to a port out among the sockets that are bound to it; None where
+#: none does. macOS and others have an SO_REUSEPORT too, with which the last socket, or any, gets everything.
+_SHARED_PORT: Final[int | None] = (
+    getattr(socket, "SO_REUSEPORT", None)
+    if sys.platform == "linux"
+    else getattr(socket, "SO_REUSEPORT_LB", 0x10000)
+    if sys.platform.startswith("freebsd")
+    else None
+)
+
 _INTERNET: Final = (socket.AF_INET, socket.AF_INET6)
 
 
@@ -143,6 +153,9 @@ class SocketOptions:
       programs bind the port with SO_REUSEADDR. Elsewhere ports are exclusive by themselves and this does nothing.
     - ``dual_stack``: an IPv6 socket bound to every address (``::``) takes IPv4 too.
     - ``ipv6_only``: use IPv6 addresses alone; goes before ``dual_stack``.
+    - ``reuse_port``: several sockets, of this user's processes, may be bound to the port, and the system gives each its
+      part of the connections or datagrams (SO_REUSEPORT; on FreeBSD SO_REUSEPORT_LB). Raises ValueError where the
+      system does not share out.
     - ``receive_buffer``, ``send_buffer``: the kernel's buffers, bytes; None for the system's own sizes, which adapt.
       They are set before connect and listen, because TCP settles its window scale when the connection opens
       (RFC 7323 section 2.2). Linux doubles the number it is given.
@@ -153,12 +166,15 @@ class SocketOptions:
     exclusive: bool = True
     dual_stack: bool = True
     ipv6_only: bool = False
+    reuse_port: bool = False
     receive_buffer: int | None = None
     send_buffer: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("nodelay", "exclusive", "dual_stack", "ipv6_only"):
+        for name in ("nodelay", "exclusive", "dual_stack", "ipv6_only", "reuse_port"):
             check_flag(name, getattr(self, name))
+        if self.reuse_port and _SHARED_PORT is None:
+            raise ValueError("reuse_port: this system shares no port out among several sockets; Linux and FreeBSD do")
         check_instance("keepalive", self.keepalive, KeepAlive, optional=True)
         for name in ("receive_buffer", "send_buffer"):
             check_whole(name, getattr(self, name), least=1, most=0x7FFFFFFF, unit="bytes", optional=True)
@@ -175,6 +191,8 @@ class SocketOptions:
         elif sock.type == socket.SOCK_STREAM and sys.platform != "cygwin":
             # Not for datagrams: there it would let a second socket bind the same port and share the traffic.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self.reuse_port and _SHARED_PORT is not None:
+            sock.setsockopt(socket.SOL_SOCKET, _SHARED_PORT, 1)
         if sock.family == socket.AF_INET6:
             wanted = (self.dual_stack if dual_stack is None else dual_stack) and not self.ipv6_only
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not wanted))

@@ -83,3 +83,20 @@ def test_a_number_of_workers_that_makes_no_sense_is_refused(count: str) -> None:
         ended = process.end()
     assert ended.status == 2
     assert f"'{count}' is not a number of processes from 1 to 1024, nor auto." in ended.err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="one process accepts there")
+def test_connections_are_handed_over_when_asked() -> None:
+    with CliProcess("tcp", "-p", "0", "--workers", "2", "--balance", "handoff") as process:
+        address = process.listening()
+        assert all(echoes(address) for _ in range(4))
+        process.signal(signal.SIGINT)
+        assert process.end().status == 0
+
+
+def test_a_balance_that_the_system_has_not_is_refused() -> None:
+    if sys.platform == "linux":
+        pytest.skip("Linux has them all")
+    ended = run_python("-m", "proactor_echo", "tcp", "-p", "0", "--workers", "2", "--balance", "reuseport")
+    assert ended.status == 2
+    assert re.search("Error: (balance=.* is not for Windows|reuse_port: this system shares no port out)", ended.err)

@@ -277,3 +277,17 @@ def test_a_senseless_buffer_size_is_refused(name: str, size: int) -> None:
 def test_options_are_a_value() -> None:
     assert SocketOptions() == SocketOptions(keepalive=KeepAlive(60, 5, 10))
     assert len({SocketOptions(), SocketOptions(), SocketOptions(nodelay=False)}) == 2
+
+
+def test_sockets_share_a_port_when_asked() -> None:
+    if sys.platform != "linux":
+        with pytest.raises(ValueError, match="reuse_port: this system shares no port out among several sockets"):
+            SocketOptions(reuse_port=True)
+        return
+    with socket.socket() as one, socket.socket() as other:
+        for sock in (one, other):
+            SocketOptions(reuse_port=True).apply_before_bind(sock)
+        one.bind(("127.0.0.1", 0))
+        one.listen()
+        other.bind(one.getsockname())
+        other.listen()

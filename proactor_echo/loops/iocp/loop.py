@@ -62,7 +62,7 @@ class EventLoop(BaseLoop):
 
     _stream_class = IocpStream
     _datagram_class = IocpDatagrams
-    _acceptor_class = IocpAcceptor
+    _acceptor_class = _shared_acceptor_class = IocpAcceptor
 
     _state: IocpState
     _proactor: BatchProactor

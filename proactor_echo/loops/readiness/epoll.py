@@ -19,7 +19,7 @@ FIRST_EVENTS: Final = 64
 EpollPoller: type[Poller] | None = None
 
 if sys.platform == "linux" and (TYPE_CHECKING or private.EpollSelector is not None):
-    from select import EPOLLIN, EPOLLOUT
+    from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLOUT
 
     class _EpollPoller(private.EpollSelector, Poller):
         """epoll(7), level triggered, with handlers beside the selector's own registrations."""
@@ -39,6 +39,12 @@ if sys.platform == "linux" and (TYPE_CHECKING or private.EpollSelector is not No
                 (self._selector.modify if known else self._selector.register)(fd, events)
             except FileNotFoundError:  # closed behind our back, and the number used again
                 self._selector.register(fd, events)
+            self.handlers[fd] = handler
+
+        def watch_shared(self, fd: int, handler: Handler) -> None:
+            """As :meth:`watch`, for reading, where other processes do so too: a few of those that wait longest wake."""
+            self.forget(fd)  # what is exclusive cannot be modified, and the newest is woken last
+            self._selector.register(fd, EPOLLIN | EPOLLEXCLUSIVE)
             self.handlers[fd] = handler
 
         def redirect(self, fd: int, handler: Handler) -> None:

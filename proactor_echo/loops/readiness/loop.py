@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from proactor_echo.loops.base import BaseLoop, LoopState
 from proactor_echo.loops.engine import Handler, Poller
-from proactor_echo.loops.readiness.accept import ReadinessAcceptor
+from proactor_echo.loops.readiness.accept import ReadinessAcceptor, SharedAcceptor
 from proactor_echo.loops.readiness.datagram import ReadinessDatagrams
 from proactor_echo.loops.readiness.epoll import new_poller
 from proactor_echo.loops.readiness.stream import ReadinessStream
@@ -49,6 +49,7 @@ class EventLoop(BaseLoop):
     _stream_class = ReadinessStream
     _datagram_class = ReadinessDatagrams
     _acceptor_class = ReadinessAcceptor
+    _shared_acceptor_class = SharedAcceptor
 
     _state: ReadinessState
     _selector: Poller

@@ -26,6 +26,10 @@ class SelectorHandlers(Poller):
         else:
             self.register(fd, events, handler)
 
+    def watch_shared(self, fd: int, handler: Handler) -> None:
+        """As :meth:`watch`, for reading, where other processes do so too: all wake, and the first gets it."""
+        self.watch(fd, self.READ, handler)
+
     def redirect(self, fd: int, handler: Handler) -> None:
         """Call ``handler`` from now on for what ``fd`` is watched for; costs no system call."""
         key = self.get_map().get(fd)

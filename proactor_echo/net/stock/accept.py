@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Iterator
 from typing import Final
 
@@ -42,15 +43,16 @@ class StockAcceptPipeline(BaseAcceptPipeline):
         """Start the tasks."""
         self._free = asyncio.Event()
         self._free.set()
-        tasks = self._accepts if is_proactor(asyncio.get_running_loop()) else 1
+        super().start()
+
+    def _accept_on(self, listener: socket.socket, *, shared: bool) -> None:
+        count = self._accepts if is_proactor(self._loop) else 1
         if self._max_connections is not None:
-            tasks = min(tasks, self._max_connections)
-        error_logs = [AcceptErrorLog(listener) for listener in self._listeners]
-        self._tasks = tuple(_AcceptTask(error_log) for error_log in error_logs for _ in range(tasks))
-        for accept_task in self._tasks:
-            accept_task.task = asyncio.create_task(
-                self._run(accept_task), name=f"accept on {accept_task.error_log.where}"
-            )
+            count = min(count, self._max_connections)
+        error_log = AcceptErrorLog(listener)
+        for accept_task in [_AcceptTask(error_log) for _ in range(count)]:
+            accept_task.task = self._loop.create_task(self._run(accept_task), name=f"accept on {error_log.where}")
+            self._tasks += (accept_task,)
 
     def stop(self) -> None:
         """Stop accepting at once; :meth:`close` waits until the tasks have ended."""

@@ -89,9 +89,26 @@ class BaseAcceptPipeline(abc.ABC):
         #: Whether anything is limited. If not, what arrives is served, and nobody needs to :meth:`leave`.
         self.limits: bool = any((self._slots is not None, self._bucket, self._admission, proxy))
 
-    @abc.abstractmethod
     def start(self) -> None:
         """Begin to accept."""
+        for listener in self._listeners:
+            self._accept_on(listener, shared=False)
+
+    def listen(self, listeners: Sequence[socket.socket], *, shared: bool) -> None:
+        """Accept on more listeners; with ``shared`` other processes accept on them too."""
+        if self._closing:
+            for listener in listeners:
+                listener.close()
+            return
+        for listener in listeners:
+            self._listeners.append(listener)
+            self._accept_on(listener, shared=shared)
+        if not self._is_free:
+            self._pause()
+
+    @abc.abstractmethod
+    def _accept_on(self, listener: socket.socket, *, shared: bool) -> None:
+        """Begin to accept on a listener; with ``shared`` other processes are to get their part."""
 
     @abc.abstractmethod
     def _pause(self) -> None:
@@ -221,8 +238,12 @@ class BaseAcceptPipeline(abc.ABC):
             self._slots += 1
 
     def _resume_if_free(self) -> None:
-        if not (self._held or self._closing or self._slots == 0 or self._token_timer is not None):
+        if self._is_free and not self._closing:
             self._resume()
+
+    @property
+    def _is_free(self) -> bool:
+        return not (self._held or self._slots == 0 or self._token_timer is not None)
 
     def _serve(self, sock: socket.socket, address: Address) -> bool:
         """Begin to serve; return whether that worked. If not, it is logged and the socket closed."""
@@ -280,18 +301,14 @@ class NativeAcceptPipeline(BaseAcceptPipeline):
 
     _pipelines: tuple[AcceptPipeline, ...] = ()
 
-    def start(self) -> None:
-        """Have the loop accept."""
-        loop = native(asyncio.get_running_loop())
+    def _accept_on(self, listener: socket.socket, *, shared: bool) -> None:
+        loop = native(self._loop)
         assert loop is not None
         # Without a limit there is nothing to ask for; and nothing arrives at a pipeline of the loop that was closed.
         arrived = self._arrived if self.limits else self._connect
-        for listener in self._listeners:
-            self._pipelines += (
-                loop.accept_connections(
-                    listener, arrived, self._reporter(AcceptErrorLog(listener)), most=self._accepts
-                ),
-            )
+        report = self._reporter(AcceptErrorLog(listener))
+        accepting = loop.accept_connections(listener, arrived, report, most=self._accepts, shared=shared)
+        self._pipelines += (accepting,)
 
     def stop(self) -> None:
         """Stop accepting at once."""

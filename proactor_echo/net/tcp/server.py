@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Final, Self
 
-from proactor_echo.arguments import check_seconds
+from proactor_echo.arguments import check_flag, check_seconds
 from proactor_echo.errors import Disconnect, DisconnectReason, ProtocolStateError
 from proactor_echo.net.histogram import Histogram
 from proactor_echo.net.loop_api import native
@@ -29,6 +29,8 @@ from proactor_echo.net.tcp.protocol import FramedProtocol
 from proactor_echo.net.tcp.served import ServedConnection, Service, Serving
 from proactor_echo.net.tcp.unhandled import UnhandledConnections, count_out
 from proactor_echo.sockets.addresses import Address, format_address, port_of
+from proactor_echo.sockets.binding import adopt_listeners
+from proactor_echo.sockets.options import ACCEPTED_INHERIT
 
 __all__ = ["Server"]
 
@@ -161,6 +163,20 @@ class Server:
             self._refused(None)
             return
         self._acceptor.adopt(sock, address)
+
+    def listen(self, sockets: Sequence[socket.socket], *, shared: bool = False) -> None:
+        """Accept on these listening sockets too; the server closes them.
+
+        ``shared``: other processes accept on them as well. Where the system can (Linux), the one that waits longest
+        gets the next connection. Raises BindError for a socket that cannot listen.
+        """
+        check_flag("shared", shared)
+        listeners = adopt_listeners(sockets)
+        self._addresses += [sock.getsockname() for sock in listeners]
+        if ACCEPTED_INHERIT:
+            for sock in listeners:
+                self._service.options.apply_stream(sock)
+        self._acceptor.listen(listeners, shared=shared)
 
     async def serve_forever(self) -> None:
         """Wait until :meth:`close` has been called and has finished."""

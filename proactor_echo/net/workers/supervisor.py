@@ -1,6 +1,7 @@
 """Workers: several processes that serve one port, and what keeps them.
 
-The supervisor listens for its whole life and hands each connection to a worker (:mod:`.dispatcher`). A worker that
+The supervisor listens for its whole life. The workers accept on its listeners (:mod:`.listeners`), or it accepts and
+hands each connection to one of them (:mod:`.dispatcher`). A worker that
 ends by itself is replaced, after a pause that doubles each time it does not hold. Reloading replaces one after the
 other: the new one is ready before the old one drains, so that nobody is refused.
 """
@@ -23,6 +24,7 @@ from proactor_echo.net.stats import DrainReport, ServerStats
 from proactor_echo.net.tcp.server import QUIET_TIME
 from proactor_echo.net.workers.control_pipe import Message
 from proactor_echo.net.workers.dispatcher import Dispatcher
+from proactor_echo.net.workers.listeners import Balance, WorkersListeners
 from proactor_echo.net.workers.process import WorkerProcess
 from proactor_echo.sockets.addresses import Address, format_address, port_of
 
@@ -57,17 +59,19 @@ class Workers:
 
     def __init__(
         self,
-        listeners: Sequence[socket.socket],
+        listeners: Sequence[Sequence[socket.socket]],
         target: str,
         arguments: tuple[Any, ...],
         *,
         count: int,
+        balance: Balance,
         drain: float,
         loop: Literal["own", "stock"],
         worker_timeout: float | None,
     ) -> None:
-        self._addresses: list[Address] = [sock.getsockname() for sock in listeners]
+        self._addresses: list[Address] = [sock.getsockname() for sock in listeners[0]]
         self._listeners = listeners
+        self._balance = balance
         work = base64.b64encode(pickle.dumps((target, arguments))).decode()
         self._start_message: Message = {"do": "start", "path": sys.path, "loop": loop, "target": work}
         self._count = count
@@ -78,7 +82,7 @@ class Workers:
         self._failures = [0] * count  # in a row, of each number
         self._past = ServerStats()  # of those that have ended
         self._reports: list[dict[str, Any]] = []
-        self._dispatcher: Dispatcher | None = None
+        self._dispatcher: Dispatcher | WorkersListeners | None = None
         self._closing: asyncio.Task[DrainReport] | None = None
         self._pauses: set[asyncio.TimerHandle] = set()
         self._pinger: asyncio.TimerHandle | None = None
@@ -149,10 +153,12 @@ class Workers:
             await asyncio.gather(*(worker.ready for worker in started))
         except BaseException:
             await self._kill_all()
-            for sock in self._listeners:
-                sock.close()
+            WorkersListeners(self._listeners).stop()
             raise
-        self._dispatcher = Dispatcher(self._listeners)
+        if self._balance == "handoff":
+            self._dispatcher = Dispatcher(self._listeners[0])
+        else:
+            self._dispatcher = WorkersListeners(self._listeners)
         for worker in started:
             self._dispatcher.add(worker)
         self._ping()

@@ -113,6 +113,8 @@ class _Worker:
             self._unacknowledged += 1
             self._server.adopt(handed)
             self._tell_taken()
+        elif what == "listen" and handed is not None:
+            self._server.listen([handed], shared=message["shared"])
         elif what == "ping":
             answer: Message = {"is": "alive", "open": self._server.open}
             if message["stats"]:

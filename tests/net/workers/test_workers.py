@@ -39,8 +39,18 @@ def kill(pid: int) -> None:
     os.kill(pid, int(getattr(signal, "SIGKILL", signal.SIGTERM)))
 
 
-async def test_connections_are_shared_evenly() -> None:
-    async with await pe.serve_workers(TELLING, workers=2) as workers, contextlib.AsyncExitStack() as stack:
+BALANCES = ["handoff"]
+if sys.platform != "win32":
+    BALANCES += ["inherit"]
+if sys.platform == "linux":
+    BALANCES += ["reuseport"]
+
+balances = pytest.mark.parametrize("balance", BALANCES)
+
+
+async def test_connections_that_are_handed_over_are_shared_evenly() -> None:
+    workers = await pe.serve_workers(TELLING, workers=2, balance="handoff")
+    async with workers, contextlib.AsyncExitStack() as stack:
         served: collections.Counter[int] = collections.Counter()
         for _ in range(100):
             client = await stack.enter_async_context(await RawClient.connect(workers.address))
@@ -49,13 +59,33 @@ async def test_connections_are_shared_evenly() -> None:
         assert set(served.values()) == {50}
 
 
-async def test_a_killed_worker_costs_its_own_connections_and_is_replaced(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems promise nothing")
+@pytest.mark.parametrize("balance", ["inherit", "reuseport"])
+async def test_workers_that_accept_themselves_have_about_as_many_connections(balance: Any) -> None:
+    workers = await pe.serve_workers(TELLING, workers=2, balance=balance)
+    async with workers, contextlib.AsyncExitStack() as stack:
+        served: collections.Counter[int] = collections.Counter()
+        for _ in range(400):
+            client = await stack.enter_async_context(await RawClient.connect(workers.address))
+            served[await asked(client)] += 1
+        most, least = sorted(served.values(), reverse=True)
+        # The system draws lots with reuseport: this is off by five standard deviations once in a million times.
+        assert most / least < {"inherit": 1.3, "reuseport": 1.67}[balance]
+
+
+@balances
+async def test_a_killed_worker_costs_its_own_connections_and_is_replaced(
+    balance: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     async with (
-        await pe.serve_workers(TELLING, workers=2) as workers,
-        await RawClient.connect(workers.address) as one,
-        await RawClient.connect(workers.address) as other,
+        await pe.serve_workers(TELLING, workers=2, balance=balance) as workers,
+        contextlib.AsyncExitStack() as stack,
     ):
-        victim, survivor = await asked(one), await asked(other)
+        served: dict[int, RawClient] = {}
+        while len(served) < 2:
+            client = await stack.enter_async_context(await RawClient.connect(workers.address))
+            served[await asked(client)] = client
+        (victim, one), (survivor, other) = served.items()
         kill(victim)
         with contextlib.suppress(OSError):
             assert await one.receive_all() == b""
@@ -66,7 +96,8 @@ async def test_a_killed_worker_costs_its_own_connections_and_is_replaced(caplog:
     assert f"(process {victim}) ended, " in caplog.text
 
 
-async def test_reloading_replaces_all_and_refuses_nobody() -> None:
+@balances
+async def test_reloading_replaces_all_and_refuses_nobody(balance: Any) -> None:
     stop = asyncio.Event()
 
     async def load() -> int:
@@ -78,7 +109,7 @@ async def test_reloading_replaces_all_and_refuses_nobody() -> None:
                 count += 1
         return count
 
-    async with await pe.serve_workers(TELLING, workers=2) as workers:
+    async with await pe.serve_workers(TELLING, workers=2, balance=balance) as workers:
         loads = [asyncio.create_task(load()) for _ in range(8)]
         seen = set(workers.pids)
         for _ in range(2):
@@ -225,8 +256,9 @@ async def test_counters_are_those_of_all_and_of_the_dead() -> None:
         assert (workers.stats.frames_in, workers.stats.accepted, workers.stats.open) == (5, 5, 0)
 
 
-async def test_closing_lets_connections_finish() -> None:
-    workers = await pe.serve_workers("helpers.worker_targets:echoing", workers=2)
+@balances
+async def test_closing_lets_connections_finish(balance: Any) -> None:
+    workers = await pe.serve_workers("helpers.worker_targets:echoing", workers=2, balance=balance)
     async with workers, await RawClient.connect(workers.address) as client:
         sent = asyncio.create_task(client.send(bytes(8 << 20)))
         await client.receive_exactly(1 << 20)  # so much is on the way that it does not end at once
@@ -237,10 +269,11 @@ async def test_closing_lets_connections_finish() -> None:
     assert (report.finished, report.aborted) == (1, 0)
 
 
-async def test_connections_that_no_worker_has_a_place_for_wait() -> None:
+@pytest.mark.parametrize("balance", [balance for balance in BALANCES if balance != "reuseport"])
+async def test_connections_that_no_worker_has_a_place_for_wait(balance: Any) -> None:
     limits = pe.Limits(connections=1)
     target = "helpers.worker_targets:echoing"
-    workers = await pe.serve_workers(target, workers=2, arguments=[limits])
+    workers = await pe.serve_workers(target, workers=2, arguments=[limits], balance=balance)
     async with workers, contextlib.AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(await RawClient.connect(workers.address)) for _ in range(3)]
         for client in clients:
@@ -292,6 +325,8 @@ def _is_zombie(pid: int) -> bool:
         ({"workers": "many"}, TypeError, "workers must be"),
         ({"loop": "uv"}, ValueError, "loop must be"),
         ({"drain": -1}, ValueError, "drain must be"),
+        ({"balance": "lots"}, ValueError, "balance must be"),
+        ({"balance": "reuseport", "sockets": []}, ValueError, "is not for Windows|takes none made elsewhere"),
     ],
 )
 async def test_a_wrong_argument_is_refused(arguments: dict[str, Any], kind: type[Exception], sentence: str) -> None:
