@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from proactor_echo.net.udp.guard import UdpGuard
     from proactor_echo.net.udp.handler import DatagramHandler
     from proactor_echo.net.udp.proxied import ProxiedAddress
-    from proactor_echo.net.workers import WorkerError, Workers, serve_workers
+    from proactor_echo.net.workers import UdpWorkers, WorkerError, Workers, serve_udp_workers, serve_workers
     from proactor_echo.rfc862 import EchoDatagramProtocol, EchoProtocol, echo
     from proactor_echo.sockets.addresses import Address, format_address, parse_host_port
     from proactor_echo.sockets.options import KeepAlive, SocketOptions
@@ -130,6 +130,7 @@ __all__ = [
     "UdpEndpoint",
     "UdpGuard",
     "UdpServer",
+    "UdpWorkers",
     "VarintCodec",
     "WorkerError",
     "Workers",
@@ -146,6 +147,7 @@ __all__ = [
     "serve_status",
     "serve_tcp",
     "serve_udp",
+    "serve_udp_workers",
     "serve_workers",
     "tcp_info",
 ]
@@ -181,7 +183,7 @@ _HOMES: Final = {
     "proactor_echo.net.status": "serve_status",
     "proactor_echo.net.stats": "ConnectionStats DatagramStats DrainReport ServerStats",
     "proactor_echo.net.udp": "UdpEndpoint UdpServer bind_udp connect_udp serve_udp",
-    "proactor_echo.net.workers": "WorkerError Workers serve_workers",
+    "proactor_echo.net.workers": "UdpWorkers WorkerError Workers serve_udp_workers serve_workers",
     "proactor_echo.sockets.options": "KeepAlive SocketOptions",
     "proactor_echo.sockets.tcp_info": "TcpInfo tcp_info",
     "proactor_echo.wire": (

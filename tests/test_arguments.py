@@ -36,7 +36,7 @@ NOT_CALLED = {
         "UdpServer",
     ),
     "ProxiedAddress",
-    *("WorkerError", "Workers", "serve_workers"),  # in net/workers
+    *("UdpWorkers", "WorkerError", "Workers", "serve_udp_workers", "serve_workers"),  # in net/workers
     *("Metric", "metrics_text", "serve_status"),  # in net/test_status.py
     *("ProxyHeader", "ProxyTls"),  # in wire/test_proxy_header.py
     "ProxyProtocol",  # in net/tcp/test_proxy_protocol.py

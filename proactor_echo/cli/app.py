@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Unpack
+from typing import Any, Literal, TypedDict, Unpack
 
 import click
 
@@ -19,8 +19,7 @@ from proactor_echo.cli.commands import CommandGroup, ServerCommand
 from proactor_echo.cli.control_events import Request, send
 from proactor_echo.cli.demo import run_demo
 from proactor_echo.cli.framing import FRAMINGS, LONGEST_FRAME, make_codec
-from proactor_echo.cli.hexdump import DumpingEchoDatagramProtocol
-from proactor_echo.cli.limits import DeadlineOptions, LimitOptions, make_deadlines, make_guard, make_limits, make_proxy
+from proactor_echo.cli.limits import DeadlineOptions, LimitOptions, make_deadlines, make_limits
 from proactor_echo.cli.options import (
     address_options,
     choice_option,
@@ -33,6 +32,7 @@ from proactor_echo.cli.options import (
     proxy_option,
     systemd_option,
     tls_options,
+    udp_worker_options,
     value_option,
     worker_options,
 )
@@ -44,11 +44,10 @@ from proactor_echo.cli.systemd import NOBODY, Notifier, listening_sockets
 from proactor_echo.cli.tcp_service import TcpService, WorkerOptions
 from proactor_echo.cli.tls import TlsOptions, check_tls_options, reload_certificates
 from proactor_echo.cli.types import ByteSize, HostPort, KeepAliveTimes, Seconds
+from proactor_echo.cli.udp_service import UdpService, UdpWorkerOptions
 from proactor_echo.net.rates import Rate
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM
-from proactor_echo.net.udp import serve_udp
 from proactor_echo.net.udp.handler import Oversize
-from proactor_echo.rfc862 import EchoDatagramProtocol
 from proactor_echo.sockets.options import KeepAlive, SocketOptions
 
 __all__ = ["main"]
@@ -56,6 +55,15 @@ __all__ = ["main"]
 
 class TcpOptions(TlsOptions, LimitOptions, DeadlineOptions, WorkerOptions):
     """The options of ``proactor-echo tcp`` that come in groups."""
+
+
+class _Common(TypedDict):
+    """What every way of serving is given."""
+
+    output: Output
+    metrics: tuple[str, int] | None
+    notifier: Notifier
+    stats: bool
 
 
 @click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -179,32 +187,17 @@ def tcp(
         where = {**_where(hosts, ipv6_only, port, systemd), "backlog": backlog}
         tls = service.make_tls()
         protocol: Literal["tcp", "tls"] = "tcp" if tls is None else "tls"
+        common: _Common = {"output": output, "metrics": metrics, "notifier": notifier, "stats": stats}
         if given["workers"] is None:
             hung_up = None if tls is None else functools.partial(reload_certificates, tls, notifier)
-            serving = serve_tcp_until_stopped(
-                service.serve(output, tls, **where),
-                protocol=protocol,
-                output=output,
-                signals=StopSignals(
-                    ignore_afterwards=True, hung_up=hung_up, ends_with_session=notifier.ends_with_session
-                ),
-                drain=drain,
-                metrics=metrics,
-                notifier=notifier,
-                stats=stats,
-            )
+            signals = StopSignals(ignore_afterwards=True, hung_up=hung_up, ends_with_session=notifier.ends_with_session)
+            starting = service.serve(output, tls, **where)
+            serving = serve_tcp_until_stopped(starting, protocol=protocol, signals=signals, drain=drain, **common)
         else:
             from proactor_echo.cli.workers import serve_workers_until_stopped, start_workers  # few want it
 
-            serving = serve_workers_until_stopped(
-                functools.partial(start_workers, service, given, drain, loop, **where),
-                protocol=protocol,
-                output=output,
-                drain=drain,
-                metrics=metrics,
-                notifier=notifier,
-                stats=stats,
-            )
+            start = functools.partial(start_workers, service, given, drain, loop, **where)
+            serving = serve_workers_until_stopped(start, protocol=protocol, drain=drain, **common)
         run(serving, loop)
 
 
@@ -214,6 +207,7 @@ def tcp(
 @choice_option("--oversize", ["truncate", "drop"], "truncate", "What to do with a longer one.")
 @guard_options
 @proxy_option
+@udp_worker_options
 @systemd_option
 @metrics_option
 @loop_option
@@ -237,6 +231,7 @@ def udp(
     log_format: LogFormat,
     verbose: bool,
     quiet: bool,
+    **given: Unpack[UdpWorkerOptions],
 ) -> None:
     """Echo over UDP: one datagram for each, even an empty one.
 
@@ -245,26 +240,30 @@ def udp(
       proactor-echo udp --port 7
       proactor-echo udp -p 0 --max-datagram 1472 --oversize drop --stats
     """  # noqa: D301
-    options = SocketOptions(exclusive=not no_exclusive, ipv6_only=ipv6_only)
+    service = UdpService(
+        options=SocketOptions(exclusive=not no_exclusive, ipv6_only=ipv6_only),
+        max_datagram=max_datagram,
+        oversize=oversize,
+        guard=guard,
+        rate=rate,
+        rate_per_source=rate_per_source,
+        proxy_from=proxy_from,
+        hex_dump=hex_dump,
+        log_level=_level(verbose, quiet),
+        log_format=log_format,
+    )
     with _serving(verbose, quiet, log_format) as output:
-
-        def protocol() -> EchoDatagramProtocol:
-            if hex_dump:
-                return DumpingEchoDatagramProtocol(output.err_line, max_datagram=max_datagram, oversize=oversize)
-            return EchoDatagramProtocol(max_datagram=max_datagram, oversize=oversize)
-
         notifier = _notifier(systemd)
-        starting = serve_udp(
-            protocol,
-            **_where(hosts, ipv6_only, port, systemd),
-            options=options,
-            guard=make_guard(guard, rate, rate_per_source),
-            proxy=make_proxy(proxy_from),
-        )
-        signals = StopSignals(ignore_afterwards=True, ends_with_session=notifier.ends_with_session)
-        serving = serve_udp_until_stopped(
-            starting, output=output, signals=signals, metrics=metrics, notifier=notifier, stats=stats
-        )
+        where = _where(hosts, ipv6_only, port, systemd)
+        common: _Common = {"output": output, "metrics": metrics, "notifier": notifier, "stats": stats}
+        if given["workers"] is None:
+            signals = StopSignals(ignore_afterwards=True, ends_with_session=notifier.ends_with_session)
+            serving = serve_udp_until_stopped(service.serve(output, **where), signals=signals, **common)
+        else:
+            from proactor_echo.cli.workers import serve_workers_until_stopped, start_udp_workers  # few want it
+
+            start = functools.partial(start_udp_workers, service, given, loop, **where)
+            serving = serve_workers_until_stopped(start, protocol="udp", **common)
         run(serving, loop)
 
 

@@ -78,6 +78,11 @@ def worker_options(command: Command) -> Command:
     return _add(command, _WORKERS)
 
 
+def udp_worker_options(command: Command) -> Command:
+    """Add the options of several processes that serve UDP: ``workers`` and ``worker_timeout``."""
+    return _add(command, [*_WORKERS[:1], *_WORKERS[-1:]])
+
+
 def systemd_option(command: Command) -> Command:
     """Add the option that has systemd told how the service does, and its sockets taken: ``systemd``."""
     return _add(command, _SYSTEMD)

@@ -14,6 +14,7 @@ from proactor_echo.cli.background import Output
 from proactor_echo.cli.stop_signals import StopSignals
 from proactor_echo.cli.systemd import NOBODY, Notifier
 from proactor_echo.loops import new_event_loop
+from proactor_echo.net.stats import DatagramStats, DrainReport
 from proactor_echo.net.tcp.server import Server
 from proactor_echo.net.udp import UdpServer
 from proactor_echo.sockets.addresses import Address, format_address
@@ -24,12 +25,14 @@ if TYPE_CHECKING:
 __all__ = [
     "LoopName",
     "announce",
+    "drain_row",
     "next_signal",
     "or_at_once",
     "print_stats",
     "run",
     "serve_tcp_until_stopped",
     "serve_udp_until_stopped",
+    "stopped_line",
     "telling",
 ]
 
@@ -75,10 +78,9 @@ async def serve_tcp_until_stopped(
                     arrived.name, drain, open_now, "" if open_now == 1 else "s",
                 )  # fmt: skip
             report = await or_at_once(server.close(drain), signals, lambda: server.close(0))
-            output.line(f"stopped: {report}")
+            output.line(stopped_line(report))
             if stats:
-                ended = {"finished": report.finished, "aborted": report.aborted, "seconds": round(report.seconds, 3)}
-                print_stats(output, protocol, addresses, server.stats.as_dict() | {"drain": ended})
+                print_stats(output, protocol, addresses, server.stats.as_dict() | {"drain": drain_row(report)})
 
 
 async def serve_udp_until_stopped(
@@ -104,7 +106,7 @@ async def serve_udp_until_stopped(
 
             await or_at_once(server.close(), signals, at_once)
             seen = server.stats
-            output.line(f"stopped: {seen.datagrams_in} datagrams in, {seen.datagrams_out} out, {seen.dropped} dropped")
+            output.line(stopped_line(seen))
             if stats:
                 print_stats(output, "udp", addresses, seen.as_dict())
 
@@ -155,6 +157,18 @@ def announce(
     output.line("\n".join(lines))
     output.flush()
     return texts
+
+
+def stopped_line(ended: DrainReport | DatagramStats) -> str:
+    """Return the last line that a server prints."""
+    if isinstance(ended, DatagramStats):
+        return f"stopped: {ended.datagrams_in} datagrams in, {ended.datagrams_out} out, {ended.dropped} dropped"
+    return f"stopped: {ended}"
+
+
+def drain_row(report: DrainReport) -> dict[str, Any]:
+    """Return how connections ended, for the JSON of ``--stats``."""
+    return {"finished": report.finished, "aborted": report.aborted, "seconds": round(report.seconds, 3)}
 
 
 def print_stats(output: Output, protocol: str, addresses: list[str], counters: dict[str, Any]) -> None:

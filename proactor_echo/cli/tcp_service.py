@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import dataclasses
-import logging
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from proactor_echo.cli.background import Output, background_output
+from proactor_echo.cli.background import Output
 from proactor_echo.cli.framing import make_codec
 from proactor_echo.cli.hexdump import DumpingEchoProtocol
 from proactor_echo.cli.limits import make_proxy
-from proactor_echo.cli.output import LogFormat, logging_to_stderr
+from proactor_echo.cli.output import LogFormat
 from proactor_echo.cli.tls import TlsOptions, make_tls
+from proactor_echo.cli.worker_output import output_of_worker
+from proactor_echo.net.rates import as_rate
 from proactor_echo.net.tcp.deadlines import Deadlines
 from proactor_echo.net.tcp.limits import Limits
 from proactor_echo.net.tcp.serve import serve_tcp
@@ -73,23 +72,19 @@ class TcpService:
     def share_of(self, workers: int) -> TcpService:
         """Return what one of so many workers serves: its part of the limits of the whole server."""
         limits = self.limits
+        rate = as_rate("accept_rate", limits.accept_rate)
         return dataclasses.replace(
             self,
             limits=dataclasses.replace(
                 limits,
                 connections=limits.connections and -(-limits.connections // workers),
                 max_buffered=limits.max_buffered and -(-limits.max_buffered // workers),
+                accept_rate=None if rate is None else rate.share(workers),
             ),
         )
 
 
 async def start_worker(service: TcpService) -> Server:
-    """Serve in this process, a worker: its log goes where the supervisor's does."""
-    stack = contextlib.ExitStack()
-    atexit.register(stack.close)  # it is for as long as the process lives
-    output = stack.enter_context(background_output(service.log_format))
-    summarize = service.log_level > logging.DEBUG
-    stack.enter_context(
-        logging_to_stderr(service.log_level, output.err_line, form=service.log_format, summarize=summarize)
-    )
+    """Serve in this process, a worker."""
+    output = output_of_worker(service.log_level, service.log_format)
     return await service.serve(output, service.make_tls(), adopting=True)

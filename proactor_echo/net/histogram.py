@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Iterator, Sequence
+from typing import Any, Self
 
 __all__ = ["Histogram"]
 
@@ -22,6 +23,23 @@ class Histogram:
         """Count a value."""
         self.total += value
         self._counts[bisect.bisect_left(self.bounds, value)] += 1
+
+    def add(self, other: Histogram) -> None:
+        """Count the values of another one, with the same bounds."""
+        self.total += other.total
+        self._counts = [here + there for here, there in zip(self._counts, other._counts, strict=True)]
+
+    def as_row(self) -> dict[str, Any]:
+        """Return what :meth:`of_row` makes the same histogram of: plain numbers."""
+        return {"bounds": list(self.bounds), "counts": self._counts, "total": self.total}
+
+    @classmethod
+    def of_row(cls, row: dict[str, Any]) -> Self:
+        """Return the histogram that :meth:`as_row` told of."""
+        made = cls(row["bounds"])
+        made._counts = row["counts"]
+        made.total = row["total"]
+        return made
 
     def cumulative(self) -> Iterator[tuple[float, int]]:
         """Yield each bound, infinity at the end, and how many values were no greater."""

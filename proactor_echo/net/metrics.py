@@ -18,7 +18,15 @@ from proactor_echo._version import __version__
 from proactor_echo.net.histogram import Histogram
 from proactor_echo.net.stats import DatagramStats, ServerStats
 
-__all__ = ["CONNECTION_SECONDS", "LoopLag", "Metric", "datagram_metrics", "metrics_text", "server_metrics"]
+__all__ = [
+    "CONNECTION_SECONDS",
+    "LAG_SECONDS",
+    "LoopLag",
+    "Metric",
+    "datagram_metrics",
+    "metrics_text",
+    "server_metrics",
+]
 
 #: Seconds: the upper bounds of Kestrel's histogram for connections.
 CONNECTION_SECONDS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 60, 120, 300)

@@ -43,6 +43,10 @@ class Rate:
         """How many may happen at once."""
         return max(1.0, self.per_second) if self.burst is None else self.burst
 
+    def share(self, count: int) -> Rate:
+        """Return what each of so many gets of it; at least one at once."""
+        return Rate(max(_LEAST, self.per_second / count), max(1.0, self.most / count))
+
     def take(self, full_at: float, now: float, tokens: float = 1.0) -> float | None:
         """Take tokens out of a bucket that will be full at ``full_at``; return when it will be full then.
 

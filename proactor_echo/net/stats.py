@@ -74,12 +74,14 @@ class ServerStats(ConnectionStats):
         row = self._as_row()
         row["refusals"] = {reason.name: count for reason, count in self.refusals.items()}
         row["disconnects"] = {reason.name: count for reason, count in self.disconnects.items()}
+        row["durations"] = None if self.durations is None else self.durations.as_row()
         return row
 
     @classmethod
     def of_names(cls, row: dict[str, Any]) -> ServerStats:
         """Return the counters that :meth:`as_names` told of."""
-        stats = cls(**row)
+        durations = row["durations"]
+        stats = cls(**row | {"durations": None if durations is None else Histogram.of_row(durations)})
         stats.refusals = Counter({RefusalReason[name]: count for name, count in row["refusals"].items()})
         stats.disconnects = Counter({DisconnectReason[name]: count for name, count in row["disconnects"].items()})
         return stats
@@ -91,6 +93,9 @@ class ServerStats(ConnectionStats):
                 setattr(self, field.name, getattr(self, field.name) + getattr(other, field.name))
         ends = [each.certificate_expires for each in (self, other) if each.certificate_expires is not None]
         self.certificate_expires = min(ends, default=None)
+        if other.durations is not None:
+            self.durations = self.durations or Histogram(other.durations.bounds)
+            self.durations.add(other.durations)
 
     def _as_row(self) -> dict[str, Any]:
         row = dataclasses.asdict(dataclasses.replace(self, durations=None))
@@ -124,6 +129,19 @@ class DatagramStats:
         """Add the counters of another socket."""
         for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def add_server(self, other: DatagramStats) -> None:
+        """Add the counters of another server, such as another worker's."""
+        self.add(other)
+
+    def as_names(self) -> dict[str, Any]:
+        """Return what :meth:`of_names` makes the same counters of: plain numbers, with rules by their names."""
+        return dataclasses.asdict(self) | {"guarded": {rule.name: count for rule, count in self.guarded.items()}}
+
+    @classmethod
+    def of_names(cls, row: dict[str, Any]) -> DatagramStats:
+        """Return the counters that :meth:`as_names` told of."""
+        return cls(**row | {"guarded": Counter({GuardRule[name]: count for name, count in row["guarded"].items()})})
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers, ready for JSON."""

@@ -100,3 +100,19 @@ def test_a_balance_that_the_system_has_not_is_refused() -> None:
     ended = run_python("-m", "proactor_echo", "tcp", "-p", "0", "--workers", "2", "--balance", "reuseport")
     assert ended.status == 2
     assert re.search("Error: (balance=.* is not for Windows|reuse_port: this system shares no port out)", ended.err)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system does not share a port out")
+def test_workers_answer_datagrams() -> None:
+    with CliProcess("udp", "-p", "0", "--workers", "2", "--rate", "1000", "--stats") as process:
+        address = process.listening()
+        for _ in range(6):
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+                client.settimeout(30)
+                client.sendto(b"hello", address)
+                assert client.recv(100) == b"hello"
+        process.signal(signal.SIGTERM)
+        ended = process.end()
+    assert ended.status == 0, ended.err
+    assert "stopped: 6 datagrams in, 6 out, 0 dropped" in ended.out
+    assert '"datagrams_in": 6,' in ended.err

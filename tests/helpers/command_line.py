@@ -21,7 +21,7 @@ class CommandLine:
         self.asked: dict[str, Any] = {}
         self.client: Client | None = None
         self._capsys = capsys
-        for where, name in (("tcp_service", "serve_tcp"), ("app", "serve_udp")):
+        for where, name in (("tcp_service", "serve_tcp"), ("udp_service", "serve_udp")):
             monkeypatch.setattr(f"proactor_echo.cli.{where}.{name}", self._visited(getattr(pe, name)))
 
     def run(self, *arguments: str) -> Ended:

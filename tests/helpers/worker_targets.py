@@ -43,3 +43,13 @@ async def sticking() -> pe.Server:
         time.sleep(60)
 
     return await pe.serve_tcp(stuck_here, adopting=True)
+
+
+async def telling_udp(guard: pe.UdpGuard | None = None) -> pe.UdpServer:
+    """Answer each datagram with the number of the process."""
+
+    class Telling(pe.DatagramHandler):
+        def handle(self, data: bytes, addr: pe.Address) -> None:
+            self.send(b"%d" % os.getpid(), addr)
+
+    return await pe.serve_udp(Telling, adopting=True, guard=guard)

@@ -139,9 +139,14 @@ class Server:
             self._total.durations = Histogram(CONNECTION_SECONDS)
             self._lag = LoopLag()
 
+    @property
+    def loop_lag(self) -> Histogram | None:
+        """How many seconds the loop was late, once that is measured: None before :meth:`measure`."""
+        return None if self._lag is None else self._lag.histogram
+
     def metrics(self, prefix: str = "proactor_echo") -> list[Metric]:
         """Return the counters, and what was measured, by the names that monitoring systems want."""
-        return server_metrics(self.stats, prefix, None if self._lag is None else self._lag.histogram)
+        return server_metrics(self.stats, prefix, self.loop_lag)
 
     @property
     def open(self) -> int:

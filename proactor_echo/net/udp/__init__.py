@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import Literal, TypeVar
 
-from proactor_echo.arguments import check_factory, check_host, check_instance, check_made, check_whole
+from proactor_echo.arguments import check_factory, check_flag, check_host, check_instance, check_made, check_whole
 from proactor_echo.errors import ConnectFailed, classify
 from proactor_echo.net.proxy_protocol import ProxyProtocol
 from proactor_echo.net.stock.datagram import MAX_DATAGRAM
@@ -91,6 +91,7 @@ async def serve_udp(
     sockets: Sequence[socket.socket] | None = None,
     guard: UdpGuard | Literal[False] | None = None,
     proxy: ProxyProtocol | None = None,
+    adopting: bool = False,
 ) -> UdpServer:
     """Bind a UDP port and give each of its sockets a protocol; return the running :class:`UdpServer`.
 
@@ -103,6 +104,7 @@ async def serve_udp(
         :class:`EchoDatagramProtocol` has and others have not; ``False``: everything is answered.
     :param proxy: a :class:`ProxyProtocol`: the load balancers whose datagrams each begin with a PROXY header. The
         handler gets a :class:`ProxiedAddress`, to which its answers go.
+    :param adopting: bind nothing; serve the sockets that :meth:`UdpServer.listen` is given.
 
     Raises :class:`BindError` with one sentence.
     """
@@ -111,11 +113,15 @@ async def serve_udp(
         check_instance("guard", guard, UdpGuard, optional=True)
     check_instance("proxy", proxy, ProxyProtocol, optional=True)
 
+    check_flag("adopting", adopting)
+
     def protocol() -> DatagramHandler:
         made = protocol_factory()
         check_made("protocol_factory", made, DatagramHandler)
         return made
 
+    if adopting:
+        return UdpServer([], protocol, guard, proxy)
     server = await _bind(lambda made: UdpServer(made, protocol, guard, proxy), host, port, options, sockets)
     try:
         await asyncio.sleep(0)  # each protocol has its transport, so that it may send

@@ -92,13 +92,11 @@ class UdpGuard:
 
 
 class Guard:
-    """Decide on datagrams as ``given`` says, for a server on ``own_ports``. ``refused`` gets each rule and address."""
+    """Decide on datagrams as ``given`` says. ``refused`` gets each rule and address."""
 
-    def __init__(
-        self, given: UdpGuard, own_ports: Iterable[int], refused: Callable[[GuardRule, Address], None]
-    ) -> None:
+    def __init__(self, given: UdpGuard, refused: Callable[[GuardRule, Address], None]) -> None:
         self._drops = given.mode == "drop"
-        self._ports = frozenset(given.responders) | frozenset(own_ports)
+        self._ports = set(given.responders)
         self._refused = refused
         rate = as_rate("rate", given.rate)
         self._bucket = None if rate is None else TokenBucket(rate)
@@ -109,6 +107,10 @@ class Guard:
         self._muted: RecentTable[Address, tuple[float, float]] = RecentTable(MOST)  # until when, and for how long
         self._digests: dict[int, int] = {}  # how often, in this window
         self._window_ends = 0.0
+
+    def own(self, ports: Iterable[int]) -> None:
+        """Answer no datagram that comes from one of these ports, which are the server's."""
+        self._ports.update(ports)
 
     def filter(self, datagrams: Datagrams, now: float) -> Datagrams:
         """Return those that are to be answered."""

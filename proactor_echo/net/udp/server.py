@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Literal, Self
 
 from proactor_echo.net.guard_rule import GuardRule
+from proactor_echo.net.histogram import Histogram
+from proactor_echo.net.loop_api import UdpTransport
 from proactor_echo.net.metrics import LoopLag, Metric, datagram_metrics
 from proactor_echo.net.proxy_protocol import ProxyProtocol
 from proactor_echo.net.refusal_log import RefusalLog
@@ -17,6 +19,7 @@ from proactor_echo.net.udp.guard import Guard, UdpGuard
 from proactor_echo.net.udp.handler import DatagramHandler
 from proactor_echo.net.udp.transport import open_transport
 from proactor_echo.sockets.addresses import Address, format_address, port_of
+from proactor_echo.sockets.binding import adopt_datagram_sockets
 from proactor_echo.sockets.sent_to_many import drop_what_was_sent_to_many
 
 __all__ = ["UdpServer", "UdpSockets"]
@@ -30,11 +33,19 @@ class UdpSockets:
         sockets: Sequence[socket.socket],
         factory: Callable[[], DatagramHandler],
     ) -> None:
-        self._addresses: list[Address] = [sock.getsockname() for sock in sockets]
-        self._protocols = [factory() for _ in sockets]
-        self._transports = [
-            open_transport(protocol, sock) for protocol, sock in zip(self._protocols, sockets, strict=True)
-        ]
+        self._factory = factory
+        self._addresses: list[Address] = []
+        self._protocols: list[DatagramHandler] = []
+        self._transports: list[UdpTransport] = []
+        self._open(sockets)
+
+    def _open(self, sockets: Sequence[socket.socket]) -> list[DatagramHandler]:
+        """Give sockets their protocols and transports; return the protocols."""
+        self._addresses += [sock.getsockname() for sock in sockets]
+        protocols = [self._factory() for _ in sockets]
+        self._protocols += protocols
+        self._transports += [open_transport(protocol, sock) for protocol, sock in zip(protocols, sockets, strict=True)]
+        return protocols
 
     @property
     def addresses(self) -> list[Address]:
@@ -90,25 +101,36 @@ class UdpServer(UdpSockets):
         guard: UdpGuard | Literal[False] | None = None,
         proxy: ProxyProtocol | None = None,
     ) -> None:
-        super().__init__(sockets, factory)
         self._guarded: Counter[GuardRule] = Counter()
         self._log: RefusalLog | None = None
         self._lag: LoopLag | None = None
         self._is_closing = False
+        self._guard = guard
+        # One for all sockets that have the same, so that a rate holds for the whole server.
+        self._guards: dict[UdpGuard, Guard] = {}
+        self._unwrap: Callable[[bytes, Address], tuple[bytes, Address] | None] | None = None
         if proxy is not None:
             self._log = self._make_log("did not answer")
-            unwrap = self._unwrapping(proxy)
-            for protocol in self._protocols:
-                protocol.set_unwrap(unwrap)
-        # One for all sockets that have the same, so that a rate holds for the whole server.
-        guards: dict[UdpGuard, Guard] = {}
-        for protocol, sock in zip(self._protocols, sockets, strict=True):
-            given = protocol.guard if guard is None else guard or None
+            self._unwrap = self._unwrapping(proxy)
+        super().__init__(sockets, factory)
+
+    def listen(self, sockets: Sequence[socket.socket]) -> None:
+        """Serve these bound sockets too; the server closes them. Raises BindError for one that is not fit."""
+        self._open(adopt_datagram_sockets(sockets))
+
+    def _open(self, sockets: Sequence[socket.socket]) -> list[DatagramHandler]:
+        protocols = super()._open(sockets)
+        for protocol, sock in zip(protocols, sockets, strict=True):
+            if self._unwrap is not None:
+                protocol.set_unwrap(self._unwrap)
+            given = protocol.guard if self._guard is None else self._guard or None
             if given is not None:
-                guards[given] = made = guards.get(given) or self._make_guard(given)
-                protocol.set_guard(made, asyncio.get_running_loop().time)
+                self._guards[given] = guard = self._guards.get(given) or self._make_guard(given)
+                guard.own(address[1] for address in self._addresses if isinstance(address, tuple))
+                protocol.set_guard(guard, asyncio.get_running_loop().time)
                 if given.mode == "drop":
                     drop_what_was_sent_to_many(sock)
+        return protocols
 
     @property
     def stats(self) -> DatagramStats:
@@ -127,9 +149,14 @@ class UdpServer(UdpSockets):
         if self._lag is None and not self.is_closing:
             self._lag = LoopLag()
 
+    @property
+    def loop_lag(self) -> Histogram | None:
+        """How many seconds the loop was late, once that is measured: None before :meth:`measure`."""
+        return None if self._lag is None else self._lag.histogram
+
     def metrics(self, prefix: str = "proactor_echo") -> list[Metric]:
         """Return the counters, and what was measured, by the names that monitoring systems want."""
-        return datagram_metrics(self.stats, prefix, None if self._lag is None else self._lag.histogram)
+        return datagram_metrics(self.stats, prefix, self.loop_lag)
 
     async def close(self) -> None:
         """Send what is queued, then close. Doing it twice is harmless."""
@@ -144,8 +171,7 @@ class UdpServer(UdpSockets):
     def _make_guard(self, given: UdpGuard) -> Guard:
         if self._log is None:
             self._log = self._make_log("answered" if given.mode == "log" else "did not answer")
-        ports = {address[1] for address in self._addresses if isinstance(address, tuple)}
-        return Guard(given, ports, self._refused)
+        return Guard(given, self._refused)
 
     def _make_log(self, begin: str) -> RefusalLog:
         return RefusalLog(asyncio.get_running_loop(), f"{begin} a datagram", begin + " %d more datagrams")

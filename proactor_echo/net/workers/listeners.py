@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from proactor_echo.net.workers.control_pipe import Message
 from proactor_echo.sockets.addresses import port_of
-from proactor_echo.sockets.binding import listen_tcp
+from proactor_echo.sockets.binding import bind_udp_sockets, listen_tcp
 from proactor_echo.sockets.options import SocketOptions
 
 __all__ = ["Balance", "WorkersListeners", "listen_for_each"]
@@ -56,17 +56,26 @@ class WorkersListeners:
 
 
 async def listen_for_each(
-    count: int, host: str | Sequence[str] | None, port: int, *, options: SocketOptions, backlog: int
+    count: int,
+    host: str | Sequence[str] | None,
+    port: int,
+    *,
+    options: SocketOptions,
+    backlog: int | None,
 ) -> list[list[socket.socket]]:
     """Return ``count`` sets of listeners on one port, which the system shares out among them.
 
-    Raises BindError, and ValueError where the system shares nothing out.
+    Without a ``backlog`` they are datagram sockets. Raises BindError, and ValueError where the system shares nothing
+    out.
     """
     options = dataclasses.replace(options, reuse_port=True)
     with contextlib.ExitStack() as opened:
         sets: list[list[socket.socket]] = []
         for _ in range(count):
-            sets.append(await listen_tcp(host, port, options=options, backlog=backlog))
+            if backlog is None:
+                sets.append(await bind_udp_sockets(host, port, options=options))
+            else:
+                sets.append(await listen_tcp(host, port, options=options, backlog=backlog))
             for sock in sets[-1]:
                 opened.enter_context(sock)
             port = port_of(sets[0][0].getsockname())

@@ -37,9 +37,9 @@ class WorkerProcess:
         self.began: float = asyncio.get_running_loop().time()
         self.is_asked: bool = False
         self.stack_asked: bool = False
-        #: Its counters as it has told them last, and how its connections ended when it drained.
+        #: Its counters, and how late its loop was, as it has told them last.
         self.stats: dict[str, Any] | None = None
-        self.report: dict[str, Any] | None = None
+        self.loop_lag: dict[str, Any] | None = None
         self._loop = asyncio.get_running_loop()
         self._heard = heard
         near, far = socket.socketpair()

@@ -8,19 +8,20 @@ other: the new one is ready before the old one drains, so that nobody is refused
 
 from __future__ import annotations
 
+import abc
 import asyncio
 import base64
 import logging
-import os
 import pickle
 import socket
 import sys
 from collections.abc import Sequence
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Generic, Literal, Self, TypeVar
 
 from proactor_echo.arguments import check_seconds
-from proactor_echo.net.metrics import Metric, server_metrics
-from proactor_echo.net.stats import DrainReport, ServerStats
+from proactor_echo.net.histogram import Histogram
+from proactor_echo.net.metrics import LAG_SECONDS, Metric
+from proactor_echo.net.stats import DatagramStats, DrainReport, ServerStats
 from proactor_echo.net.tcp.server import QUIET_TIME
 from proactor_echo.net.workers.control_pipe import Message
 from proactor_echo.net.workers.dispatcher import Dispatcher
@@ -28,9 +29,11 @@ from proactor_echo.net.workers.listeners import Balance, WorkersListeners
 from proactor_echo.net.workers.process import WorkerProcess
 from proactor_echo.sockets.addresses import Address, format_address, port_of
 
-__all__ = ["WorkerError", "Workers", "usable_cpus"]
+__all__ = ["Supervisor", "WorkerError"]
 
 logger: logging.Logger = logging.getLogger("proactor_echo.net")
+
+Stats = TypeVar("Stats", ServerStats, DatagramStats)
 
 #: Seconds before a worker that has ended is replaced, the first time and at most.
 FIRST_PAUSE: Final = 0.1
@@ -54,11 +57,12 @@ class WorkerError(RuntimeError):
     """The workers cannot be started, or do not hold. ``str()`` is one sentence for an operator."""
 
 
-class Workers:
-    """Running workers, made by :func:`serve_workers`. In ``async with`` they are drained on exit."""
+class Supervisor(abc.ABC, Generic[Stats]):
+    """What workers have in common, whatever they serve; ``stats_type`` is what they count with."""
 
     def __init__(
         self,
+        stats_type: type[Stats],
         listeners: Sequence[Sequence[socket.socket]],
         target: str,
         arguments: tuple[Any, ...],
@@ -80,7 +84,10 @@ class Workers:
         self._loop = asyncio.get_running_loop()
         self._workers: list[WorkerProcess] = []  # all that have not ended, the draining too
         self._failures = [0] * count  # in a row, of each number
-        self._past = ServerStats()  # of those that have ended
+        self._stats_type: type[Stats] = stats_type
+        self._past: Stats = stats_type()  # of those that have ended
+        self._past_lag = Histogram(LAG_SECONDS)
+        self._is_measuring = False
         self._reports: list[dict[str, Any]] = []
         self._dispatcher: Dispatcher | WorkersListeners | None = None
         self._closing: asyncio.Task[DrainReport] | None = None
@@ -114,13 +121,25 @@ class Workers:
         return [worker.pid for worker in self._workers if _serves(worker)]
 
     @property
-    def stats(self) -> ServerStats:
+    def stats(self) -> Stats:
         """The counters of all workers together, those that have ended too, as they told them last, a second ago."""
-        total = ServerStats()
+        total = self._stats_type()
         total.add_server(self._past)
         for worker in self._workers:
             if worker.stats is not None:
-                total.add_server(ServerStats.of_names(worker.stats))
+                total.add_server(self._stats_type.of_names(worker.stats))
+        return total
+
+    @property
+    def loop_lag(self) -> Histogram | None:
+        """How many seconds the loops of the workers were late, once that is measured: None before :meth:`measure`."""
+        if not self._is_measuring:
+            return None
+        total = Histogram(LAG_SECONDS)
+        total.add(self._past_lag)
+        for worker in self._workers:
+            if worker.loop_lag is not None:
+                total.add(Histogram.of_row(worker.loop_lag))
         return total
 
     @property
@@ -134,15 +153,17 @@ class Workers:
         return self._closing is not None
 
     def measure(self) -> None:
-        """Nothing: what takes time to measure is not told by workers."""
+        """Have the workers measure how long connections last, and how late their loops are, for :meth:`metrics`."""
+        self._is_measuring = True
+        for worker in self._workers:
+            worker.say({"do": "measure"})
 
+    @abc.abstractmethod
     def metrics(self, prefix: str = "proactor_echo") -> list[Metric]:
-        """Return the counters by the names that monitoring systems want."""
-        workers = Metric(f"{prefix}_workers_ready", "gauge", "Workers that serve.", samples=[((), len(self.pids))])
-        return [workers, *server_metrics(self.stats, prefix)]
+        """Return the counters, and what was measured, by the names that monitoring systems want."""
 
     def __repr__(self) -> str:
-        return f"<Workers {', '.join(map(format_address, self._addresses))} pids={self.pids}>"
+        return f"<{type(self).__name__} {', '.join(map(format_address, self._addresses))} pids={self.pids}>"
 
     # -- starting, reloading, closing ----------------------------------------------------------------------------
 
@@ -241,6 +262,8 @@ class Workers:
             raise WorkerError(f"a worker cannot be started: {error.strerror or error}") from error
         worker.alive_at = self._loop.time()
         self._workers.append(worker)
+        if self._is_measuring:
+            worker.say({"do": "measure"})
         return worker
 
     def _of_number(self, number: int) -> list[WorkerProcess]:
@@ -265,12 +288,13 @@ class Workers:
             worker.is_asked = worker.stack_asked = False
             worker.open = message["open"]
             worker.stats = message.get("stats", worker.stats)
+            worker.loop_lag = message.get("loop_lag", worker.loop_lag)
         elif what == "ready" and not worker.ready.done():
             worker.ready.set_result(None)
         elif what == "failed" and not worker.ready.done():
             _fail(worker.ready, message["why"])
         elif what == "stopped":
-            worker.stats, worker.open = {**message["stats"], "open": 0}, 0
+            worker.stats, worker.loop_lag, worker.open = _over(message["stats"]), message["loop_lag"], 0
             self._reports.append(message["report"])
         elif what == "stack":
             logger.warning("worker %d (process %d) does this:\n%s", worker.number, worker.pid, message["text"])
@@ -280,7 +304,9 @@ class Workers:
         if self._dispatcher is not None:
             self._dispatcher.remove(worker)
         if worker.stats is not None:
-            self._past.add_server(ServerStats.of_names({**worker.stats, "open": 0, "handshaking": 0}))
+            self._past.add_server(self._stats_type.of_names(_over(worker.stats)))
+        if worker.loop_lag is not None:
+            self._past_lag.add(Histogram.of_row(worker.loop_lag))
         worker.ended.set()
         served = _serves(worker)
         if not worker.ready.done():
@@ -311,7 +337,7 @@ class Workers:
             task = self._loop.create_task(self._start_again(number))
             task.add_done_callback(lambda task: task.cancelled() or task.exception())
 
-        handle = self._loop.call_later(pause, go_on)
+        handle: asyncio.TimerHandle = self._loop.call_later(pause, go_on)
         self._pauses.add(handle)
 
     async def _start_again(self, number: int) -> None:
@@ -358,6 +384,11 @@ def _serves(worker: WorkerProcess) -> bool:
     return worker.ready.done() and not worker.is_over
 
 
+def _over(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the counters of a worker whose connections have ended."""
+    return row | {name: 0 for name in ("open", "handshaking") if name in row}
+
+
 def _fail(future: asyncio.Future[None], sentence: str) -> None:
     """End a future with an error, which nobody need ask for."""
     future.set_exception(WorkerError(sentence))
@@ -366,18 +397,3 @@ def _fail(future: asyncio.Future[None], sentence: str) -> None:
 
 def _how(status: int | None) -> str:
     return f"by signal {-status}" if status is not None and status < 0 else f"with exit status {status}"
-
-
-def usable_cpus() -> int:
-    """Return how many processors this process may use: by its affinity, and by its control group's share (Linux)."""
-    if sys.platform != "linux":
-        return os.cpu_count() or 1
-    count = len(os.sched_getaffinity(0))
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()
-        if quota != "max":
-            count = min(count, max(1, round(int(quota) / int(period))))
-    except (OSError, ValueError):
-        pass
-    return count

@@ -22,7 +22,9 @@ from typing import Any
 
 from proactor_echo.errors import BindError, TlsError
 from proactor_echo.loops import new_event_loop
+from proactor_echo.net.stats import DrainReport
 from proactor_echo.net.tcp.server import QUIET_TIME, Server
+from proactor_echo.net.udp.server import UdpServer
 from proactor_echo.net.workers.control_pipe import ControlPipe, Message
 
 __all__ = ["main"]
@@ -63,7 +65,7 @@ class _Worker:
         self._quiet: float = QUIET_TIME
         self._asked_to_end = asyncio.Event()
         self._loop = loop
-        self._server: Server
+        self._server: Server | UdpServer
         self._unacknowledged = 0  # connections that it was handed and has not said to have taken
 
     async def run(self, message: Message) -> None:
@@ -76,9 +78,9 @@ class _Worker:
         threading.Thread(target=self._receive, name="pipe", daemon=True).start()
         self._say({"is": "ready"})
         await self._asked_to_end.wait()
-        report = await self._server.close(self._drain, quiet=self._quiet)
-        ended = {"finished": report.finished, "aborted": report.aborted, "seconds": report.seconds}
-        self._say({"is": "stopped", "stats": self._server.stats.as_names(), "report": ended})
+        report = await self._close()
+        ended = {"finished": report.finished, "aborted": report.aborted}
+        self._say({"is": "stopped", **self._counters(), "report": ended})
 
     def _say(self, message: Message) -> None:
         try:
@@ -109,23 +111,44 @@ class _Worker:
 
     def _do(self, message: Message, handed: socket.socket | None) -> None:
         what = message["do"]
-        if what == "take" and handed is not None:
+        if what == "take" and handed is not None and isinstance(self._server, Server):
             self._unacknowledged += 1
             self._server.adopt(handed)
             self._tell_taken()
         elif what == "listen" and handed is not None:
-            self._server.listen([handed], shared=message["shared"])
+            self._listen(handed, message["shared"])
+        elif what == "measure":
+            self._server.measure()
         elif what == "ping":
-            answer: Message = {"is": "alive", "open": self._server.open}
-            if message["stats"]:
-                answer["stats"] = self._server.stats.as_names()
-            self._say(answer)
+            self._say({"is": "alive", **(self._counters() if message["stats"] else {"open": self._open})})
         elif what == "drain":
             self._quiet = message["quiet"]
             self._end(message["seconds"])
 
+    def _listen(self, handed: socket.socket, shared: bool) -> None:
+        if isinstance(self._server, Server):
+            self._server.listen([handed], shared=shared)
+        else:
+            self._server.listen([handed])
+
+    @property
+    def _open(self) -> int:
+        return self._server.open if isinstance(self._server, Server) else 0
+
+    def _counters(self) -> Message:
+        lag = self._server.loop_lag
+        row = self._server.stats.as_names()
+        return {"open": self._open, "stats": row, "loop_lag": None if lag is None else lag.as_row()}
+
+    async def _close(self) -> DrainReport:
+        if isinstance(self._server, Server):
+            return await self._server.close(self._drain, quiet=self._quiet)
+        await self._server.close()
+        return DrainReport(0, 0, 0.0)
+
     def _tell_taken(self) -> None:
         """Say how many were taken. Those that wait for a slot are not: then this one is handed no more, at last."""
+        assert isinstance(self._server, Server)
         taken = self._unacknowledged - self._server.waiting
         if taken > 0:
             self._unacknowledged -= taken
@@ -140,7 +163,7 @@ class _Worker:
         self._asked_to_end.set()
 
 
-def _named(target: str) -> Callable[..., Awaitable[Server]]:
+def _named(target: str) -> Callable[..., Awaitable[Server | UdpServer]]:
     module, _, name = target.partition(":")
     found: Any = importlib.import_module(module)
     for part in name.split("."):

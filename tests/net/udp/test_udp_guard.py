@@ -18,7 +18,8 @@ class Recorded:
 
     def __init__(self, *, own: tuple[int, ...] = (9000,), **options: Any) -> None:
         self.refused: list[tuple[pe.GuardRule, Any]] = []
-        self.guard = Guard(pe.UdpGuard(**options), own, lambda rule, address: self.refused.append((rule, address)))
+        self.guard = Guard(pe.UdpGuard(**options), lambda rule, address: self.refused.append((rule, address)))
+        self.guard.own(own)
 
     def answers(self, address: Any, now: float, data: bytes = b"ping") -> bool:
         return bool(self.guard.filter([(data, address)], now))

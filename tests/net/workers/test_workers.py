@@ -256,6 +256,26 @@ async def test_counters_are_those_of_all_and_of_the_dead() -> None:
         assert (workers.stats.frames_in, workers.stats.accepted, workers.stats.open) == (5, 5, 0)
 
 
+async def test_what_workers_measure_is_added_up_and_outlives_them() -> None:
+    def counts() -> dict[str, int]:
+        histograms = {metric.name: metric.histogram for metric in workers.metrics() if metric.histogram is not None}
+        return {name.removeprefix("proactor_echo_"): [*each.cumulative()][-1][1] for name, each in histograms.items()}
+
+    async with await pe.serve_workers(TELLING, workers=2) as workers:
+        assert counts() == {}
+        workers.measure()
+        for _ in range(3):
+            async with await RawClient.connect(workers.address) as client:
+                await asked(client)
+        await eventually(lambda: counts().get("connection_duration_seconds") == 3)
+        lags = counts()["loop_lag_seconds"]
+        await workers.reload()  # the new ones measure too
+        async with await RawClient.connect(workers.address) as client:
+            await asked(client)
+        await eventually(lambda: counts()["connection_duration_seconds"] == 4)
+        await eventually(lambda: counts()["loop_lag_seconds"] > lags)
+
+
 @balances
 async def test_closing_lets_connections_finish(balance: Any) -> None:
     workers = await pe.serve_workers("helpers.worker_targets:echoing", workers=2, balance=balance)
