@@ -18,6 +18,7 @@ from proactor_echo.cli.check import client_context, show_check
 from proactor_echo.cli.commands import CommandGroup, ServerCommand
 from proactor_echo.cli.control_events import Request, send
 from proactor_echo.cli.demo import run_demo
+from proactor_echo.cli.doctor.commands import doctor
 from proactor_echo.cli.framing import FRAMINGS, LONGEST_FRAME, make_codec
 from proactor_echo.cli.limits import DeadlineOptions, LimitOptions, make_deadlines, make_limits
 from proactor_echo.cli.options import (
@@ -343,6 +344,7 @@ def reload(pid: int) -> None:
 
 
 main.add_command(service_commands)
+main.add_command(doctor)
 
 
 def _ask(pid: int, request: Request) -> None:
