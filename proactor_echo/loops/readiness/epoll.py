@@ -19,7 +19,10 @@ FIRST_EVENTS: Final = 64
 EpollPoller: type[Poller] | None = None
 
 if sys.platform == "linux" and (TYPE_CHECKING or private.EpollSelector is not None):
-    from select import EPOLLEXCLUSIVE, EPOLLIN, EPOLLOUT
+    from select import EPOLLIN, EPOLLOUT
+
+    #: From Linux' eventpoll.h: the select module of PyPy has no name for it.
+    EPOLLEXCLUSIVE: Final = 1 << 28
 
     class _EpollPoller(private.EpollSelector, Poller):
         """epoll(7), level triggered, with handlers beside the selector's own registrations."""
