@@ -14,6 +14,7 @@ import click
 
 from proactor_echo import __version__
 from proactor_echo.cli.background import Output, background_output
+from proactor_echo.cli.bench import bench
 from proactor_echo.cli.check import client_context, show_check
 from proactor_echo.cli.commands import CommandGroup, ServerCommand
 from proactor_echo.cli.control_events import Request, send
@@ -343,8 +344,8 @@ def reload(pid: int) -> None:
     _ask(pid, "reload")
 
 
-main.add_command(service_commands)
-main.add_command(doctor)
+for _command in (bench, doctor, service_commands):
+    main.add_command(_command)
 
 
 def _ask(pid: int, request: Request) -> None:
