@@ -31,7 +31,12 @@ class Messages:
 
     def make(self, connection: int, number: int) -> bytes:
         """Return the message with this number of this connection."""
-        return b"%b%08x%08x%b" % (self._head, connection, number, self._tail)
+        head, tail = self.around(connection)
+        return head + b"%08x" % number + tail
+
+    def around(self, connection: int) -> tuple[bytes, bytes]:
+        """Return what is before and behind the 8 digits of a message's number."""
+        return self._head + b"%08x" % connection, self._tail
 
     def number(self, connection: int, message: bytes) -> int | None:
         """Return the number of a message of this connection; None if it is none, or was damaged."""

@@ -119,7 +119,7 @@ async def run_load(plan: Plan, each: Callable[[Progress], object] | None = None)
         unsent=tally.unsent,
         wrong=tally.wrong,
         latency=tally.latency,
-        service=tally.service,
+        service=tally.latency if plan.rate is None else tally.service,
         cpu=cpu / seconds,
     )
 
