@@ -34,7 +34,7 @@ def table(result: Result) -> Iterator[str]:
     """Yield the lines of the table and of the histogram."""
     plan = result.plan
     how = f"{plan.in_flight} in flight each" if plan.rate is None else f"{plan.rate:,.0f} planned a second"
-    yield f"{plan.size:,} bytes, {plan.connections} connections, {how}, {result.seconds:g} s"
+    yield f"{plan.size:,} bytes, {plan.connections} connections, {how}, {round(result.seconds, 3):g} s"
     yield ""
     yield "              " + "".join(f"{_name(share):>11}" for share in PERCENTILES)
     rows = [("latency", result.latency)]
@@ -70,6 +70,9 @@ def verdict(result: Result) -> str:
     plan = result.plan
     if result.wrong.total:
         return f"WRONG: {_wrong(result)}."
+    if result.ended:
+        early = f"{result.ended} of {plan.connections} connections ended before the load did"
+        return f"{early}; every byte of the rest was right."
     if plan.rate is not None and result.per_second < REACHED * plan.rate:
         sentence = f"Asked {plan.rate:,.0f}/s, got {result.per_second:,.0f}/s"
         if result.cpu > BUSY:

@@ -65,7 +65,10 @@ class Progress:
 
 @dataclasses.dataclass
 class Result:
-    """What was measured. ``seconds`` is how long, ``answered`` how many answers came in that time."""
+    """What was measured. ``seconds`` is how long, ``answered`` how many answers came in that time.
+
+    It is shorter than planned when no connection was left.
+    """
 
     plan: Plan
     seconds: float
@@ -82,7 +85,7 @@ class Result:
     @property
     def per_second(self) -> float:
         """Answers a second."""
-        return self.answered / self.seconds
+        return self.answered / self.seconds if self.seconds > 0 else 0.0
 
 
 async def run_load(plan: Plan, each: Callable[[Progress], object] | None = None) -> Result:
@@ -101,6 +104,7 @@ async def run_load(plan: Plan, each: Callable[[Progress], object] | None = None)
             pacer = asyncio.create_task(_send_when_due(plan.rate, connections, tally))
         cpu = await _measure(tally, connections, each)
         tally.is_over = True
+        seconds = (min(time.perf_counter_ns(), tally.ends) - tally.begins) / 1e9
         if pacer is not None:
             await pacer
         await _drain(connections, plan.timeout)
@@ -109,7 +113,6 @@ async def run_load(plan: Plan, each: Callable[[Progress], object] | None = None)
         for connection in connections:
             connection.close()
         await asyncio.gather(*(connection.ended for connection in connections))
-    seconds = (tally.ends - tally.begins) / 1e9
     return Result(
         plan,
         seconds=seconds,
@@ -120,7 +123,7 @@ async def run_load(plan: Plan, each: Callable[[Progress], object] | None = None)
         wrong=tally.wrong,
         latency=tally.latency,
         service=tally.latency if plan.rate is None else tally.service,
-        cpu=cpu / seconds,
+        cpu=cpu / seconds if seconds > 0 else 0.0,
     )
 
 

@@ -70,8 +70,8 @@ def bench(
 ) -> None:
     """Put load on an echo server, check every byte, and measure.
 
-    The exit status is 1 if a byte was wrong or did not come back, and 0 if
-    not.
+    The exit status is 1 if a byte was wrong or did not come back, or a
+    connection ended early, and 0 if not.
 
     \b
     Examples:
@@ -81,6 +81,8 @@ def bench(
     """  # noqa: D301
     from proactor_echo.bench.run import Plan  # only this command needs it
 
+    if not duration:
+        raise click.BadOptionUsage("duration", "--duration must be above 0.")
     if not tls and (tls_insecure or tls_ca is not None):
         raise click.UsageError("--tls-ca and --tls-insecure are for --tls: write --tls too.")
     plan = Plan(
@@ -100,7 +102,7 @@ def bench(
     except OSError as error:
         raise click.ClickException(error.strerror or str(error)) from error
     _print(result, as_json=as_json)
-    if result.wrong.total:
+    if result.wrong.total or result.ended:
         raise click.exceptions.Exit(1)
 
 

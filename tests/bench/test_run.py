@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -166,6 +167,18 @@ async def test_a_stall_counts_for_all_that_were_due_and_not_by_when_they_were_se
     # Timers of Windows may fire a tick of 15.6 ms early.
     assert 180e6 < result.latency.percentile(1.0) < 400e6
     assert result.service.percentile(1.0) > 180e6
+
+
+async def test_a_server_that_goes_away_is_told_and_the_time_is_what_it_was() -> None:
+    async with await pe.serve_tcp(pe.echo) as server:
+        load = asyncio.create_task(loaded(server.port, duration=20.0))
+        while server.stats.bytes_in < 100 * SIZE:
+            await asyncio.sleep(0.01)
+        await server.close(0)
+        result = await load
+    assert result.ended == 2
+    assert result.seconds < 10
+    assert re.search("2 of 2 connections ended before|2 connections ended early", verdict(result))
 
 
 async def test_more_than_a_server_can_do_is_said_so() -> None:

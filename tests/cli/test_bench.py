@@ -85,6 +85,7 @@ async def test_nobody_there_is_one_sentence(unused_tcp_port: int) -> None:
     [
         (["--size", "15"], "Invalid value for '--size'"),
         (["--rate", "0"], "Invalid value for '--rate'"),
+        (["--duration", "0"], "--duration must be above 0."),
         (["--tls-insecure"], "--tls-ca and --tls-insecure are for --tls: write --tls too."),
     ],
 )
