@@ -45,6 +45,7 @@ from proactor_echo.cli.stop_signals import StopSignals
 from proactor_echo.cli.systemd import NOBODY, Notifier, listening_sockets
 from proactor_echo.cli.tcp_service import TcpService, WorkerOptions
 from proactor_echo.cli.tls import TlsOptions, check_tls_options, reload_certificates
+from proactor_echo.cli.top import top
 from proactor_echo.cli.types import ByteSize, HostPort, KeepAliveTimes, Seconds
 from proactor_echo.cli.udp_service import UdpService, UdpWorkerOptions
 from proactor_echo.net.rates import Rate
@@ -344,7 +345,7 @@ def reload(pid: int) -> None:
     _ask(pid, "reload")
 
 
-for _command in (bench, doctor, service_commands):
+for _command in (bench, doctor, service_commands, top):
     main.add_command(_command)
 
 
@@ -366,11 +367,7 @@ def _where(hosts: Sequence[str], ipv6_only: bool, port: int, systemd: bool) -> d
     """Return where to listen: on sockets of systemd's, if there are some."""
     if systemd and (sockets := listening_sockets(os.environ)):
         return {"sockets": sockets}
-    return {"host": _hosts(hosts, ipv6_only), "port": port}
-
-
-def _hosts(hosts: Sequence[str], ipv6_only: bool) -> Sequence[str]:
-    return hosts or ["::1" if ipv6_only else "127.0.0.1"]
+    return {"host": hosts or ["::1" if ipv6_only else "127.0.0.1"], "port": port}
 
 
 def _level(verbose: bool, quiet: bool) -> int:
