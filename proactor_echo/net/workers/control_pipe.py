@@ -24,6 +24,7 @@ Message = dict[str, Any]
 
 _READ: Final = 65536
 _MOST_DESCRIPTORS: Final = 64
+_NONBLOCK: Final = getattr(socket, "SOCK_NONBLOCK", 0)
 _LENGTH: Final = struct.Struct("!I")
 
 
@@ -83,12 +84,15 @@ class ControlPipe:
         message: Message = json.loads(body)
         return message
 
-    def _shared(self, handed: socket.socket) -> str:
+    def _shared(self, handed: socket.socket) -> Any:
         if sys.platform == "win32":
             return base64.b64encode(handed.share(self._peer)).decode()
-        return ""
+        return handed.family, handed.type
 
-    def _taken(self, shared: str) -> socket.socket:
+    def _taken(self, shared: Any) -> socket.socket:
         if sys.platform == "win32":
             return socket.fromshare(base64.b64decode(shared))
-        return socket.socket(fileno=self._descriptors.popleft())
+        # Whether it blocks is the same for all processes that have it. PyPy would have it block when it is not told
+        # otherwise, so that accept() blocks in a worker that was woken for a connection which another one has taken.
+        family, kind = shared
+        return socket.socket(family, kind | _NONBLOCK, fileno=self._descriptors.popleft())
