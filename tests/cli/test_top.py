@@ -8,7 +8,7 @@ from helpers.cli_process import Ended, run_python
 from helpers.peers import RawClient
 
 import proactor_echo as pe
-from proactor_echo.cli.top import Sample, lines, summary
+from proactor_echo.cli.top import Sample, lines, read, summary
 
 
 async def top(*arguments: str) -> Ended:
@@ -40,6 +40,22 @@ async def test_a_udp_server_as_json() -> None:
         ended = await top("--once", "--json", f"127.0.0.1:{status.port}")
     view = json.loads(ended.out)
     assert (view["ready"], view["received_datagrams_per_s"]) == (True, 0.0)
+
+
+async def test_datagrams_are_counted_between_two_looks() -> None:
+    async with (
+        await pe.serve_udp(pe.EchoDatagramProtocol) as server,
+        await pe.serve_status(server) as status,
+        await pe.connect_udp("127.0.0.1", server.port) as client,
+    ):
+        before = await asyncio.to_thread(read, ("127.0.0.1", status.port))
+        for number in range(10):
+            await client.send(b"%d" % number)
+            await client.receive()
+        now = await asyncio.to_thread(read, ("127.0.0.1", status.port))
+    view = summary(before, now)
+    assert view["received_datagrams_per_s"] == pytest.approx(10 / (now.at - before.at), rel=0.01)
+    assert [line.split()[0] for line in lines(view, "here") if line][1:3] == ["datagrams", "bytes"]
 
 
 async def test_a_server_that_drains_is_not_ready() -> None:
