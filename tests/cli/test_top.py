@@ -61,10 +61,12 @@ async def test_datagrams_are_counted_between_two_looks() -> None:
 async def test_a_server_that_drains_is_not_ready() -> None:
     async with await pe.serve_tcp(pe.echo) as server, await pe.serve_status(server) as status:
         async with await RawClient.connect(server.address) as client:
-            await client.send(bytes(8 << 20))
+            sending = asyncio.create_task(client.send(bytes(8 << 20)))
+            await client.receive_exactly(1 << 20)  # so much is on the way that it does not end at once
             closing = asyncio.create_task(server.close(30))
             ended = await top("--once", f"127.0.0.1:{status.port}")
-            await client.receive_exactly(8 << 20)
+            await client.receive_exactly(7 << 20)
+            await sending
         await closing
     assert ended.out.splitlines()[0].endswith(", not ready")
 

@@ -3,6 +3,7 @@
 import os
 import socket
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -10,9 +11,11 @@ from proactor_echo.net.workers.control_pipe import ControlPipe
 
 
 @pytest.fixture
-def ends() -> tuple[ControlPipe, ControlPipe]:
-    near, far = socket.socketpair()
-    return ControlPipe(near, os.getpid()), ControlPipe(far, os.getpid())
+def ends() -> Iterator[tuple[ControlPipe, ControlPipe]]:
+    near, far = map(ControlPipe, socket.socketpair(), [os.getpid()] * 2)
+    yield near, far
+    near.close()
+    far.close()
 
 
 def test_messages_and_sockets_come_in_their_order(ends: tuple[ControlPipe, ControlPipe]) -> None:
@@ -30,7 +33,6 @@ def test_messages_and_sockets_come_in_their_order(ends: tuple[ControlPipe, Contr
                     assert sock.getsockname() == wanted.getsockname()
     near.close()
     assert far.receive() is None
-    far.close()
 
 
 def test_what_does_not_block_does_not_when_another_process_has_it_too(ends: tuple[ControlPipe, ControlPipe]) -> None:
@@ -45,5 +47,3 @@ def test_what_does_not_block_does_not_when_another_process_has_it_too(ends: tupl
         assert received[1] is not None
         with received[1]:
             assert not os.get_blocking(listener.fileno())
-    near.close()
-    far.close()
