@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import sys
@@ -77,6 +76,8 @@ def top(address: tuple[str, int], interval: float, once: bool, as_json: bool) ->
 
 def read(address: tuple[str, int]) -> Sample:
     """Ask a server how it goes. Raises click.ClickException with one sentence when it does not tell."""
+    import http.client  # only this command needs it, and brings much with it
+
     where = f"http://{format_address(address)}/metrics"
     try:
         status, text = _get(address, "/metrics")
@@ -96,6 +97,8 @@ def read(address: tuple[str, int]) -> Sample:
 
 
 def _get(address: tuple[str, int], path: str) -> tuple[int, str]:
+    import http.client
+
     connection = http.client.HTTPConnection(*address, timeout=TIMEOUT)
     try:
         connection.request("GET", path)
