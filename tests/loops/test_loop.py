@@ -95,7 +95,7 @@ def test_a_timer_is_on_time_while_connections_and_a_flood_are_busy(ours: Bench) 
             stop.set()
             thread.join()
             transport.close()
-        assert flooded.count > 20
+        assert flooded.count > 100
         return late
 
     assert sorted(ours.run(main()))[10] < 0.25  # the median, since a loaded machine spoils some; starved, it never ends

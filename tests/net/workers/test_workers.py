@@ -69,8 +69,8 @@ async def test_workers_that_accept_themselves_have_about_as_many_connections(bal
             client = await stack.enter_async_context(await RawClient.connect(workers.address))
             served[await asked(client)] += 1
         most, least = sorted(served.values(), reverse=True)
-        # 1.02 on a machine with nothing else to do; without the rule one of them has nearly all.
-        assert most / least < 3
+        # The system draws lots with reuseport: five standard deviations, once in a million times.
+        assert most / least < {"inherit": 1.3, "reuseport": 1.67}[balance]
 
 
 @balances
