@@ -153,7 +153,7 @@ class LoadConnection(asyncio.Protocol):
         tally = self._tally
         if tally.begins <= due < tally.ends:
             tally.latency.record(now - due)
-            if due is not sent:  # with a rate; else they are the same
+            if not self._keep:  # with a rate; else they are the same
                 tally.service.record(now - sent)
         if tally.begins <= now < tally.ends:
             tally.answered += 1

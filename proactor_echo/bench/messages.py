@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
 from proactor_echo.wire.codec import Codec
@@ -19,6 +18,8 @@ class Messages:
     """Payloads of ``size`` bytes, as ``codec`` frames them; without one there is nothing around them."""
 
     def __init__(self, size: int, codec: Codec | None = None) -> None:
+        import hashlib  # loads OpenSSL, which who only asks for LEAST_SIZE does not need
+
         # The same for every run, without a short period: part of one message never looks like part of another place.
         text = hashlib.shake_128(b"proactor_echo bench").hexdigest(size // 2 + 1)[: size - LEAST_SIZE].encode()
         sample = bytes(LEAST_SIZE) + text

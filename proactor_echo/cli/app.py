@@ -38,7 +38,7 @@ from proactor_echo.cli.options import (
     value_option,
     worker_options,
 )
-from proactor_echo.cli.output import LogFormat, logging_to_stderr, print_line
+from proactor_echo.cli.output import LogFormat, errors_as_sentences, logging_to_stderr, print_line
 from proactor_echo.cli.serve import LoopName, run, serve_tcp_until_stopped, serve_udp_until_stopped
 from proactor_echo.cli.service.commands import service as service_commands
 from proactor_echo.cli.stop_signals import StopSignals
@@ -277,7 +277,7 @@ def demo(loop: LoopName) -> None:
 
     The exit status is 0 if everything worked, and 1 if not.
     """
-    with _errors_as_sentences(), logging_to_stderr(logging.ERROR):
+    with errors_as_sentences(), logging_to_stderr(logging.ERROR):
         worked = run(run_demo(print_line, width=shutil.get_terminal_size().columns), loop)
     if not worked:
         raise click.exceptions.Exit(1)
@@ -321,7 +321,7 @@ def check(
         raise click.UsageError("--tls-ca and --tls-insecure are for --tls: write --tls too.")
     if tls_insecure and tls_ca is not None:
         raise click.UsageError("--tls-ca and --tls-insecure exclude each other.")
-    with _errors_as_sentences():
+    with errors_as_sentences():
         context = client_context(tls_ca, insecure=tls_insecure) if over_tls else None
         passed = run(show_check(address, udp=over_udp, as_json=as_json, timeout=timeout, context=context), loop)
     if not passed:
@@ -382,16 +382,7 @@ def _serving(verbose: bool, quiet: bool, log_format: LogFormat) -> Iterator[Outp
     level = _level(verbose, quiet)
     with (
         background_output(log_format) as output,
-        _errors_as_sentences(),
+        errors_as_sentences(),
         logging_to_stderr(level, output.err_line, form=log_format, summarize=not verbose),
     ):
         yield output
-
-
-@contextlib.contextmanager
-def _errors_as_sentences() -> Iterator[None]:
-    """Turn an OSError (a port in use, no permission, an unknown host) into one sentence without a traceback."""
-    try:
-        yield
-    except OSError as error:
-        raise click.ClickException(error.strerror or str(error)) from error

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from proactor_echo.bench.messages import LEAST_SIZE
 from proactor_echo.cli.check import client_context
 from proactor_echo.cli.framing import FRAMINGS, LONGEST_FRAME, make_codec
 from proactor_echo.cli.options import choice_option, loop_option, value_option
-from proactor_echo.cli.output import print_err, print_line
+from proactor_echo.cli.output import errors_as_sentences, print_err, print_line
 from proactor_echo.cli.serve import LoopName, run
 from proactor_echo.cli.types import ByteSize, HostPort, Seconds
 from proactor_echo.wire.codec import Codec
@@ -22,14 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["bench", "load_codec"]
 
-#: The shortest message, in bytes: it has two numbers of 8 digits, so that each is another one.
-LEAST: int = 16
-
 
 @click.command()
 @click.argument("address", type=HostPort(), metavar="HOST:PORT")
 @click.option("-c", "--connections", type=click.IntRange(1, 65_535), default=50, show_default=True, help="How many.")
-@value_option("--size", "SIZE", ByteSize(LEAST, LONGEST_FRAME), "1k", "Length of each message, without its framing.")
+@value_option(
+    "--size", "SIZE", ByteSize(LEAST_SIZE, LONGEST_FRAME), "1k", "Length of each message, without its framing."
+)
 @click.option(
     "--in-flight",
     type=click.IntRange(1, 100_000),
@@ -97,10 +97,8 @@ def bench(
         codec=load_codec(framing, size),
         ssl=client_context(tls_ca, insecure=tls_insecure) if tls else None,
     )
-    try:
+    with errors_as_sentences():
         result = run(_run(plan), loop)
-    except OSError as error:
-        raise click.ClickException(error.strerror or str(error)) from error
     _print(result, as_json=as_json)
     if result.wrong.total or result.ended:
         raise click.exceptions.Exit(1)

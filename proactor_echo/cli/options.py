@@ -75,12 +75,12 @@ def proxy_option(command: Command) -> Command:
 
 def worker_options(command: Command) -> Command:
     """Add the options of several processes: ``workers``, ``balance`` and ``worker_timeout``."""
-    return _add(command, _WORKERS)
+    return _add(command, [_WORKER_COUNT, _BALANCE, _WORKER_TIMEOUT])
 
 
 def udp_worker_options(command: Command) -> Command:
     """Add the options of several processes that serve UDP: ``workers`` and ``worker_timeout``."""
-    return _add(command, [*_WORKERS[:1], *_WORKERS[-1:]])
+    return _add(command, [_WORKER_COUNT, _WORKER_TIMEOUT])
 
 
 def systemd_option(command: Command) -> Command:
@@ -232,27 +232,25 @@ _PROXY: Final = (
     ),
 )
 
-_WORKERS: Final = (
-    click.option(
-        "--workers",
-        metavar="N|auto",
-        type=CountOrAuto(),
-        help="Serve with so many processes; auto is one for each processor that may be used.  [default: this one]",
-    ),
-    click.option(
-        "--balance",
-        type=click.Choice(["inherit", "reuseport", "handoff"]),
-        help="Who accepts with --workers: all of them, on one listener; each on its own, if the system shares out; or "
-        "one process that hands connections over, to the worker that has the fewest.  "
-        "[default: inherit; on Windows handoff]",
-    ),
-    value_option(
-        "--worker-timeout",
-        "SECONDS|off",
-        Seconds(can_be_off=True),
-        "off",
-        "Kill a worker whose event loop has not gone on for so long; after 5 seconds it is reported.",
-    ),
+_WORKER_COUNT: Final = click.option(
+    "--workers",
+    metavar="N|auto",
+    type=CountOrAuto(),
+    help="Serve with so many processes; auto is one for each processor that may be used.  [default: this one]",
+)
+_BALANCE: Final = click.option(
+    "--balance",
+    type=click.Choice(["inherit", "reuseport", "handoff"]),
+    help="Who accepts with --workers: all of them, on one listener; each on its own, if the system shares out; or "
+    "one process that hands connections over, to the worker that has the fewest.  "
+    "[default: inherit; on Windows handoff]",
+)
+_WORKER_TIMEOUT: Final = value_option(
+    "--worker-timeout",
+    "SECONDS|off",
+    Seconds(can_be_off=True),
+    "off",
+    "Kill a worker whose event loop has not gone on for so long; after 5 seconds it is reported.",
 )
 
 _SYSTEMD: Final = (

@@ -27,6 +27,7 @@ __all__ = [
     "colour",
     "discard",
     "encodable",
+    "errors_as_sentences",
     "log_line",
     "logging_to_stderr",
     "print_err",
@@ -196,3 +197,12 @@ def discard(stream: TextIO | None) -> None:
         descriptor = stream.fileno()
         with open(os.devnull, "wb") as null:
             os.dup2(null.fileno(), descriptor)
+
+
+@contextlib.contextmanager
+def errors_as_sentences() -> Iterator[None]:
+    """Turn an OSError (a port in use, no permission, an unknown host) into one sentence without a traceback."""
+    try:
+        yield
+    except OSError as error:
+        raise click.ClickException(error.strerror or str(error)) from error

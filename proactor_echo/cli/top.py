@@ -121,9 +121,9 @@ def summary(before: Sample, now: Sample) -> dict[str, Any]:
     def by_reason(name: str) -> dict[str, int]:
         found = {}
         for (metric, labels), value in now.values.items():
-            reason = dict(_LABEL.findall(labels)).get("reason") or dict(_LABEL.findall(labels)).get("rule")
-            if metric == f"{name}_total" and reason is not None and value:
-                found[reason] = int(value)
+            if metric == f"{name}_total" and value:
+                for _, reason in _LABEL.findall(labels):  # "reason" or "rule", the only label
+                    found[reason] = int(value)
         return dict(sorted(found.items(), key=lambda item: -item[1]))
 
     rates = ("received_bytes", "sent_bytes", "received_frames", "sent_frames", "received_datagrams", "sent_datagrams")

@@ -166,9 +166,9 @@ class SocketOptions:
     exclusive: bool = True
     dual_stack: bool = True
     ipv6_only: bool = False
-    reuse_port: bool = False
     receive_buffer: int | None = None
     send_buffer: int | None = None
+    reuse_port: bool = False
 
     def __post_init__(self) -> None:
         for name in ("nodelay", "exclusive", "dual_stack", "ipv6_only", "reuse_port"):

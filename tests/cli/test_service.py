@@ -2,12 +2,11 @@
 
 import socket
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from helpers import service_manager
-from helpers.cli_process import CliProcess
+from helpers.cli_process import CliProcess, wait_for_line
 from helpers.command_line import CommandLine
 from helpers.service_manager import Registry, api_of
 
@@ -256,10 +255,7 @@ def test_a_service_is_told_to_read_its_parameters_again(tmp_path: Path) -> None:
     with Service(log, "tcp", "-p", "0", "--workers", "1", "-v") as service:
         service.running()
         assert service.control(winapi.SERVICE_CONTROL_PARAMCHANGE) == "answered 0"
-        deadline = time.monotonic() + 30
-        while "all workers have been replaced" not in log.read_text():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for_line(log, "all workers have been replaced")
         service.control(winapi.SERVICE_CONTROL_STOP)
         assert service.wait() == 0
 

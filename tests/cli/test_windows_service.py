@@ -1,14 +1,13 @@
 """``proactor-echo service`` with the system's own service control manager: under Wine, its services.exe."""
 
-import re
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.cli_process import wait_for_line
 
 pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="services are for Windows")
 
@@ -32,18 +31,8 @@ def log(tmp_path: Path) -> Iterator[Path]:
     subprocess.run([sys.executable, "-m", "proactor_echo", "service", "remove", NAME], capture_output=True, check=False)
 
 
-def wait_for(log: Path, pattern: str) -> re.Match[str]:
-    deadline = time.monotonic() + 60
-    while True:
-        text = log.read_text() if log.exists() else ""
-        if found := re.search(pattern, text, re.MULTILINE):
-            return found
-        assert time.monotonic() < deadline, text
-        time.sleep(0.05)
-
-
 def serving(log: Path) -> tuple[str, int]:
-    host, port = wait_for(log, r"^listening \w+ (.*):(\d+)$").groups()
+    host, port = wait_for_line(log, r"^listening \w+ (.*):(\d+)$").groups()
     return host, int(port)
 
 
@@ -58,7 +47,7 @@ def test_a_service_is_installed_started_stopped_and_removed(log: Path) -> None:
         client.sendall(b"hello")
         assert client.recv(100) == b"hello"
     assert service("remove", NAME) == f"removed the service {NAME}\n"
-    wait_for(log, r"^stopped: ")
+    wait_for_line(log, r"^stopped: ")
     missing = subprocess.run(["sc", "start", NAME], capture_output=True, timeout=60, check=False)
     assert missing.returncode != 0
 
@@ -71,7 +60,7 @@ def test_a_service_with_workers(log: Path) -> None:
         client.sendall(b"hello")
         assert client.recv(100) == b"hello"
     service("remove", NAME)
-    wait_for(log, r"^stopped: ")
+    wait_for_line(log, r"^stopped: ")
 
 
 def test_nobody_but_the_manager_runs_a_service() -> None:

@@ -4,10 +4,13 @@ import contextlib
 import io
 import itertools
 import queue
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple, Self
 
@@ -167,6 +170,17 @@ class _Lines:
             self._queue.put(line.decode("cp1252" if sys.platform == "win32" else "utf-8"))
         self._pipe.close()
         self._queue.put("")
+
+
+def wait_for_line(log: Path, pattern: str) -> re.Match[str]:
+    """Wait until a line of a file, which another process writes, matches."""
+    deadline = time.monotonic() + TIMEOUT
+    while True:
+        text = log.read_text() if log.exists() else ""
+        if found := re.search(pattern, text, re.MULTILINE):
+            return found
+        assert time.monotonic() < deadline, text
+        time.sleep(0.05)
 
 
 def run_python(*arguments: str, **options: Any) -> Ended:

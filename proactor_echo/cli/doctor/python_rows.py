@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-import select
+import selectors
 import sys
 import sysconfig
 
@@ -69,11 +69,9 @@ def event_loop() -> Row:
     if not ours:
         detail = f"asyncio's {EventLoop.__name__}: this Python lacks names that ours needs"
         return Row("event loop", Verdict.NOTE, detail, facts)
-    # The selectors module chooses by the same question.
-    systems = {"epoll": "epoll", "kqueue": "kqueue", "devpoll": "/dev/poll", "poll": "poll"}
-    how = next((text for name, text in systems.items() if hasattr(select, name)), "select")
-    if private.WINDOWS:
-        how = "a completion port"
+    how = "a completion port"
+    if not private.WINDOWS:
+        how = selectors.DefaultSelector.__name__.removesuffix("Selector").lower()
     return Row("event loop", Verdict.OK, f"this package's own, on {how}", {**facts, "on": how})
 
 

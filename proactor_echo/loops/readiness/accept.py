@@ -95,12 +95,7 @@ class SharedAcceptor(ReadinessAcceptor):
 
     def _look_again(self) -> None:
         self._timer = None
-        if self._sock.fileno() == -1:
-            return  # the socket was closed without close() of this object
-        try:
-            self._start_accepting()
-        except OSError as exc:  # the system cannot watch one more descriptor, for example
-            self.failed(exc, submitting=True)
+        self._go_on()
 
     def _readable(self, _mask: int) -> None:
         self._accept(ACCEPTS_OF_A_SHARE)

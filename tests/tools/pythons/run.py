@@ -93,12 +93,12 @@ def _run(python: tuple[str, ...], jobs: int | None, rerun: bool, arguments: list
         pytest = [*there, "-m", "pytest", "-p", "no:cacheprovider", "-o", "faulthandler_timeout=120", *arguments]
         os.chdir(CHECKOUT)
         total = side_by_side.run([[*pytest, f"--shard={job}/{jobs}"] for job in range(1, jobs + 1)])
-        status, told = total.status, total.counts
         if rerun and total.worth_another_run:
-            status = subprocess.run([*pytest, *total.failed], stdin=subprocess.DEVNULL, check=False).returncode
-            told += f", {', '.join(total.failed)} {'failed again' if status else 'passed'} alone"
-    print(f"=== {title}: {told}, exit status {status} after {time.monotonic() - started:.0f} s")
-    return status
+            total = total.run_again(
+                lambda tests: subprocess.run([*pytest, *tests], stdin=subprocess.DEVNULL, check=False).returncode
+            )
+    print(f"=== {title}: {total.counts}, exit status {total.status} after {time.monotonic() - started:.0f} s")
+    return total.status
 
 
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

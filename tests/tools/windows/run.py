@@ -111,10 +111,9 @@ def _run(lane: Lane, options: argparse.Namespace, arguments: list[str]) -> int:
         this += ["--timeout", f"{options.timeout:g}", "--jobs", "1", "--"]
         with session.terminate_as_exit():
             total = side_by_side.run([[*this, f"--shard={job}/{jobs}", *arguments] for job in range(1, jobs + 1)])
-        status, told = total.status, f"{total.counts} in {jobs} sessions, "
         if options.rerun and total.worth_another_run:
-            status = _pytest(lane, options.timeout, list(total.failed))
-            told += f"{', '.join(total.failed)} {'failed again' if status else 'passed'} alone, "
+            total = total.run_again(lambda tests: _pytest(lane, options.timeout, tests))
+        status, told = total.status, f"{total.counts} in {jobs} sessions, "
     took = f"after {time.monotonic() - started:.0f} s"
     print(f"=== {lane}: {told}exit status {status} {took}", flush=True)
     return status

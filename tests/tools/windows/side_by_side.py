@@ -1,15 +1,16 @@
 """Run several commands at once, print their output one after the other, and add up what pytest says of each."""
 
 import contextlib
+import dataclasses
 import os
 import re
 import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Self
 
 NOTHING_SELECTED = 5
 """The exit status of pytest when no test was selected."""
@@ -39,6 +40,12 @@ class Total:
     def worth_another_run(self) -> bool:
         """Whether a few tests failed and nothing else went wrong: alone on the machine they may pass."""
         return self.status == 1 and 0 < len(self.failed) <= MOST_AGAIN
+
+    def run_again(self, run: Callable[[list[str]], int]) -> Self:
+        """Run what failed once more, by ``run(tests)``, which returns pytest's exit status; say what came of it."""
+        status = run(list(self.failed))
+        alone = f"{', '.join(self.failed)} {'failed again' if status else 'passed'} alone"
+        return dataclasses.replace(self, status=status, counts=f"{self.counts}, {alone}")
 
 
 def run(commands: Sequence[Sequence[str]]) -> Total:
